@@ -1,0 +1,267 @@
+//! The builder: rounding, streaming, and a refusal for everything that a reader would refuse.
+
+use assay_trace::{
+    BuildError, Digest, PositionRecord, StateDtype, StopReason, Trace, TraceBuilder, TraceError,
+};
+
+use crate::sample::{build, example, logits, spec, state};
+
+fn rows(position: usize) -> Vec<Vec<f32>> {
+    (0..3).map(|layer| state(position, layer, 3)).collect()
+}
+
+fn slices(rows: &[Vec<f32>]) -> Vec<&[f32]> {
+    rows.iter().map(Vec::as_slice).collect()
+}
+
+/// The error of pushing token 1 at position 0 with these rows and no logits.
+fn push_error(rows: &[Vec<f32>]) -> BuildError {
+    TraceBuilder::new(spec())
+        .unwrap()
+        .push(1, &slices(rows), None)
+        .unwrap_err()
+}
+
+/// A builder whose prompt is complete but for its last position.
+fn at_last_prompt_position() -> TraceBuilder {
+    let mut builder = TraceBuilder::new(spec()).unwrap();
+    builder.push(1, &slices(&rows(0)), None).unwrap();
+    builder
+}
+
+#[test]
+fn records_made_elsewhere_give_the_same_file() {
+    let spec = spec();
+    let (dtype, opened) = (spec.state_dtype, spec.opened.clone());
+    let records: Vec<PositionRecord> = std::thread::scope(|scope| {
+        let compute = |position: usize| {
+            let opened = &opened;
+            scope.spawn(move || {
+                let logits = (position >= 1).then(|| logits(position, 5));
+                PositionRecord::compute(dtype, opened, &slices(&rows(position)), logits.as_deref())
+            })
+        };
+        let threads: Vec<_> = (0..4).map(compute).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    let mut builder = TraceBuilder::new(spec).unwrap();
+    for (token, record) in [1, 2, 3, 0].into_iter().zip(records) {
+        builder.push_record(token, record).unwrap();
+    }
+    assert_eq!(builder.positions(), 4);
+    assert_eq!(
+        builder.finish(4, StopReason::Eos).unwrap().to_bytes(),
+        example().to_bytes()
+    );
+}
+
+#[test]
+fn states_are_rounded_to_nearest_even_before_hashing() {
+    // 1 + 2^-8 lies halfway between two bf16 values, and 1 + 3 * 2^-8 halfway between the next two.
+    assert_eq!(
+        StateDtype::Bf16.encode(&[1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0]),
+        [0x80, 0x3f, 0x82, 0x3f]
+    );
+    assert_eq!(
+        StateDtype::F16.encode(&[1.0 + 1.0 / 2048.0, -2.0]),
+        [0x00, 0x3c, 0x00, 0xc0]
+    );
+    assert_eq!(StateDtype::F32.encode(&[1.0]), [0, 0, 0x80, 0x3f]);
+    let mut builder = at_last_prompt_position();
+    let mut rows = rows(1);
+    rows[0] = vec![1.0 + 1.0 / 256.0; 3];
+    builder
+        .push(2, &slices(&rows), Some(&logits(1, 5)))
+        .unwrap();
+    let file = builder.finish(0, StopReason::Length).unwrap().to_bytes();
+    let trace = Trace::parse(&file).unwrap();
+    assert_eq!(trace.state_row(0, 1).unwrap(), [1.0; 3]);
+    assert_eq!(
+        trace.state_digest(0, 1),
+        Digest::of(&[0x80, 0x3f, 0x80, 0x3f, 0x80, 0x3f])
+    );
+    trace.check_commitment().unwrap();
+}
+
+#[test]
+fn one_output_token_and_nothing_opened() {
+    let mut spec = spec();
+    (spec.prompt, spec.opened) = (vec![0], Vec::new());
+    let file = build(spec, &[4]).to_bytes();
+    let trace = Trace::parse(&file).unwrap();
+    trace.check_commitment().unwrap();
+    assert_eq!(trace.positions(), 1);
+}
+
+#[test]
+fn bad_specs_are_refused() {
+    let error = |edit: &dyn Fn(&mut assay_trace::TraceSpec)| {
+        let mut spec = spec();
+        edit(&mut spec);
+        TraceBuilder::new(spec).unwrap_err()
+    };
+    let range = error(&|s| s.prompt.clear());
+    assert!(
+        matches!(
+            range,
+            BuildError::Structure(TraceError::Range {
+                field: "prompt.tokens",
+                ..
+            })
+        ),
+        "{range}"
+    );
+    let token = error(&|s| s.prompt[1] = 5);
+    assert_eq!(
+        token,
+        TraceError::TokenRange {
+            index: 1,
+            got: 5,
+            vocab: 5
+        }
+        .into()
+    );
+    let opened = error(&|s| s.opened = vec![2, 0]);
+    assert_eq!(
+        opened,
+        TraceError::NotAscending {
+            field: "opened",
+            index: 1
+        }
+        .into()
+    );
+}
+
+#[test]
+fn bad_rows_are_refused() {
+    let good = rows(0);
+    assert_eq!(
+        push_error(&good[..2]),
+        BuildError::StateCount {
+            position: 0,
+            got: 2,
+            want: 3
+        }
+    );
+    let mut wide = good.clone();
+    wide[1].push(0.0);
+    assert_eq!(
+        push_error(&wide),
+        BuildError::StateWidth {
+            layer: 1,
+            position: 0,
+            got: 4,
+            want: 3
+        }
+    );
+    let mut infinite = good;
+    infinite[1][2] = f32::MAX; // rounds up to infinity in bf16, although layer 1 is not opened
+    assert_eq!(
+        push_error(&infinite),
+        BuildError::NonFiniteState {
+            layer: 1,
+            position: 0,
+            channel: 2
+        }
+    );
+}
+
+#[test]
+fn bad_tokens_are_refused() {
+    let rows = rows(0);
+    let mut builder = TraceBuilder::new(spec()).unwrap();
+    let wrong = builder.push(2, &slices(&rows), None).unwrap_err();
+    assert_eq!(
+        wrong,
+        BuildError::PromptToken {
+            position: 0,
+            got: 2,
+            want: 1
+        }
+    );
+    let outside = builder.push(5, &slices(&rows), None).unwrap_err();
+    assert_eq!(
+        outside,
+        TraceError::TokenRange {
+            index: 0,
+            got: 5,
+            vocab: 5
+        }
+        .into()
+    );
+}
+
+#[test]
+fn logits_stand_where_tokens_are_chosen() {
+    let rows = rows(1);
+    let mut first = TraceBuilder::new(spec()).unwrap();
+    let early = first
+        .push(1, &slices(&rows), Some(&logits(0, 5)))
+        .unwrap_err();
+    assert_eq!(early, BuildError::UnexpectedLogits { position: 0 });
+    let mut builder = at_last_prompt_position();
+    let push = |builder: &mut TraceBuilder, logits: Option<&[f32]>| {
+        builder.push(2, &slices(&rows), logits)
+    };
+    assert_eq!(
+        push(&mut builder, None),
+        Err(BuildError::MissingLogits { position: 1 })
+    );
+    assert_eq!(
+        push(&mut builder, Some(&[0.0; 4])),
+        Err(BuildError::LogitsWidth {
+            position: 1,
+            got: 4,
+            want: 5
+        })
+    );
+    let nan = [0.0, 0.0, f32::NAN, 0.0, 0.0];
+    assert_eq!(
+        push(&mut builder, Some(&nan)),
+        Err(BuildError::NonFiniteLogits {
+            position: 1,
+            token: 2
+        })
+    );
+    assert_eq!(push(&mut builder, Some(&[0.0; 5])), Ok(())); // the refusals left it as it was
+}
+
+#[test]
+fn foreign_records_are_refused() {
+    for (dtype, opened) in [
+        (StateDtype::F32, vec![0, 2]),
+        (StateDtype::Bf16, vec![0, 1]),
+    ] {
+        let record = PositionRecord::compute(dtype, &opened, &slices(&rows(0)), None);
+        let error = TraceBuilder::new(spec())
+            .unwrap()
+            .push_record(1, record)
+            .unwrap_err();
+        assert_eq!(error, BuildError::RecordMismatch { position: 0 });
+    }
+}
+
+#[test]
+fn finish_needs_the_whole_prompt_and_a_real_token() {
+    let error = at_last_prompt_position()
+        .finish(0, StopReason::Length)
+        .unwrap_err();
+    assert_eq!(error, BuildError::Unfinished { got: 1, want: 2 });
+    let mut builder = at_last_prompt_position();
+    builder
+        .push(2, &slices(&rows(1)), Some(&logits(1, 5)))
+        .unwrap();
+    let error = builder.finish(5, StopReason::Length).unwrap_err();
+    assert_eq!(
+        error,
+        TraceError::TokenRange {
+            index: 2,
+            got: 5,
+            vocab: 5
+        }
+        .into()
+    );
+}

@@ -1,0 +1,318 @@
+#!/usr/bin/env python3
+"""Reads and checks an Assay trace with nothing but Python's standard library.
+
+Follows docs/trace-format.md and shares no code with the Rust reader, though the two have one author: structure,
+commitment, prompt digest, state digests and Merkle root, in that order. Prints a summary and exits 0, or prints the reason and exits 1.
+
+    python3 assay_trace.py trace.bin
+"""
+
+import array
+import hashlib
+import json
+import re
+import struct
+import sys
+
+MAX_HEADER = 4 << 20
+MAX_FILE = 16 << 30
+MAX_TOKENS = 1 << 20
+
+DTYPES = {"F32": 4, "U32": 4, "BF16": 2, "F16": 2, "U8": 1}  # in file order, with bytes an element
+STATE_DTYPES = {"f32": "F32", "bf16": "BF16", "f16": "F16"}
+EXPONENT = {"F32": 0x7F800000, "BF16": 0x7F80, "F16": 0x7C00}
+
+U32_MAX = (1 << 32) - 1
+HEX = re.compile(r"[0-9a-f]{64}\Z")
+WORD = re.compile(r"[a-z0-9_-]{1,16}\Z")
+TEXT = re.compile(r"[ -~]{0,256}\Z")
+DECIMAL = re.compile(r"(0|[1-9][0-9]{0,5})(\.[0-9]{0,8}[1-9])?\Z")
+SEED = re.compile(r"(0|[1-9][0-9]{0,19})\Z")
+
+
+class Refused(Exception):
+    """The trace fails a check; `reason` is the specification's word for it."""
+
+    def __init__(self, reason, detail):
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+
+
+def require(condition, detail):
+    if not condition:
+        raise Refused("structure", detail)
+
+
+def sha256(*parts):
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.digest()
+
+
+def canonical_json(value):
+    """Section 2's spelling: sorted keys, no whitespace. All text is ASCII by the time this is compared."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def decode_json(text, what):
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Refused("structure", f"{what} is not JSON: {error!r:.100}") from None
+
+
+# ---- section 2: manifest
+
+
+def integer(low, high):
+    return lambda x: type(x) is int and low <= x <= high
+
+
+def pattern(regex):
+    return lambda x: type(x) is str and regex.match(x) is not None
+
+
+def one_of(*values):
+    return lambda x: type(x) is str and x in values
+
+
+def optional(rule):
+    return lambda x: x is None or rule(x)
+
+
+def ascending(x):
+    ids = type(x) is list and all(integer(0, U32_MAX)(i) for i in x)
+    return ids and all(a < b for a, b in zip(x, x[1:]))
+
+
+MANIFEST = {
+    "adapter": pattern(TEXT),
+    "eos": lambda x: ascending(x) and len(x) <= 64,
+    "format": one_of("assay-trace"),
+    "ignore_eos": lambda x: type(x) is bool,
+    "model": {
+        "dtype": pattern(WORD),
+        "family": pattern(WORD),
+        "hidden": integer(1, 65536),
+        "layers": integer(1, 1024),
+        "parameters": integer(1, (1 << 53) - 1),
+        "root": pattern(HEX),
+        "vocab": integer(1, 1 << 22),
+    },
+    "nonce": optional(pattern(HEX)),
+    "numerics": {"class": one_of("exact", "fast", "strict"), "compute": one_of("bf16", "f16", "f32")},
+    "opened": ascending,
+    "output": {"stop": one_of("context", "eos", "length"), "tokens": integer(1, MAX_TOKENS)},
+    "producer": pattern(TEXT),
+    "prompt": {"digest": pattern(HEX), "tokens": integer(1, MAX_TOKENS)},
+    "root": pattern(HEX),
+    "sampler": None,  # one of the two below
+    "state_dtype": one_of(*STATE_DTYPES),
+    "streams": lambda x: x == ["logits", "states"],
+    "tokenizer": optional(pattern(HEX)),
+    "version": integer(1, 1),
+}
+
+SAMPLERS = {
+    "greedy": {"kind": one_of("greedy")},
+    "gumbel": {
+        "kind": one_of("gumbel"),
+        "seed": lambda x: pattern(SEED)(x) and int(x) < 1 << 64,
+        "temperature": lambda x: pattern(DECIMAL)(x) and float(x) > 0,
+        "top_k": integer(0, U32_MAX),
+        "top_p": lambda x: pattern(DECIMAL)(x) and 0 < float(x) <= 1,
+    },
+}
+
+
+def check_fields(value, rules, path):
+    require(type(value) is dict, f"{path or 'manifest'} is not an object")
+    require(sorted(value) == sorted(rules), f"{path or 'manifest'} has other fields than the specification")
+    for key, rule in rules.items():
+        name = f"{path}.{key}".lstrip(".")
+        if type(rule) is dict:
+            check_fields(value[key], rule, name)
+        elif rule is not None:
+            require(rule(value[key]), f"{name} is not what the specification allows")
+
+
+def read_manifest(text):
+    manifest = decode_json(text, "manifest")
+    check_fields(manifest, MANIFEST, "")
+    sampler = manifest["sampler"]
+    kind = sampler.get("kind") if type(sampler) is dict else None
+    require(type(kind) is str and kind in SAMPLERS, "sampler is of no known kind")
+    check_fields(sampler, SAMPLERS[kind], "sampler")
+    model = manifest["model"]
+    require(all(i < model["vocab"] for i in manifest["eos"]), "eos has an id outside the vocabulary")
+    require(all(i <= model["layers"] for i in manifest["opened"]), "opened has an index above the layers")
+    require(manifest["prompt"]["tokens"] + manifest["output"]["tokens"] <= MAX_TOKENS, "too many tokens")
+    require(canonical_json(manifest) == text, "manifest is not canonical")
+    return manifest
+
+
+# ---- sections 1 and 3: container and tensors
+
+
+def layout(manifest):
+    """(name, dtype, shape, start, end) of every tensor, in file order."""
+    model, n_output = manifest["model"], manifest["output"]["tokens"]
+    total = manifest["prompt"]["tokens"] + n_output
+    positions = total - 1
+    tensors = [
+        ("commitment", "U8", [32]),
+        ("digests.logits", "U8", [n_output, 32]),
+        ("digests.states", "U8", [positions, model["layers"] + 1, 32]),
+        ("tokens", "U32", [total]),
+    ]
+    state_dtype = STATE_DTYPES[manifest["state_dtype"]]
+    for layer in manifest["opened"]:
+        tensors.append((f"states.{layer:05}", state_dtype, [positions, model["hidden"]]))
+    order = list(DTYPES)
+    tensors.sort(key=lambda tensor: (order.index(tensor[1]), tensor[0]))
+    placed, end = [], 0
+    for name, dtype, shape in tensors:
+        start, size = end, DTYPES[dtype]
+        for dim in shape:
+            size *= dim
+        end = start + size
+        placed.append((name, dtype, shape, start, end))
+    return placed
+
+
+def canonical_header(manifest_text, tensors):
+    header = {"__metadata__": {"assay": manifest_text}}
+    for name, dtype, shape, start, end in tensors:
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return text + b" " * (-len(text) % 8)
+
+
+def parse(data):
+    """(manifest, its text, tensors as {name: bytes}) of a well-formed trace."""
+    require(8 <= len(data) <= MAX_FILE, "the file is too short or too large")
+    (header_len,) = struct.unpack_from("<Q", data)
+    require(header_len <= MAX_HEADER and 8 + header_len <= len(data), "the header does not fit")
+    header_bytes = data[8 : 8 + header_len]
+    try:
+        header = decode_json(header_bytes.decode("utf-8"), "header")
+    except UnicodeDecodeError:
+        raise Refused("structure", "the header is not UTF-8") from None
+    metadata = header.get("__metadata__") if type(header) is dict else None
+    text = metadata.get("assay") if type(metadata) is dict else None
+    require(type(text) is str, "the header has no manifest")
+    manifest = read_manifest(text)
+    tensors = layout(manifest)
+    require(canonical_header(text, tensors) == header_bytes, "the header is not canonical for its manifest")
+    body = memoryview(data)[8 + header_len :]
+    require(len(body) == tensors[-1][4], f"tensor data is {len(body)} bytes, want {tensors[-1][4]}")
+    views = {name: body[start:end] for name, _, _, start, end in tensors}
+    require(max(words(views["tokens"])) < manifest["model"]["vocab"], "a token is outside the vocabulary")
+    for name, dtype, *_ in tensors:
+        if name.startswith("states."):
+            require(finite(views[name], dtype), f"{name} is not finite")
+    return manifest, text, views
+
+
+def elements(view, code):
+    values = array.array(code, view.tobytes())
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values
+
+
+def words(view):
+    return elements(view, "I")
+
+
+def finite(view, dtype):
+    mask = EXPONENT[dtype]
+    return all(bits & mask != mask for bits in elements(view, "I" if dtype == "F32" else "H"))
+
+
+# ---- section 4: what is hashed
+
+
+def merkle_root(leaves):
+    """RFC 6962, 2.1, as it is written there."""
+    if len(leaves) == 1:
+        return leaves[0]
+    k = 1
+    while 2 * k < len(leaves):
+        k *= 2
+    return sha256(b"\x01", merkle_root(leaves[:k]), merkle_root(leaves[k:]))
+
+
+def leaf_hashes(manifest, views):
+    tokens, n_prompt = words(views["tokens"]), manifest["prompt"]["tokens"]
+    row_bytes = 32 * (manifest["model"]["layers"] + 1)
+    for p in range(len(tokens) - 1):
+        following, logits = U32_MAX, bytes(32)
+        if p >= n_prompt - 1:
+            i = p - (n_prompt - 1)
+            following, logits = tokens[p + 1], views["digests.logits"][32 * i : 32 * i + 32]
+        states = views["digests.states"][p * row_bytes : (p + 1) * row_bytes]
+        yield sha256(b"\x00", b"assay/position/v1\0", struct.pack("<III", p, tokens[p], following), logits, states)
+
+
+def check(manifest, text, views):
+    """Section 5, after structure."""
+
+    def equal(got, want, reason, detail=""):
+        if got != want:
+            raise Refused(reason, f"got {got.hex()}, want {want.hex()}{detail}")
+
+    equal(sha256(b"assay/manifest/v1\0", text.encode()), bytes(views["commitment"]), "commitment")
+    n_prompt = manifest["prompt"]["tokens"]
+    prompt = struct.pack(f"<{n_prompt + 1}I", n_prompt, *words(views["tokens"])[:n_prompt])
+    equal(sha256(b"assay/prompt/v1\0", prompt), bytes.fromhex(manifest["prompt"]["digest"]), "prompt-digest")
+    rows = manifest["model"]["layers"] + 1
+    row_bytes = manifest["model"]["hidden"] * DTYPES[STATE_DTYPES[manifest["state_dtype"]]]
+    for layer in manifest["opened"]:
+        view = views[f"states.{layer:05}"]
+        for p in range(len(view) // row_bytes):
+            at = 32 * (p * rows + layer)
+            want = bytes(views["digests.states"][at : at + 32])
+            where = f" for hidden state {layer} at position {p}"
+            equal(sha256(view[p * row_bytes : (p + 1) * row_bytes]), want, "state-digest", where)
+    root = merkle_root(list(leaf_hashes(manifest, views)))
+    equal(root, bytes.fromhex(manifest["root"]), "merkle-root")
+
+
+def summary(manifest, views):
+    model, sampler = manifest["model"], manifest["sampler"]
+    yield "model", f"{model['family']} {model['dtype']}, {model['layers']} layers of {model['hidden']}"
+    yield "model root", model["root"]
+    yield "tokens", f"{manifest['prompt']['tokens']} prompt, {manifest['output']['tokens']} output"
+    yield "sampler", ", ".join(f"{key} {value}" for key, value in sampler.items())
+    yield "numerics", f"{manifest['numerics']['class']}, compute {manifest['numerics']['compute']}"
+    yield "opened", f"{manifest['opened']} in {manifest['state_dtype']}"
+    yield "root", manifest["root"]
+    yield "commitment", bytes(views["commitment"]).hex()
+
+
+def main(argv):
+    if len(argv) != 2:
+        print(__doc__, file=sys.stderr)
+        return 2
+    try:
+        with open(argv[1], "rb") as file:
+            data = file.read(MAX_FILE + 1)
+    except OSError as error:
+        print(f"cannot read: {error}", file=sys.stderr)
+        return 2
+    try:
+        manifest, text, views = parse(data)
+        check(manifest, text, views)
+    except Refused as refused:
+        print(f"refused, {refused}", file=sys.stderr)
+        return 1
+    for name, value in summary(manifest, views):
+        print(f"{name:<12}{value}")
+    print("well formed and consistent; that says nothing about how the values were computed")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
