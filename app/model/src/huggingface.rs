@@ -1,0 +1,371 @@
+//! A Hugging Face checkpoint: one or more safetensors files whose tensors must be exactly those that the config asks for.
+use crate::names::{self, EMBEDDING, LM_HEAD, Wanted};
+use crate::safetensors_file::{Entry, read_header};
+use crate::{
+    ByteSource, Dtype, Model, ModelConfig, ModelError, Role, TensorRef, Tokenizer, config_json,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The most files that a checkpoint may be split into.
+pub(crate) const MAX_SHARDS: usize = 1024;
+/// How many ignored tensors a note lists by name.
+const MAX_LISTED: usize = 8;
+
+/// One file: its name in errors, and its bytes.
+pub(crate) struct Shard {
+    pub label: String,
+    pub source: Arc<dyn ByteSource>,
+}
+
+/// Builds a model from parts that are already open.
+pub(crate) fn assemble(
+    config_json: &[u8],
+    generation_config: Option<&[u8]>,
+    shards: Vec<Shard>,
+    weight_map: Option<&BTreeMap<String, String>>,
+    tokenizer: Option<Tokenizer>,
+) -> Result<Model, ModelError> {
+    let config_json::Parsed { config, mut notes } =
+        config_json::parse(config_json, generation_config)?;
+    if shards.len() > MAX_SHARDS {
+        return Err(ModelError::TooManyShards {
+            got: shards.len(),
+            most: MAX_SHARDS,
+        });
+    }
+    let mut stored = Stored {
+        entries: BTreeMap::new(),
+        shards: &shards,
+    };
+    for (index, shard) in shards.iter().enumerate() {
+        stored.add(index, read_header(&*shard.source, &shard.label)?)?;
+    }
+    if let Some(weight_map) = weight_map {
+        stored.agrees_with(weight_map)?;
+    }
+    let tensors = stored.take_all(&config, &mut notes)?;
+    let sources = shards.into_iter().map(|shard| shard.source).collect();
+    Model::new(config, notes, tokenizer, sources, tensors)
+}
+
+/// Every tensor of every shard that no role has claimed yet.
+struct Stored<'a> {
+    entries: BTreeMap<String, (usize, Entry)>,
+    shards: &'a [Shard],
+}
+
+impl Stored<'_> {
+    fn add(&mut self, index: usize, entries: BTreeMap<String, Entry>) -> Result<(), ModelError> {
+        for (name, entry) in entries {
+            if let Some((first, _)) = self.entries.get(&name) {
+                let (first, second) = (self.label(*first), self.label(index));
+                return Err(ModelError::TensorTwice {
+                    name,
+                    first,
+                    second,
+                });
+            }
+            self.entries.insert(name, (index, entry));
+        }
+        Ok(())
+    }
+
+    fn label(&self, index: usize) -> String {
+        self.shards
+            .get(index)
+            .map(|shard| shard.label.clone())
+            .unwrap_or_default()
+    }
+
+    fn agrees_with(&self, weight_map: &BTreeMap<String, String>) -> Result<(), ModelError> {
+        for (name, shard) in weight_map {
+            let found = self.entries.get(name).map(|(index, _)| self.label(*index));
+            if found.as_ref() != Some(shard) {
+                return Err(ModelError::ShardLacks {
+                    name: name.clone(),
+                    shard: shard.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn take_all(
+        &mut self,
+        config: &ModelConfig,
+        notes: &mut Vec<String>,
+    ) -> Result<BTreeMap<Role, TensorRef>, ModelError> {
+        let mut tensors = self.take_embeddings(config, notes)?;
+        for Wanted { role, name, shape } in names::wanted_but_embeddings(config) {
+            tensors.insert(role, self.take(&name, &shape)?);
+        }
+        if let Some((name, why)) = self
+            .entries
+            .keys()
+            .find_map(|name| Some((name, names::contradiction(config, name)?)))
+        {
+            return Err(ModelError::TensorUnexpected {
+                name: name.clone(),
+                why: why.to_owned(),
+            });
+        }
+        self.note_ignored(notes);
+        Ok(tensors)
+    }
+
+    /// The embedding and, in an untied model, the output projection. A tied model may store its one matrix under either name, or
+    /// the same bytes under both.
+    fn take_embeddings(
+        &mut self,
+        config: &ModelConfig,
+        notes: &mut Vec<String>,
+    ) -> Result<BTreeMap<Role, TensorRef>, ModelError> {
+        let shape = [config.vocab, config.hidden];
+        let has = |name| self.entries.contains_key(name);
+        let (has_embedding, has_head) = (has(EMBEDDING), has(LM_HEAD));
+        if !config.tied_embeddings {
+            let embedding = self.take(EMBEDDING, &shape)?;
+            return Ok([
+                (Role::Embedding, embedding),
+                (Role::LmHead, self.take(LM_HEAD, &shape)?),
+            ]
+            .into());
+        }
+        let shared = match (has_embedding, has_head) {
+            (true, true) => {
+                let (embedding, head) =
+                    (self.take(EMBEDDING, &shape)?, self.take(LM_HEAD, &shape)?);
+                self.same_bytes(&embedding, &head)?;
+                notes.push(format!(
+                    "`{LM_HEAD}` repeats `{EMBEDDING}` byte for byte and is not counted"
+                ));
+                embedding
+            }
+            (false, true) => {
+                notes.push(format!("the tied embedding is stored as `{LM_HEAD}`"));
+                self.take(LM_HEAD, &shape)?
+            }
+            _ => self.take(EMBEDDING, &shape)?,
+        };
+        Ok([(Role::Embedding, shared.clone()), (Role::LmHead, shared)].into())
+    }
+
+    fn take(&mut self, name: &str, want: &[usize]) -> Result<TensorRef, ModelError> {
+        let Some((source, entry)) = self.entries.remove(name) else {
+            return Err(ModelError::TensorMissing {
+                name: name.to_owned(),
+            });
+        };
+        let name = name.to_owned();
+        let Entry {
+            dtype,
+            shape: got,
+            offset,
+            bytes,
+        } = entry;
+        let Some(dtype) = Dtype::from_safetensors_name(&dtype) else {
+            return Err(ModelError::TensorDtype {
+                name,
+                got: dtype,
+                file: self.label(source),
+            });
+        };
+        if !got.iter().copied().eq(want.iter().map(|dim| *dim as u64)) {
+            return Err(ModelError::TensorShape {
+                name,
+                got,
+                want: want.to_vec(),
+                file: self.label(source),
+            });
+        }
+        Ok(TensorRef {
+            name,
+            dtype,
+            shape: want.to_vec(),
+            source,
+            offset,
+            bytes,
+        })
+    }
+
+    fn same_bytes(&self, first: &TensorRef, second: &TensorRef) -> Result<(), ModelError> {
+        const STEP: u64 = 1 << 20;
+        let differ = |at| ModelError::TiedDiffer {
+            first: first.name.clone(),
+            second: second.name.clone(),
+            at,
+        };
+        if first.dtype != second.dtype {
+            return Err(differ(0));
+        }
+        let source = |tensor: &TensorRef| {
+            let shard = self.shards.get(tensor.source);
+            shard
+                .map(|shard| &shard.source)
+                .ok_or_else(|| ModelError::ForeignTensor {
+                    name: tensor.name.clone(),
+                })
+        };
+        let (first_source, second_source) = (source(first)?, source(second)?);
+        for at in (0..first.bytes).step_by(STEP as usize) {
+            let len = STEP.min(first.bytes - at) as usize;
+            let (a, b) = (
+                first_source.read(first.offset + at, len)?,
+                second_source.read(second.offset + at, len)?,
+            );
+            if let Some(within) = a.iter().zip(b.iter()).position(|(a, b)| a != b) {
+                return Err(differ(at + within as u64));
+            }
+            first_source.release(first.offset + at, len as u64);
+            second_source.release(second.offset + at, len as u64);
+        }
+        Ok(())
+    }
+
+    fn note_ignored(&self, notes: &mut Vec<String>) {
+        let ignored: Vec<_> = self
+            .entries
+            .keys()
+            .filter(|name| !names::is_derived_buffer(name))
+            .collect();
+        if ignored.is_empty() {
+            return;
+        }
+        let listed: Vec<_> = ignored
+            .iter()
+            .take(MAX_LISTED)
+            .map(|name| format!("`{name}`"))
+            .collect();
+        let rest = if ignored.len() > MAX_LISTED {
+            ", …"
+        } else {
+            ""
+        };
+        notes.push(format!(
+            "{} unknown tensors were ignored: {}{rest}",
+            ignored.len(),
+            listed.join(", ")
+        ));
+    }
+}
+
+#[cfg(feature = "native")]
+pub(crate) mod folder {
+    //! Finding the files of a folder.
+    use super::{MAX_SHARDS, Shard, assemble};
+    use crate::{MappedFile, Model, ModelError, Tokenizer, config_json::MAX_CONFIG_BYTES};
+    use std::collections::BTreeMap;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    const MAX_INDEX_BYTES: usize = 16 << 20;
+    const SINGLE: &str = "model.safetensors";
+    const INDEX: &str = "model.safetensors.index.json";
+
+    /// Opens a folder; `tokenizer` stands in for the folder's own.
+    pub(crate) fn open(dir: &Path, tokenizer: Option<Tokenizer>) -> Result<Model, ModelError> {
+        let config_path = dir.join("config.json");
+        if !config_path.exists() {
+            return Err(ModelError::NoCheckpoint {
+                path: dir.to_owned(),
+            });
+        }
+        let config = crate::model::read_capped(&config_path, MAX_CONFIG_BYTES)?;
+        let generation_path = dir.join("generation_config.json");
+        let generation = match generation_path.exists() {
+            true => Some(crate::model::read_capped(
+                &generation_path,
+                MAX_CONFIG_BYTES,
+            )?),
+            false => None,
+        };
+        // The config first: a family that is not supported should be refused for that, not for how its weights are stored.
+        crate::config_json::parse(&config, generation.as_deref())?;
+        let tokenizer_path = dir.join("tokenizer.json");
+        let tokenizer = match tokenizer {
+            None if tokenizer_path.exists() => Some(Tokenizer::open(&tokenizer_path)?),
+            other => other,
+        };
+        let (shards, weight_map) = shards(dir)?;
+        assemble(
+            &config,
+            generation.as_deref(),
+            shards,
+            weight_map.as_ref(),
+            tokenizer,
+        )
+    }
+
+    type WeightMap = BTreeMap<String, String>;
+
+    fn shards(dir: &Path) -> Result<(Vec<Shard>, Option<WeightMap>), ModelError> {
+        let open = |name: &str| -> Result<Shard, ModelError> {
+            let path = dir.join(name);
+            Ok(Shard {
+                label: name.to_owned(),
+                source: Arc::new(MappedFile::open(&path)?),
+            })
+        };
+        if dir.join(SINGLE).exists() {
+            return Ok((vec![open(SINGLE)?], None));
+        }
+        let index_path = dir.join(INDEX);
+        if !index_path.exists() {
+            return Err(match dir.join("pytorch_model.bin").exists() {
+                true => ModelError::UnsupportedFormat {
+                    found: "`pytorch_model.bin` (pickle)",
+                    path: dir.to_owned(),
+                },
+                false => ModelError::NoCheckpoint {
+                    path: dir.to_owned(),
+                },
+            });
+        }
+        let index = crate::model::read_capped(&index_path, MAX_INDEX_BYTES)?;
+        let weight_map = parse_index(&index)?;
+        let mut names: Vec<&String> = weight_map.values().collect();
+        names.sort();
+        names.dedup();
+        if names.len() > MAX_SHARDS {
+            return Err(ModelError::TooManyShards {
+                got: names.len(),
+                most: MAX_SHARDS,
+            });
+        }
+        let shards = names
+            .into_iter()
+            .map(|name| open(name))
+            .collect::<Result<_, _>>()?;
+        Ok((shards, Some(weight_map)))
+    }
+
+    /// The `weight_map` of an index: tensor to file, each file a plain name.
+    pub(crate) fn parse_index(bytes: &[u8]) -> Result<WeightMap, ModelError> {
+        #[derive(serde::Deserialize)]
+        struct Index {
+            weight_map: WeightMap,
+        }
+        let Index { weight_map } =
+            serde_json::from_slice(bytes).map_err(|source| ModelError::Json {
+                file: "`model.safetensors.index.json`",
+                source,
+            })?;
+        let plain = |name: &str| {
+            name.len() <= 255
+                && name.ends_with(".safetensors")
+                && !name.starts_with('.')
+                && name
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "-_.+=@ ".contains(c))
+        };
+        match weight_map.values().find(|name| !plain(name)) {
+            Some(name) => Err(ModelError::ShardPath { got: name.clone() }),
+            None => Ok(weight_map),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "huggingface_tests.rs"]
+mod tests;

@@ -1,0 +1,51 @@
+//! Checkpoints: what a model is made of, read from files that may be hostile.
+//!
+//! A [`Model`] is a [`ModelConfig`], a table of tensors in their *stored* type, and perhaps a [`Tokenizer`]. It comes from a
+//! Hugging Face folder (safetensors, sharded too), from a llama2.c `.bin`, from bytes in memory (the browser), or from the demo
+//! model that is compiled in. Whatever this crate cannot read *exactly* it refuses by name: it never guesses an architecture.
+//!
+//! Nothing here is trusted because it parses. [`Model::root`] is the identity of the weights; compare it before comparing anything
+//! else. It says nothing about quality, licence or origin, and a checkpoint with NaN weights has a root like any other.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `config` | `config.json` to [`ModelConfig`], with every refusal |
+//! | `rope` | inverse frequencies and cos/sin tables, with the rounding of transformers |
+//! | `names` | which tensors a config asks for, under which names and shapes |
+//! | `safetensors_file` | one file's header |
+//! | `huggingface` | a folder of them |
+//! | `llama2c` | the other format |
+//! | `bytes` | where bytes come from: a mapped file, memory, or a browser |
+//! | `weights` | tensors, roles and decoding to f32 |
+//! | `root` | the Merkle root of config and weights |
+//! | `tokenizer` | text to ids and back |
+//! | `synth` | synthetic checkpoints of real shapes |
+
+mod bytes;
+mod config;
+mod config_json;
+#[cfg(feature = "demo")]
+mod demo;
+mod error;
+mod huggingface;
+mod llama2c;
+mod model;
+mod names;
+mod root;
+mod rope;
+mod safetensors_file;
+#[cfg(feature = "native")]
+pub mod synth;
+mod tokenizer;
+mod weights;
+
+pub use bytes::ByteSource;
+#[cfg(feature = "native")]
+pub use bytes::MappedFile;
+pub use config::{Family, ModelConfig};
+pub use error::ModelError;
+pub use model::Model;
+pub use root::CHUNK_BYTES;
+pub use rope::{Rope, RopeLayout, RopeScaling};
+pub use tokenizer::{HuggingFaceTokenizer, Llama2cTokenizer, Tokenizer};
+pub use weights::{Dtype, LayerRole, Role, TensorRef};

@@ -1,0 +1,280 @@
+//! An open checkpoint: its config, its tensors by role, and their bytes on demand.
+use crate::{
+    ByteSource, Dtype, LayerRole, ModelConfig, ModelError, Role, TensorRef, Tokenizer, huggingface,
+    llama2c,
+};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::Range;
+#[cfg(feature = "native")]
+use std::path::Path;
+use std::sync::Arc;
+
+/// A checkpoint whose every tensor was found, with the shape that its config asks for.
+///
+/// Opening reads headers only (and, where a tied matrix is stored twice, compares the two). It does not look at the weights' values:
+/// [`Model::root`] says which they are.
+pub struct Model {
+    config: ModelConfig,
+    notes: Vec<String>,
+    tokenizer: Option<Tokenizer>,
+    sources: Vec<Arc<dyn ByteSource>>,
+    tensors: BTreeMap<Role, TensorRef>,
+}
+
+impl Model {
+    pub(crate) fn new(
+        config: ModelConfig,
+        notes: Vec<String>,
+        tokenizer: Option<Tokenizer>,
+        sources: Vec<Arc<dyn ByteSource>>,
+        tensors: BTreeMap<Role, TensorRef>,
+    ) -> Result<Self, ModelError> {
+        if let Some(tokenizer) = &tokenizer {
+            tokenizer.check_vocab(config.vocab)?;
+        }
+        Ok(Self {
+            config,
+            notes,
+            tokenizer,
+            sources,
+            tensors,
+        })
+    }
+
+    /// Opens a Hugging Face folder, or a llama2.c `.bin` with the tokenizer that lies beside it.
+    #[cfg(feature = "native")]
+    pub fn open(path: &Path) -> Result<Self, ModelError> {
+        Self::open_any(path, None)
+    }
+
+    /// Like [`Model::open`], with the tokenizer (`tokenizer.json`, or a llama2.c `.bin`) from `tokenizer_path`.
+    #[cfg(feature = "native")]
+    pub fn open_with_tokenizer(path: &Path, tokenizer_path: &Path) -> Result<Self, ModelError> {
+        Self::open_any(path, Some(Tokenizer::open(tokenizer_path)?))
+    }
+
+    #[cfg(feature = "native")]
+    fn open_any(path: &Path, tokenizer: Option<Tokenizer>) -> Result<Self, ModelError> {
+        if path.is_dir() {
+            return huggingface::folder::open(path, tokenizer);
+        }
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("bin") => llama2c::open(path, tokenizer),
+            Some("gguf") => Err(ModelError::UnsupportedFormat {
+                found: "GGUF",
+                path: path.to_owned(),
+            }),
+            _ if path.exists() => Err(ModelError::NoCheckpoint {
+                path: path.to_owned(),
+            }),
+            _ => Err(ModelError::io(
+                "open",
+                path,
+                std::io::ErrorKind::NotFound.into(),
+            )),
+        }
+    }
+
+    /// A Hugging Face checkpoint whose files are already in memory, or behind any other [`ByteSource`].
+    pub fn from_memory(
+        config_json: &[u8],
+        generation_config: Option<&[u8]>,
+        safetensors: Vec<Arc<dyn ByteSource>>,
+        tokenizer_json: Option<&[u8]>,
+    ) -> Result<Self, ModelError> {
+        let tokenizer = tokenizer_json.map(Tokenizer::from_json).transpose()?;
+        let shard = |(index, source)| huggingface::Shard {
+            label: format!("safetensors file {index}"),
+            source,
+        };
+        let shards = safetensors.into_iter().enumerate().map(shard).collect();
+        huggingface::assemble(config_json, generation_config, shards, None, tokenizer)
+    }
+
+    /// A llama2.c checkpoint behind any [`ByteSource`], with the bytes of its `tokenizer.bin`.
+    pub fn from_llama2c(
+        checkpoint: Arc<dyn ByteSource>,
+        tokenizer_bin: Option<&[u8]>,
+    ) -> Result<Self, ModelError> {
+        llama2c::parse(
+            checkpoint,
+            tokenizer_bin.map(Tokenizer::from_llama2c).transpose()?,
+        )
+    }
+
+    /// Shape and arithmetic.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// What a user should know about how the checkpoint was read, one sentence each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The checkpoint's tokenizer, if it came with one; its ids fit the vocabulary.
+    pub fn tokenizer(&self) -> Option<&Tokenizer> {
+        self.tokenizer.as_ref()
+    }
+
+    /// The tensor with this role; `None` for a bias that the model does not have or a layer beyond the last.
+    pub fn tensor(&self, role: Role) -> Option<&TensorRef> {
+        self.tensors.get(&role)
+    }
+
+    /// `tensor(Role::Layer(layer, role))`.
+    pub fn layer(&self, layer: usize, role: LayerRole) -> Option<&TensorRef> {
+        self.tensor(Role::Layer(layer, role))
+    }
+
+    /// Every tensor once, sorted by name; a tied matrix counts once.
+    pub fn tensors(&self) -> Vec<&TensorRef> {
+        let by_name: BTreeMap<&str, &TensorRef> = self
+            .tensors
+            .values()
+            .map(|tensor| (tensor.name.as_str(), tensor))
+            .collect();
+        by_name.into_values().collect()
+    }
+
+    /// `len` bytes of a tensor from `offset` within it, borrowed where the source can lend them.
+    pub fn read(
+        &self,
+        tensor: &TensorRef,
+        offset: u64,
+        len: usize,
+    ) -> Result<Cow<'_, [u8]>, ModelError> {
+        let end = offset.saturating_add(len as u64);
+        if end > tensor.bytes {
+            let name = tensor.name.clone();
+            return Err(ModelError::RangeOutside {
+                name,
+                begin: offset,
+                end,
+                most: tensor.bytes,
+            });
+        }
+        self.source(tensor)?
+            .read(tensor.offset.saturating_add(offset), len)
+    }
+
+    /// A whole tensor as f32: for norms, biases and twins on the CPU, not for a large matrix on its way to a GPU.
+    pub fn read_f32(&self, tensor: &TensorRef) -> Result<Vec<f32>, ModelError> {
+        self.read_rows_f32(tensor, 0..tensor.rows())
+    }
+
+    /// Some rows of a matrix as f32 `[rows, cols]`.
+    pub fn read_rows_f32(
+        &self,
+        tensor: &TensorRef,
+        rows: Range<usize>,
+    ) -> Result<Vec<f32>, ModelError> {
+        if rows.start > rows.end || rows.end > tensor.rows() {
+            let (begin, end) = (rows.start as u64, rows.end as u64);
+            return Err(ModelError::RangeOutside {
+                name: tensor.name.clone(),
+                begin,
+                end,
+                most: tensor.rows() as u64,
+            });
+        }
+        // On a 32-bit machine a matrix may be larger than the address space; then the range is refused as any other too long.
+        let len = usize::try_from(rows.len() as u64 * tensor.row_bytes()).unwrap_or(usize::MAX);
+        let bytes = self.read(tensor, rows.start as u64 * tensor.row_bytes(), len)?;
+        let mut out = Vec::with_capacity(rows.len() * tensor.cols());
+        tensor.dtype.decode(&bytes, &mut out);
+        Ok(out)
+    }
+
+    /// A hint that this tensor will not be read again soon, so that its pages need not stay resident.
+    pub fn release(&self, tensor: &TensorRef) {
+        self.release_range(tensor, 0, tensor.bytes);
+    }
+
+    pub(crate) fn release_range(&self, tensor: &TensorRef, offset: u64, len: u64) {
+        if let Ok(source) = self.source(tensor) {
+            source.release(tensor.offset + offset, len);
+        }
+    }
+
+    fn source(&self, tensor: &TensorRef) -> Result<&Arc<dyn ByteSource>, ModelError> {
+        self.sources
+            .get(tensor.source)
+            .ok_or_else(|| ModelError::ForeignTensor {
+                name: tensor.name.clone(),
+            })
+    }
+
+    /// The stored type of all weights (`f32`, `f16`, `bf16`), or `mixed`.
+    pub fn dtype(&self) -> &'static str {
+        let mut dtypes = self.tensors.values().map(|tensor| tensor.dtype);
+        match dtypes.next() {
+            Some(first) if dtypes.all(|dtype: Dtype| dtype == first) => first.as_str(),
+            _ => "mixed",
+        }
+    }
+
+    /// Number of weights; a tied matrix counts once.
+    pub fn parameters(&self) -> u64 {
+        self.tensors().iter().map(|tensor| tensor.elements()).sum()
+    }
+
+    /// Bytes of all weights as stored; a tied matrix counts once.
+    pub fn bytes(&self) -> u64 {
+        self.tensors().iter().map(|tensor| tensor.bytes).sum()
+    }
+
+    /// The config as the model root binds it.
+    pub fn config_canonical_json(&self) -> String {
+        self.config.canonical_json()
+    }
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let Self {
+            config,
+            notes,
+            tokenizer: _,
+            sources: _,
+            tensors,
+        } = self;
+        f.debug_struct("Model")
+            .field("config", config)
+            .field("notes", notes)
+            .field("tensors", &tensors.len())
+            .finish()
+    }
+}
+
+/// A small file, whole; larger than `most` is refused before it is read.
+#[cfg(feature = "native")]
+pub(crate) fn read_capped(path: &Path, most: usize) -> Result<Vec<u8>, ModelError> {
+    use std::io::Read as _;
+    let metadata = std::fs::metadata(path).map_err(|err| ModelError::io("read", path, err))?;
+    if !metadata.is_file() {
+        return Err(ModelError::NotAFile {
+            path: path.to_owned(),
+        });
+    }
+    let too_large = |got| ModelError::FileTooLarge {
+        got,
+        most: most as u64,
+        path: path.to_owned(),
+    };
+    if metadata.len() > most as u64 {
+        return Err(too_large(metadata.len()));
+    }
+    let file = std::fs::File::open(path).map_err(|err| ModelError::io("open", path, err))?;
+    let mut bytes = Vec::with_capacity(metadata.len() as usize);
+    // The file may grow while it is read, so the ceiling holds here too.
+    file.take(most as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|err| ModelError::io("read", path, err))?;
+    if bytes.len() > most {
+        Err(too_large(bytes.len() as u64))
+    } else {
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,169 @@
+//! A `tokenizer.json`, run by the `tokenizers` crate and watched: a text that it silently cuts is an error here.
+use crate::ModelError;
+use assay_trace::Digest;
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// A Hugging Face tokenizer.
+pub struct HuggingFaceTokenizer {
+    inner: tokenizers::Tokenizer,
+    reversible: Reversible,
+    /// Ids without text of their own. The crate knows them too, but overlooks those that its normalizer changes.
+    special: HashSet<u32>,
+    pub(super) vocab_size: usize,
+    pub(super) digest: Digest,
+}
+
+/// Whether decoding must give back the text that was encoded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Reversible {
+    /// Byte-level: every byte survives.
+    Yes,
+    /// Byte-level, but a space may be put before the text.
+    ButForASpace,
+    /// Some normalizer may have changed the text.
+    No,
+}
+
+impl HuggingFaceTokenizer {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, ModelError> {
+        let outline: Outline =
+            serde_json::from_slice(bytes).map_err(|err| ModelError::TokenizerFile {
+                cause: err.to_string(),
+            })?;
+        if let Some(dropout) = outline.model.dropout.filter(|dropout| *dropout != 0.0) {
+            return Err(ModelError::TokenizerDropout { dropout });
+        }
+        let fail = |cause| ModelError::TokenizerFile { cause };
+        let mut inner = guarded(|| tokenizers::Tokenizer::from_bytes(bytes)).map_err(fail)?;
+        // A prompt must not be cut or padded behind the user's back.
+        inner
+            .with_truncation(None)
+            .map_err(|err| fail(err.to_string()))?;
+        inner.with_padding(None);
+        let largest = inner.get_vocab(true).into_values().max();
+        let added = inner.get_added_tokens_decoder();
+        let special = added
+            .into_iter()
+            .filter(|(_, token)| token.special)
+            .map(|(id, _)| id)
+            .collect();
+        Ok(Self {
+            inner,
+            reversible: outline.reversible(),
+            special,
+            vocab_size: largest.map_or(0, |id| id as usize + 1),
+            digest: Digest::of(bytes),
+        })
+    }
+
+    pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>, ModelError> {
+        let encoding = guarded(|| self.inner.encode_fast(text, true))
+            .map_err(|cause| ModelError::Encode { cause })?;
+        let ids = encoding.get_ids();
+        if let Some(id) = ids.iter().find(|id| **id as usize >= self.vocab_size) {
+            return Err(ModelError::Encode {
+                cause: format!("the tokenizer gave id {id}, beyond its vocabulary"),
+            });
+        }
+        if self.reversible != Reversible::No {
+            // The crate turns an error of its regular expressions into the end of the text, so what came out is decoded again.
+            let added = encoding.get_special_tokens_mask();
+            let of_text: Vec<u32> = ids
+                .iter()
+                .zip(added)
+                .filter(|(_, added)| **added == 0)
+                .map(|(id, _)| *id)
+                .collect();
+            let decoded = guarded(|| self.inner.decode(&of_text, false))
+                .map_err(|cause| ModelError::Encode { cause })?;
+            self.check_round_trip(text, &decoded)?;
+        }
+        Ok(ids.to_vec())
+    }
+
+    fn check_round_trip(&self, text: &str, decoded: &str) -> Result<(), ModelError> {
+        let without_space = decoded
+            .strip_prefix(' ')
+            .filter(|_| self.reversible == Reversible::ButForASpace);
+        if decoded == text || without_space == Some(text) {
+            return Ok(());
+        }
+        let decoded = without_space
+            .filter(|_| !text.starts_with(' '))
+            .unwrap_or(decoded);
+        let at = text
+            .bytes()
+            .zip(decoded.bytes())
+            .take_while(|(a, b)| a == b)
+            .count();
+        Err(ModelError::RoundTrip {
+            at,
+            bytes: text.len(),
+        })
+    }
+
+    pub(super) fn decode(&self, ids: &[u32]) -> String {
+        let ids: Vec<u32> = ids
+            .iter()
+            .copied()
+            .filter(|id| !self.special.contains(id))
+            .collect();
+        guarded(|| self.inner.decode(&ids, false)).unwrap_or_else(|_| {
+            // The decoder gave up; the pieces themselves still tell something.
+            ids.iter()
+                .filter_map(|id| self.inner.id_to_token(*id))
+                .collect()
+        })
+    }
+}
+
+/// Runs the crate's code, of which not every panic on a strange file is known, and turns a panic into an error.
+fn guarded<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(result) => result.map_err(|err| err.to_string()),
+        Err(_) => Err("the tokenizer library panicked".to_owned()),
+    }
+}
+
+/// The parts of the file that decide how far it can be trusted.
+#[derive(serde::Deserialize)]
+struct Outline {
+    model: OutlineModel,
+    #[serde(default)]
+    normalizer: serde_json::Value,
+    #[serde(default)]
+    pre_tokenizer: serde_json::Value,
+    #[serde(default)]
+    decoder: serde_json::Value,
+}
+
+#[derive(serde::Deserialize)]
+struct OutlineModel {
+    dropout: Option<f64>,
+}
+
+impl Outline {
+    fn reversible(&self) -> Reversible {
+        let is_byte_level = |part: &serde_json::Value| part["type"] == "ByteLevel";
+        let steps = match self.pre_tokenizer["pretokenizers"].as_array() {
+            Some(steps) => steps.as_slice(),
+            None => std::slice::from_ref(&self.pre_tokenizer),
+        };
+        let Some(step) = steps.iter().find(|step| is_byte_level(step)) else {
+            return Reversible::No;
+        };
+        if !self.normalizer.is_null() || !is_byte_level(&self.decoder) {
+            return Reversible::No;
+        }
+        // The crate's default, where the key is absent, is to add the space.
+        match step["add_prefix_space"] == false {
+            true => Reversible::Yes,
+            false => Reversible::ButForASpace,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "hugging_face_tests.rs"]
+mod tests;

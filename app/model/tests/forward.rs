@@ -1,0 +1,238 @@
+//! A plain forward pass from nothing but this crate's public interface, against logits that other programs computed. It shows that
+//! names, shapes, layouts, scaling and rounding of the rotary tables are right: every mistake among them moves the logits by far
+//! more than the tolerance.
+#![cfg(all(feature = "native", feature = "demo"))]
+mod common;
+use assay_model::{LayerRole, Model, Role, RopeLayout};
+use common::{ids, json, shared};
+
+/// Mean difference relative to the size of the logits. The stored references differ from exact arithmetic by 2e-6; the smallest of the
+/// deliberate mistakes in the data's README (an epsilon of zero) moves them by more than 1e-5.
+const RELATIVE_L2: f64 = 5e-6;
+
+struct Plain<'a> {
+    model: &'a Model,
+}
+
+impl Plain<'_> {
+    fn weights(&self, role: Role) -> Option<Vec<f32>> {
+        Some(self.model.read_f32(self.model.tensor(role)?).unwrap())
+    }
+
+    /// x [T, in] · Wᵀ + b, in f64.
+    fn linear(&self, x: &[f64], weight: Role, bias: Option<Role>) -> Vec<f64> {
+        let tensor = self.model.tensor(weight).unwrap();
+        let w = self.weights(weight).unwrap();
+        let b = bias
+            .and_then(|role| self.weights(role))
+            .unwrap_or(vec![0.0; tensor.rows()]);
+        let dot = |row: &[f64], w: &[f32]| {
+            row.iter()
+                .zip(w)
+                .map(|(x, w)| x * f64::from(*w))
+                .sum::<f64>()
+        };
+        let output = |row: &[f64]| {
+            let outputs = w
+                .chunks(tensor.cols())
+                .zip(&b)
+                .map(|(w, b)| dot(row, w) + f64::from(*b));
+            outputs.collect::<Vec<f64>>()
+        };
+        x.chunks(tensor.cols()).flat_map(output).collect()
+    }
+
+    fn norm(&self, x: &[f64], weight: Role) -> Vec<f64> {
+        let w = self.weights(weight).unwrap();
+        let eps = f64::from(self.model.config().rms_eps);
+        let normed = |row: &[f64]| {
+            let scale = (row.iter().map(|x| x * x).sum::<f64>() / row.len() as f64 + eps).sqrt();
+            row.iter()
+                .zip(&w)
+                .map(|(x, w)| x / scale * f64::from(*w))
+                .collect::<Vec<f64>>()
+        };
+        x.chunks(w.len()).flat_map(normed).collect()
+    }
+
+    fn rotate(&self, x: &mut [f64], heads: usize) {
+        let config = self.model.config();
+        let (dim, half) = (config.head_dim, config.head_dim / 2);
+        let (cos, sin) = config.cos_sin_tables(0..x.len() / (heads * dim));
+        for (at, head) in x.chunks_mut(dim).enumerate() {
+            let position = at / heads;
+            for pair in 0..half {
+                let (i, j) = match config.rope.layout {
+                    RopeLayout::RotateHalf => (pair, pair + half),
+                    RopeLayout::Interleaved => (2 * pair, 2 * pair + 1),
+                };
+                let (c, s) = (
+                    f64::from(cos[position * half + pair]),
+                    f64::from(sin[position * half + pair]),
+                );
+                (head[i], head[j]) = (head[i] * c - head[j] * s, head[j] * c + head[i] * s);
+            }
+        }
+    }
+
+    fn attend(&self, q: &[f64], k: &[f64], v: &[f64]) -> Vec<f64> {
+        let config = self.model.config();
+        let (dim, q_dim, kv_dim) = (config.head_dim, config.q_dim(), config.kv_dim());
+        let mut out = vec![0.0; q.len()];
+        for t in 0..q.len() / q_dim {
+            for head in 0..config.heads {
+                let kv = (head / (config.heads / config.kv_heads)) * dim;
+                let query = &q[t * q_dim + head * dim..][..dim];
+                let score = |s: usize| {
+                    let key = &k[s * kv_dim + kv..][..dim];
+                    query.iter().zip(key).map(|(q, k)| q * k).sum::<f64>() / (dim as f64).sqrt()
+                };
+                let scores: Vec<f64> = (0..=t).map(score).collect();
+                let max = scores.iter().copied().fold(f64::MIN, f64::max);
+                let sum: f64 = scores.iter().map(|score| (score - max).exp()).sum();
+                for (s, score) in scores.iter().enumerate() {
+                    let share = (score - max).exp() / sum;
+                    for d in 0..dim {
+                        out[t * q_dim + head * dim + d] += share * v[s * kv_dim + kv + d];
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    fn logits(&self, tokens: &[u32]) -> Vec<f64> {
+        use LayerRole::*;
+        let config = self.model.config();
+        let embedding = self.model.tensor(Role::Embedding).unwrap();
+        let row = |id: &u32| {
+            self.model
+                .read_rows_f32(embedding, *id as usize..*id as usize + 1)
+                .unwrap()
+        };
+        let mut x: Vec<f64> = tokens.iter().flat_map(row).map(f64::from).collect();
+        let add = |x: &mut Vec<f64>, y: Vec<f64>| x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
+        for layer in 0..config.layers {
+            let role = |role| Role::Layer(layer, role);
+            let n = self.norm(&x, role(AttnNorm));
+            let mut q = self.linear(&n, role(Q), Some(role(QBias)));
+            let mut k = self.linear(&n, role(K), Some(role(KBias)));
+            let v = self.linear(&n, role(V), Some(role(VBias)));
+            self.rotate(&mut q, config.heads);
+            self.rotate(&mut k, config.kv_heads);
+            add(
+                &mut x,
+                self.linear(&self.attend(&q, &k, &v), role(O), Some(role(OBias))),
+            );
+            let n = self.norm(&x, role(MlpNorm));
+            let gate = self.linear(&n, role(Gate), Some(role(GateBias)));
+            let up = self.linear(&n, role(Up), Some(role(UpBias)));
+            let gated: Vec<f64> = gate
+                .iter()
+                .zip(&up)
+                .map(|(g, u)| g / (1.0 + (-g).exp()) * u)
+                .collect();
+            add(
+                &mut x,
+                self.linear(&gated, role(Down), Some(role(DownBias))),
+            );
+        }
+        self.linear(&self.norm(&x, Role::FinalNorm), Role::LmHead, None)
+    }
+}
+
+fn relative_l2(got: &[f64], want: &[f64]) -> f64 {
+    assert_eq!(got.len(), want.len());
+    let difference: f64 = got.iter().zip(want).map(|(g, w)| (g - w).powi(2)).sum();
+    (difference / want.iter().map(|w| w * w).sum::<f64>()).sqrt()
+}
+
+#[test]
+fn logits_equal_those_of_transformers() {
+    for case in [
+        "llama-mha-f32",
+        "llama-odd-shapes-f16",
+        "llama3-gqa-bf16",
+        "mistral-bf16",
+    ] {
+        let Some(dir) = shared(&format!("hf-reference/{case}")) else {
+            return;
+        };
+        let model = Model::open(&dir).unwrap();
+        let bytes = std::fs::read(dir.join("reference.safetensors")).unwrap();
+        let reference = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let words = |name: &str| {
+            reference
+                .tensor(name)
+                .unwrap()
+                .data()
+                .as_chunks::<4>()
+                .0
+                .to_vec()
+        };
+        let tokens: Vec<u32> = words("input_ids")
+            .into_iter()
+            .map(u32::from_le_bytes)
+            .collect();
+        let want: Vec<f64> = words("logits")
+            .into_iter()
+            .map(|word| f32::from_le_bytes(word).into())
+            .collect();
+        let got = Plain { model: &model }.logits(&tokens);
+        let error = relative_l2(&got, &want);
+        let largest = got
+            .iter()
+            .zip(&want)
+            .map(|(g, w)| (g - w).abs())
+            .fold(0.0, f64::max);
+        eprintln!("{case}: relative L2 {error:.2e}, largest difference {largest:.2e}");
+        assert!(error < RELATIVE_L2, "{case}: {error:e}");
+        assert!(largest < 2e-5, "{case}: {largest:e}");
+    }
+}
+
+#[test]
+fn demo_logits_equal_its_reference() {
+    let model = Model::demo().unwrap();
+    let reference =
+        json(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("demo-llama/reference.json"));
+    for case in reference["cases"].as_array().unwrap() {
+        let logits = Plain { model: &model }.logits(&ids(&case["prompt_ids"]));
+        let want: Vec<f64> =
+            serde_json::from_value(case["last_position_logits_first16"].clone()).unwrap();
+        let last = &logits[logits.len() - model.config().vocab..];
+        let error = relative_l2(&last[..16], &want);
+        assert!(error < RELATIVE_L2, "{error:e}");
+    }
+}
+
+#[test]
+fn greedy_tokens_of_the_trained_models_are_as_expected() {
+    let Some(expected) = shared("expected/greedy.json") else {
+        return;
+    };
+    let expected = json(&expected);
+    for (name, path) in [
+        ("stories260K", "stories260K/stories260K.bin"),
+        ("TinyStories-656K", "tinystories-656k"),
+    ] {
+        let model = Model::open(&shared(path).unwrap()).unwrap();
+        let vocab = model.config().vocab;
+        for case in expected[name].as_array().unwrap() {
+            let (prompt, greedy) = (ids(&case["prompt_ids"]), ids(&case["greedy_ids"]));
+            // One pass over all of them: each token must follow from those before it.
+            let logits = Plain { model: &model }.logits(&[&prompt[..], &greedy].concat());
+            let top = |row: &[f64]| {
+                (0..vocab)
+                    .max_by(|a, b| row[*a].total_cmp(&row[*b]))
+                    .unwrap() as u32
+            };
+            let got: Vec<u32> = logits
+                .chunks(vocab)
+                .skip(prompt.len() - 1)
+                .map(top)
+                .collect();
+            assert_eq!(got[..greedy.len()], greedy, "{name}");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Checkpoints that other programs wrote: what is supported opens with the shapes it should have, the rest is refused by name.
+#![cfg(feature = "native")]
+mod common;
+use assay_model::{Family, LayerRole, Model, ModelError, Role, RopeLayout, RopeScaling, Tokenizer};
+use common::{ids, json, shared};
+
+const SUPPORTED: [&str; 4] = [
+    "llama-mha-f32",
+    "llama-odd-shapes-f16",
+    "llama3-gqa-bf16",
+    "mistral-bf16",
+];
+
+#[test]
+fn every_supported_reference_case_opens() {
+    for case in SUPPORTED {
+        let Some(dir) = shared(&format!("hf-reference/{case}")) else {
+            return;
+        };
+        let model = Model::open(&dir).unwrap();
+        let raw = json(&dir.join("config.json"));
+        let config = model.config();
+        let size = |key: &str| raw[key].as_u64().unwrap() as usize;
+        assert_eq!(config.hidden, size("hidden_size"));
+        assert_eq!(config.layers, size("num_hidden_layers"));
+        assert_eq!(config.context, size("max_position_embeddings"));
+        assert_eq!(config.tied_embeddings, raw["tie_word_embeddings"] == true);
+        assert_eq!(
+            model.tensor(Role::Embedding).unwrap().shape,
+            [size("vocab_size"), size("hidden_size")]
+        );
+        assert_eq!(
+            model.layer(0, LayerRole::Q).unwrap().shape,
+            [config.q_dim(), config.hidden]
+        );
+        assert_eq!(
+            model.layer(config.layers - 1, LayerRole::V).unwrap().shape,
+            [config.kv_dim(), config.hidden]
+        );
+        assert_eq!(model.dtype(), case.rsplit('-').next().unwrap());
+        assert!(
+            model.notes().is_empty() && model.tokenizer().is_none(),
+            "{:?}",
+            model.notes()
+        );
+
+        // The literal output of transformers 5 says the same.
+        let newer = std::fs::read(dir.join("config.transformers5.json")).unwrap();
+        let empty = Model::from_memory(&newer, None, Vec::new(), None).unwrap_err();
+        assert!(matches!(empty, ModelError::TensorMissing { .. }), "{empty}");
+        let copy = tempfile::tempdir().unwrap();
+        for entry in std::fs::read_dir(&dir).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+        }
+        std::fs::remove_file(copy.path().join("config.json")).unwrap();
+        std::fs::write(copy.path().join("config.json"), newer).unwrap();
+        let again = Model::open(copy.path()).unwrap();
+        assert_eq!(again.config(), config);
+        let root = |model: &Model| model.root(&mut |_, _| {}).unwrap();
+        assert_eq!(root(&again), root(&model));
+    }
+    let Some(dir) = shared("hf-reference") else {
+        return;
+    };
+    let llama3 = Model::open(&dir.join("llama3-gqa-bf16")).unwrap();
+    assert!(matches!(
+        llama3.config().rope.scaling,
+        RopeScaling::Llama3 {
+            original_context: 64,
+            ..
+        }
+    ));
+    assert_eq!(
+        Model::open(&dir.join("mistral-bf16"))
+            .unwrap()
+            .config()
+            .family,
+        Family::Mistral
+    );
+}
+
+#[test]
+fn every_other_reference_case_is_refused_by_name() {
+    let cases = [
+        ("hf-reference/opt-f32", "model_type", "opt"),
+        ("hf-reference/qwen2-bias-bf16", "model_type", "qwen2"),
+        (
+            "hf-reference/llama-gptq-int4",
+            "quantization_config",
+            "gptq",
+        ),
+        ("hf-reference/llama-awq-int4", "quantization_config", "awq"),
+        ("demo-opt", "model_type", "opt"),
+    ];
+    for (case, want_key, want_got) in cases {
+        let Some(dir) = shared(case) else { return };
+        let err = Model::open(&dir).unwrap_err();
+        let ModelError::Unsupported { key, got, .. } = &err else {
+            panic!("{err}")
+        };
+        assert!(key == want_key && got.contains(want_got), "{err}");
+    }
+    let Some(quantised) = shared("stories260K/stories260K-q8.bin") else {
+        return;
+    };
+    assert!(matches!(
+        Model::open(&quantised),
+        Err(ModelError::Llama2cVersion { version: 2 })
+    ));
+    let gguf = shared("stories260K/stories260Ktok512.gguf").unwrap();
+    assert!(matches!(
+        Model::open(&gguf),
+        Err(ModelError::UnsupportedFormat { .. })
+    ));
+}
+
+#[test]
+fn stories260k_opens_with_the_tokenizer_beside_it() {
+    let Some(path) = shared("stories260K/stories260K.bin") else {
+        return;
+    };
+    let model = Model::open(&path).unwrap();
+    let config = model.config();
+    assert_eq!(
+        (config.hidden, config.intermediate, config.layers),
+        (64, 172, 5)
+    );
+    assert_eq!(
+        (config.heads, config.kv_heads, config.head_dim, config.vocab),
+        (8, 4, 8, 512)
+    );
+    assert_eq!(
+        (config.rope.layout, config.eos.as_slice()),
+        (RopeLayout::Interleaved, [1, 2].as_slice())
+    );
+    let wrong = shared("tokenizers/llama2-tokenizer.bin").unwrap();
+    let err = Model::open_with_tokenizer(&path, &wrong).unwrap_err();
+    assert!(
+        matches!(
+            err,
+            ModelError::TokenizerVocab {
+                got: 32_000,
+                want: 512
+            }
+        ),
+        "{err}"
+    );
+}
+
+#[test]
+fn prompts_encode_as_expected() {
+    let Some(expected) = shared("expected/greedy.json") else {
+        return;
+    };
+    let expected = json(&expected);
+    for (name, path) in [
+        ("stories260K", "stories260K/stories260K.bin"),
+        ("TinyStories-656K", "tinystories-656k"),
+    ] {
+        let model = Model::open(&shared(path).unwrap()).unwrap();
+        let tokenizer = model.tokenizer().unwrap();
+        for case in expected[name].as_array().unwrap() {
+            let prompt = case["prompt"].as_str().unwrap();
+            let prompt_ids = tokenizer.encode(prompt).unwrap();
+            assert_eq!(prompt_ids, ids(&case["prompt_ids"]), "{name}: {prompt:?}");
+            assert_eq!(tokenizer.decode(&prompt_ids), prompt);
+            // Some of the expected texts keep the space that begins the first word.
+            let whole = [prompt_ids, ids(&case["greedy_ids"])].concat();
+            assert_eq!(
+                tokenizer.decode(&whole).trim_start(),
+                case["text"].as_str().unwrap().trim_start(),
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_tied_model_may_store_only_its_head() {
+    let Some(dir) = shared("tinystories-656k") else {
+        return;
+    };
+    let model = Model::open(&dir).unwrap();
+    assert_eq!(
+        model.tensor(Role::Embedding).unwrap().name,
+        "lm_head.weight"
+    );
+    assert_eq!(model.tensor(Role::Embedding), model.tensor(Role::LmHead));
+    assert_eq!(
+        model.notes(),
+        ["the tied embedding is stored as `lm_head.weight`"]
+    );
+}
+
+#[test]
+fn llama2_vocabulary_survives_long_text() {
+    let Some(path) = shared("tokenizers/llama2-tokenizer.bin") else {
+        return;
+    };
+    let tokenizer = Tokenizer::open(&path).unwrap();
+    assert_eq!(tokenizer.vocab_size(), 32_000);
+    assert_eq!(
+        tokenizer
+            .encode("I believe the meaning of life is")
+            .unwrap(),
+        [1, 306, 4658, 278, 6593, 310, 2834, 338]
+    );
+    let text = std::fs::read_to_string(shared("text/tinyshakespeare.txt").unwrap()).unwrap();
+    let ids = tokenizer.encode(&text).unwrap();
+    assert!(ids.len() < text.len() / 2);
+    assert_eq!(tokenizer.decode(&ids), text);
+}
