@@ -1,0 +1,272 @@
+//! What callers hold: a model on a device, run chunk by chunk.
+
+use std::sync::Arc;
+
+use assay_model::{Model, ModelConfig};
+
+use crate::gpu::{AdapterInfo, Gpu};
+use crate::llama::{CpuLlama, GpuLlama};
+use crate::{EngineError, Numerics};
+
+/// Where a model runs.
+#[derive(Clone)]
+pub enum Device {
+    /// An adapter, through wgpu.
+    Gpu(Arc<Gpu>),
+    /// The CPU twins: the device of last resort.
+    Cpu,
+}
+
+impl Device {
+    /// The adapter's facts.
+    pub fn info(&self) -> AdapterInfo {
+        match self {
+            Self::Gpu(gpu) => gpu.info.clone(),
+            Self::Cpu => AdapterInfo::cpu(),
+        }
+    }
+}
+
+/// What is going on, for whoever shows progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Hashing the checkpoint; bytes.
+    Hash,
+    /// Uploading weights; bytes.
+    Load,
+    /// Running the prompt, or a whole trace; tokens.
+    Prefill,
+    /// Generating; tokens.
+    Decode,
+    /// Comparing; checks.
+    Checks,
+}
+
+/// Told of progress, and asked whether to go on.
+pub trait Monitor {
+    /// `done` of `total` units of `phase`. An error ([`EngineError::Cancelled`]) ends the work.
+    fn progress(&mut self, phase: Phase, done: u64, total: u64) -> Result<(), EngineError>;
+
+    /// Asked between the pieces of one chunk, where there is nothing to report but work can stop.
+    fn alive(&mut self) -> Result<(), EngineError> {
+        Ok(())
+    }
+}
+
+/// A monitor that says nothing and never cancels.
+#[derive(Debug, Default)]
+pub struct Quiet;
+
+impl Monitor for Quiet {
+    fn progress(&mut self, _phase: Phase, _done: u64, _total: u64) -> Result<(), EngineError> {
+        Ok(())
+    }
+}
+
+/// What a run should hand back.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Want {
+    /// Hidden states, by layer, ascending: 0 is the embedding, l the residual stream after layer l, the
+    /// last one before the final norm.
+    pub states: Vec<usize>,
+    /// First absolute position whose logits are wanted; `None` for no logits.
+    pub logits_from: Option<usize>,
+}
+
+impl Want {
+    /// Every layer's hidden states.
+    pub fn all_states(config: &ModelConfig) -> Self {
+        Self {
+            states: (0..=config.layers).collect(),
+            logits_from: None,
+        }
+    }
+}
+
+/// A chunk of tokens and the position of its first one.
+#[derive(Debug, Clone, Copy)]
+pub struct Chunk<'a> {
+    /// Token ids.
+    pub tokens: &'a [u32],
+    /// Position of the first.
+    pub pos0: usize,
+}
+
+/// What a run handed back, in the order of [`Want`].
+#[derive(Debug, Clone, Default)]
+pub struct Outputs {
+    /// Position of the first row.
+    pub pos0: usize,
+    /// Rows: tokens of the chunk.
+    pub rows: usize,
+    /// One [rows, hidden] matrix for each wanted layer.
+    pub states: Vec<Vec<f32>>,
+    /// [positions, vocab], from `logits_pos0` on.
+    pub logits: Vec<f32>,
+    /// Position of the first row of `logits`.
+    pub logits_pos0: usize,
+}
+
+/// A model on a device, with room for `capacity` positions in its KV cache.
+pub struct Engine {
+    backend: Backend,
+    config: ModelConfig,
+    info: AdapterInfo,
+    numerics: Numerics,
+    capacity: usize,
+    position: usize,
+}
+
+enum Backend {
+    Gpu(Box<GpuLlama>),
+    Cpu(Box<CpuLlama>),
+}
+
+impl Engine {
+    /// Uploads `model` to `device` and makes room for `capacity` positions.
+    pub async fn load(
+        device: &Device,
+        model: &Model,
+        capacity: usize,
+        numerics: Numerics,
+        monitor: &mut dyn Monitor,
+    ) -> Result<Self, EngineError> {
+        let config = model.config().clone();
+        if capacity == 0 || capacity > config.context {
+            return Err(EngineError::TooLong {
+                what: "the model's context",
+                got: capacity,
+                limit: config.context,
+            });
+        }
+        let backend = match device {
+            Device::Gpu(gpu) => Backend::Gpu(Box::new(
+                GpuLlama::load(Arc::clone(gpu), model, capacity, numerics, monitor).await?,
+            )),
+            Device::Cpu => Backend::Cpu(Box::new(CpuLlama::load(model, capacity, monitor)?)),
+        };
+        Ok(Self {
+            backend,
+            config,
+            info: device.info(),
+            numerics,
+            capacity,
+            position: 0,
+        })
+    }
+
+    /// The model's configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The adapter's facts.
+    pub fn info(&self) -> &AdapterInfo {
+        &self.info
+    }
+
+    /// Which promise the kernels make. The CPU twins are always strict.
+    pub fn numerics(&self) -> Numerics {
+        match self.backend {
+            Backend::Gpu(_) => self.numerics,
+            Backend::Cpu(_) => Numerics::Strict,
+        }
+    }
+
+    /// Positions that the KV cache has room for.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Positions run so far: where the next chunk starts.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Most tokens that one [`run`](Self::run) takes.
+    pub fn chunk(&self) -> usize {
+        match &self.backend {
+            Backend::Gpu(gpu) => gpu.chunk(),
+            Backend::Cpu(_) => self.info.variants.chunk,
+        }
+    }
+
+    /// Forgets the KV cache.
+    pub fn reset(&mut self) {
+        self.position = 0;
+    }
+
+    /// Runs at most [`chunk`](Self::chunk) tokens after those already run.
+    pub async fn run(
+        &mut self,
+        tokens: &[u32],
+        want: &Want,
+        monitor: &mut dyn Monitor,
+    ) -> Result<Outputs, EngineError> {
+        let end = self.position + tokens.len();
+        if end > self.capacity {
+            return Err(EngineError::TooLong {
+                what: "the KV cache",
+                got: end,
+                limit: self.capacity,
+            });
+        }
+        if tokens.is_empty() || tokens.len() > self.chunk() {
+            return Err(EngineError::TooLong {
+                what: "one chunk",
+                got: tokens.len(),
+                limit: self.chunk(),
+            });
+        }
+        if let Some(id) = tokens.iter().find(|id| **id as usize >= self.config.vocab) {
+            return Err(EngineError::TokenId {
+                id: *id,
+                vocab: self.config.vocab,
+            });
+        }
+        let chunk = Chunk {
+            tokens,
+            pos0: self.position,
+        };
+        let outputs = match &mut self.backend {
+            Backend::Gpu(gpu) => gpu.run(chunk, want, monitor).await?,
+            Backend::Cpu(cpu) => cpu.run(chunk, want, monitor)?,
+        };
+        // A row with one bad number would compare as "different", which is a verdict; a device that
+        // computes NaN from finite weights has failed, which is not.
+        let width = self.config.hidden;
+        for states in &outputs.states {
+            if let Some(bad) = states.iter().position(|v| !v.is_finite()) {
+                return Err(EngineError::NonFinite {
+                    position: outputs.pos0 + bad / width,
+                });
+            }
+        }
+        if let Some(bad) = outputs.logits.iter().position(|v| !v.is_finite()) {
+            return Err(EngineError::NonFinite {
+                position: outputs.logits_pos0 + bad / self.config.vocab,
+            });
+        }
+        self.position = end;
+        Ok(outputs)
+    }
+
+    /// Runs any number of tokens in chunks and hands each chunk's outputs to `sink`.
+    pub async fn prefill<E: From<EngineError>>(
+        &mut self,
+        tokens: &[u32],
+        want: &Want,
+        monitor: &mut dyn Monitor,
+        mut sink: impl FnMut(Outputs) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let total = tokens.len() as u64;
+        let mut done = 0u64;
+        monitor.progress(Phase::Prefill, done, total)?;
+        for chunk in tokens.chunks(self.chunk()) {
+            sink(self.run(chunk, want, monitor).await?)?;
+            done += chunk.len() as u64;
+            monitor.progress(Phase::Prefill, done, total)?;
+        }
+        Ok(())
+    }
+}

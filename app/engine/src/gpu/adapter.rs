@@ -1,0 +1,199 @@
+//! Adapters: what they are called, what they allow, and which kernel variants they get.
+//!
+//! [`Variants::choose`] is the one place where an adapter's facts turn into kernels.
+
+use serde::Serialize;
+
+/// The facts of one adapter.
+#[derive(Debug, Clone, Serialize)]
+pub struct AdapterInfo {
+    /// The driver's name for it.
+    pub name: String,
+    /// Vulkan, Metal, Dx12, Gl or BrowserWebGpu.
+    pub backend: String,
+    /// DiscreteGpu, IntegratedGpu, VirtualGpu, Cpu or Other.
+    pub device_type: String,
+    /// Driver name and version, as reported.
+    pub driver: String,
+    /// PCI vendor id, 0 where unknown.
+    pub vendor: u32,
+    /// True for software rasterisers (llvmpipe, SwiftShader, WARP): right, but slow.
+    pub software: bool,
+    /// Largest storage buffer binding, bytes.
+    pub max_binding: u64,
+    /// Largest buffer, bytes.
+    pub max_buffer: u64,
+    /// Storage buffers in one stage.
+    pub max_storage_buffers: u32,
+    /// Invocations in one workgroup.
+    pub max_invocations: u32,
+    /// Workgroup memory, bytes.
+    pub max_workgroup_memory: u32,
+    /// Workgroups in one dimension of a dispatch.
+    pub max_workgroups: u32,
+    /// Features that later variants use: shader-f16, subgroup, timestamp-query.
+    pub features: Vec<&'static str>,
+    /// The kernel variants that this adapter gets.
+    pub variants: Variants,
+}
+
+/// How matrix products of many rows are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MatmulKernel {
+    /// `matmul_tile`: registers only, `m` x `n` outputs an invocation.
+    Tile {
+        /// Rows of the tile.
+        m: u8,
+        /// Columns of the tile.
+        n: u8,
+    },
+    /// `matmul_shared`: 64 x 64 tile in workgroup memory.
+    Shared,
+}
+
+/// How attention is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttentionKernel {
+    /// `attention_row`: one invocation a query and head.
+    Row,
+    /// `attention_group`: one workgroup a query and head.
+    Group,
+}
+
+/// The kernels that an adapter gets. All variants of a kernel share one canonical order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+pub struct Variants {
+    /// Products with more than one row; one row takes `matvec`.
+    pub matmul: MatmulKernel,
+    /// Attention.
+    pub attention: AttentionKernel,
+    /// Tokens in one prefill chunk.
+    pub chunk: usize,
+    /// Multiply-adds that one submit may hold before the queue is waited for.
+    pub submit_budget: u64,
+}
+
+impl Variants {
+    /// Chooses from the facts. Software adapters have no workgroup memory worth the name: what GPUs keep
+    /// on chip is ordinary memory there, so they take register tiles (twice as fast, measured).
+    pub fn choose(software: bool) -> Self {
+        if software {
+            Self {
+                matmul: MatmulKernel::Tile { m: 8, n: 8 },
+                attention: AttentionKernel::Row,
+                chunk: 128,
+                submit_budget: 4_000_000_000,
+            }
+        } else {
+            Self {
+                matmul: MatmulKernel::Shared,
+                attention: AttentionKernel::Group,
+                chunk: 512,
+                submit_budget: 100_000_000_000,
+            }
+        }
+    }
+}
+
+impl AdapterInfo {
+    /// Reads the facts of `adapter`.
+    pub fn of(adapter: &wgpu::Adapter) -> Self {
+        let info = adapter.get_info();
+        let limits = adapter.limits();
+        let software = info.device_type == wgpu::DeviceType::Cpu
+            || ["llvmpipe", "SwiftShader", "lavapipe", "Basic Render"]
+                .iter()
+                .any(|s| info.name.contains(s));
+        let have = adapter.features();
+        let features = [
+            (wgpu::Features::SHADER_F16, "shader-f16"),
+            (wgpu::Features::SUBGROUP, "subgroup"),
+            (wgpu::Features::TIMESTAMP_QUERY, "timestamp-query"),
+        ];
+        Self {
+            name: info.name,
+            backend: format!("{:?}", info.backend),
+            device_type: format!("{:?}", info.device_type),
+            driver: [info.driver, info.driver_info]
+                .iter()
+                .filter(|s| !s.is_empty())
+                .cloned()
+                .collect::<Vec<_>>()
+                .join(" "),
+            vendor: info.vendor,
+            software,
+            max_binding: limits.max_storage_buffer_binding_size as u64,
+            max_buffer: limits.max_buffer_size,
+            max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
+            max_invocations: limits.max_compute_invocations_per_workgroup,
+            max_workgroup_memory: limits.max_compute_workgroup_storage_size,
+            max_workgroups: limits.max_compute_workgroups_per_dimension,
+            features: features
+                .iter()
+                .filter(|(f, _)| have.contains(*f))
+                .map(|(_, n)| *n)
+                .collect(),
+            variants: Variants::choose(software),
+        }
+    }
+
+    /// Facts of the CPU twins, which stand in where there is no adapter.
+    pub fn cpu() -> Self {
+        Self {
+            name: "cpu".to_owned(),
+            backend: "Cpu".to_owned(),
+            device_type: "Cpu".to_owned(),
+            driver: "assay's CPU twins".to_owned(),
+            vendor: 0,
+            software: true,
+            max_binding: u64::MAX,
+            max_buffer: u64::MAX,
+            max_storage_buffers: u32::MAX,
+            max_invocations: 1,
+            max_workgroup_memory: 0,
+            max_workgroups: u32::MAX,
+            features: Vec::new(),
+            variants: Variants::choose(true),
+        }
+    }
+
+    /// Order of preference among adapters, lower first: real GPUs, then software; Vulkan, Metal and
+    /// DX12 before OpenGL.
+    pub(crate) fn rank(&self) -> (u8, u8) {
+        let kind = match self.device_type.as_str() {
+            _ if self.software => 4,
+            "DiscreteGpu" => 0,
+            "IntegratedGpu" => 1,
+            "VirtualGpu" => 2,
+            _ => 3,
+        };
+        (kind, u8::from(self.backend == "Gl"))
+    }
+}
+
+/// Every adapter that wgpu finds, best first. A name may appear once for each backend.
+pub async fn list_adapters() -> Vec<AdapterInfo> {
+    found(wgpu::Backends::all())
+        .await
+        .into_iter()
+        .map(|(_, info)| info)
+        .collect()
+}
+
+pub(crate) async fn found(backends: wgpu::Backends) -> Vec<(wgpu::Adapter, AdapterInfo)> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = backends;
+    let instance = wgpu::Instance::new(descriptor);
+    let adapters = instance.enumerate_adapters(backends).await;
+    let mut all: Vec<_> = adapters
+        .into_iter()
+        .map(|adapter| {
+            let info = AdapterInfo::of(&adapter);
+            (adapter, info)
+        })
+        .collect();
+    all.sort_by_key(|(_, info)| info.rank());
+    all
+}

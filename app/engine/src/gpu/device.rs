@@ -1,0 +1,318 @@
+//! The device: creation, checked allocation, uploads, read-back, and errors that are never swallowed.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::adapter::{self, AdapterInfo};
+use super::pipelines::Pipelines;
+use crate::EngineError;
+
+/// Bytes uploaded between flushes: bounds what wgpu keeps in staging memory.
+const FLUSH_BYTES: u64 = 32 << 20;
+
+/// How to pick an adapter.
+#[derive(Debug, Clone, Default)]
+pub struct GpuOptions {
+    /// Part of the adapter's name, any case; the best adapter if `None`.
+    pub adapter: Option<String>,
+    /// Pretend that a storage binding holds no more than this, bytes: tests of sharding.
+    pub max_binding: Option<u64>,
+}
+
+/// A device with its queue, its pipelines, and the errors it has reported.
+pub struct Gpu {
+    /// wgpu's device.
+    pub device: wgpu::Device,
+    /// wgpu's queue.
+    pub queue: wgpu::Queue,
+    /// The adapter's facts.
+    pub info: AdapterInfo,
+    pub(crate) pipelines: Pipelines,
+    faults: Arc<Faults>,
+    /// Held from pushing error scopes to popping them: the device has one stack of them for all threads.
+    scopes: Mutex<()>,
+}
+
+#[derive(Default)]
+struct Faults {
+    error: Mutex<Option<String>>,
+    lost: Mutex<Option<String>>,
+}
+
+fn set_first(slot: &Mutex<Option<String>>, message: String) {
+    if let Ok(mut slot) = slot.lock() {
+        slot.get_or_insert(message);
+    }
+}
+
+impl Gpu {
+    /// Opens the adapter that `options` names, or the best one.
+    pub async fn open(options: &GpuOptions) -> Result<Self, EngineError> {
+        let wanted = options.adapter.as_deref().unwrap_or("");
+        let needle = wanted.to_lowercase();
+        // OpenGL only where nothing better answers: asking for it starts EGL, which talks on stderr.
+        let mut names: Vec<String> = Vec::new();
+        let mut chosen = None;
+        for backends in [wgpu::Backends::PRIMARY, wgpu::Backends::GL] {
+            let all = adapter::found(backends).await;
+            names.extend(
+                all.iter()
+                    .map(|(_, i)| format!("{} ({})", i.name, i.backend)),
+            );
+            let is_it = |i: &AdapterInfo| {
+                format!("{} {}", i.name, i.backend)
+                    .to_lowercase()
+                    .contains(&needle)
+            };
+            chosen = all.into_iter().find(|(_, info)| is_it(info));
+            if chosen.is_some() {
+                break;
+            }
+        }
+        let (adapter, mut info) = chosen.ok_or_else(|| EngineError::NoAdapter {
+            wanted: if wanted.is_empty() {
+                "default".to_owned()
+            } else {
+                wanted.to_owned()
+            },
+            found: if names.is_empty() {
+                "none".to_owned()
+            } else {
+                names.join(", ")
+            },
+        })?;
+        if let Some(limit) = options.max_binding {
+            info.max_binding = info.max_binding.min(limit);
+        }
+        Self::from_adapter(adapter, info).await
+    }
+
+    async fn from_adapter(adapter: wgpu::Adapter, info: AdapterInfo) -> Result<Self, EngineError> {
+        require(
+            "storage buffers in a stage",
+            7,
+            u64::from(info.max_storage_buffers),
+        )?;
+        require(
+            "invocations in a workgroup",
+            64,
+            u64::from(info.max_invocations),
+        )?;
+        require(
+            "bytes of workgroup memory",
+            8192,
+            u64::from(info.max_workgroup_memory),
+        )?;
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("assay"),
+            required_features: wgpu::Features::empty(),
+            required_limits: adapter.limits(),
+            memory_hints: wgpu::MemoryHints::MemoryUsage,
+            ..Default::default()
+        };
+        let (device, queue) =
+            adapter
+                .request_device(&descriptor)
+                .await
+                .map_err(|err| EngineError::NoDevice {
+                    adapter: info.name.clone(),
+                    reason: err.to_string(),
+                })?;
+        let faults = Arc::new(Faults::default());
+        let sink = Arc::clone(&faults);
+        device.on_uncaptured_error(Arc::new(move |err: wgpu::Error| {
+            set_first(&sink.error, err.to_string())
+        }));
+        let sink = Arc::clone(&faults);
+        device.set_device_lost_callback(move |reason, message| {
+            set_first(&sink.lost, format!("{reason:?} {message}"));
+        });
+        Ok(Self {
+            device,
+            queue,
+            info,
+            pipelines: Pipelines::default(),
+            faults,
+            scopes: Mutex::default(),
+        })
+    }
+
+    /// The first fault that the device has reported, if any. Asked before any result is used.
+    pub fn check(&self) -> Result<(), EngineError> {
+        let take = |slot: &Mutex<Option<String>>| slot.lock().ok().and_then(|s| s.clone());
+        if let Some(lost) = take(&self.faults.lost) {
+            return Err(EngineError::DeviceLost(lost));
+        }
+        match take(&self.faults.error) {
+            Some(error) => Err(EngineError::Device(error)),
+            None => Ok(()),
+        }
+    }
+
+    /// A buffer of `bytes` (rounded up to 16), or an error that names it. Zeroed by wgpu.
+    pub async fn buffer(
+        &self,
+        what: &str,
+        bytes: u64,
+        usage: wgpu::BufferUsages,
+    ) -> Result<wgpu::Buffer, EngineError> {
+        let size = bytes.max(16).next_multiple_of(16);
+        let have = if usage.contains(wgpu::BufferUsages::STORAGE) {
+            self.info.max_binding
+        } else {
+            self.info.max_buffer
+        };
+        if size > have {
+            return Err(EngineError::LimitTooSmall {
+                what: format!("{what} (bytes in one buffer)"),
+                need: size,
+                have,
+            });
+        }
+        let (buffer, invalid, memory) = {
+            let _scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
+            let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+            let valid = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+            let descriptor = wgpu::BufferDescriptor {
+                label: Some(what),
+                size,
+                usage,
+                mapped_at_creation: false,
+            };
+            let buffer = self.device.create_buffer(&descriptor);
+            let invalid = valid.pop();
+            (buffer, invalid, memory.pop())
+        };
+        let invalid = invalid.await;
+        if memory.await.is_some() {
+            return Err(EngineError::OutOfMemory {
+                what: what.to_owned(),
+                bytes: size,
+            });
+        }
+        if let Some(err) = invalid {
+            return Err(EngineError::Device(err.to_string()));
+        }
+        self.check()?;
+        Ok(buffer)
+    }
+
+    /// A storage buffer that kernels read and write and copies start from and end at.
+    pub async fn storage(&self, what: &str, bytes: u64) -> Result<wgpu::Buffer, EngineError> {
+        use wgpu::BufferUsages as U;
+        self.buffer(what, bytes, U::STORAGE | U::COPY_DST | U::COPY_SRC)
+            .await
+    }
+
+    /// A storage buffer with `data` in it.
+    pub async fn storage_with(&self, what: &str, data: &[u8]) -> Result<wgpu::Buffer, EngineError> {
+        let buffer = self.storage(what, data.len() as u64).await?;
+        self.write(&buffer, 0, data);
+        Ok(buffer)
+    }
+
+    /// Runs `make` and reports a validation error of it.
+    pub(crate) async fn validated<T>(
+        &self,
+        what: &str,
+        make: impl FnOnce() -> T,
+    ) -> Result<T, EngineError> {
+        let (made, invalid) = {
+            let _scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
+            let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+            (make(), scope.pop())
+        };
+        match invalid.await {
+            Some(err) => Err(EngineError::Device(format!("{what}: {err}"))),
+            None => Ok(made),
+        }
+    }
+
+    /// Queues `data` for `buffer`; a tail that is no multiple of four bytes is padded with zeros.
+    pub fn write(&self, buffer: &wgpu::Buffer, offset: u64, data: &[u8]) {
+        let whole = data.len() & !3;
+        if whole > 0 {
+            self.queue.write_buffer(buffer, offset, &data[..whole]);
+        }
+        if whole < data.len() {
+            let mut tail = [0u8; 4];
+            tail[..data.len() - whole].copy_from_slice(&data[whole..]);
+            self.queue
+                .write_buffer(buffer, offset + whole as u64, &tail);
+        }
+    }
+
+    /// Sends queued uploads off and waits, once more than a bound of bytes is `pending`. Many writes
+    /// without a submit grow (and on some drivers corrupt) the staging memory.
+    pub async fn flush_uploads(&self, pending: &mut u64, force: bool) -> Result<(), EngineError> {
+        if *pending >= FLUSH_BYTES || force {
+            self.queue.submit([]);
+            self.settle().await?;
+            *pending = 0;
+        }
+        Ok(())
+    }
+
+    /// Waits until all submitted work is done, then reports any fault.
+    pub async fn settle(&self) -> Result<(), EngineError> {
+        let (send, receive) = flume::bounded(1);
+        self.queue.on_submitted_work_done(move || {
+            let _sent = send.send(());
+        });
+        self.wait(receive).await?;
+        self.check()
+    }
+
+    /// Reads the first `bytes` of `staging`, a MAP_READ buffer.
+    pub async fn read(&self, staging: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>, EngineError> {
+        if bytes == 0 {
+            self.settle().await?;
+            return Ok(Vec::new());
+        }
+        let slice = staging.slice(..bytes);
+        let (send, receive) = flume::bounded(1);
+        slice.map_async(wgpu::MapMode::Read, move |result| {
+            let _sent = send.send(result);
+        });
+        let mapped = self.wait(receive).await?;
+        self.check()?;
+        mapped.map_err(|err| EngineError::Device(err.to_string()))?;
+        let data = slice
+            .get_mapped_range()
+            .map_err(|err| EngineError::Device(err.to_string()))?
+            .to_vec();
+        staging.unmap();
+        Ok(data)
+    }
+
+    /// Awaits a callback. Natively the device must be polled for it to come; in a browser it comes.
+    async fn wait<T>(&self, receive: flume::Receiver<T>) -> Result<T, EngineError> {
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            if let Err(err) = self.device.poll(wgpu::PollType::wait_indefinitely()) {
+                self.check()?;
+                return Err(EngineError::Device(err.to_string()));
+            }
+        }
+        receive
+            .recv_async()
+            .await
+            .map_err(|_closed| EngineError::DeviceLost("the callback never came".to_owned()))
+    }
+
+    /// Loses the device on purpose, for tests of what follows.
+    pub fn destroy(&self) {
+        self.device.destroy();
+    }
+}
+
+fn require(what: &str, need: u64, have: u64) -> Result<(), EngineError> {
+    if have < need {
+        Err(EngineError::LimitTooSmall {
+            what: what.to_owned(),
+            need,
+            have,
+        })
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,57 @@
+//! Embedding lookup. Kernel: `shaders/kernels/embed.wgsl`.
+
+use super::{Grid, ParamBytes, decode, stored};
+use crate::gpu::PipelineKey;
+use assay_model::Dtype;
+use assay_shaders::Defines;
+use bytemuck::{Pod, Zeroable};
+
+/// The kernel's uniform.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+pub struct Params {
+    /// Always 0.
+    pub zero: u32,
+    /// Tokens in this chunk.
+    pub rows: u32,
+    /// Columns of the table.
+    pub hidden: u32,
+    /// Id of this shard's first row.
+    pub first: u32,
+    /// Rows in this shard.
+    pub count: u32,
+    /// Zeros.
+    pub unused: [u32; 3],
+}
+
+/// The pipeline for tables of `dtype`.
+pub fn key(dtype: Dtype) -> PipelineKey {
+    PipelineKey {
+        kernel: "embed",
+        defines: stored(Defines::new(), dtype),
+    }
+}
+
+/// Parameters and workgroups for `rows` tokens.
+pub fn dispatch(rows: u32, hidden: u32, first: u32, count: u32) -> (ParamBytes, Grid) {
+    let params = Params {
+        zero: 0,
+        rows,
+        hidden,
+        first,
+        count,
+        unused: [0; 3],
+    };
+    (bytemuck::cast(params), [hidden.div_ceil(64), rows, 1])
+}
+
+/// The twin: `y[r, :] = table[ids[r], :]`, for ids inside the table; others are left alone.
+pub fn cpu(ids: &[u32], dtype: Dtype, table: &[u8], hidden: usize, y: &mut [f32]) {
+    let row_bytes = hidden * dtype.bytes();
+    for (id, out) in ids.iter().zip(y.chunks_exact_mut(hidden)) {
+        let start = *id as usize * row_bytes;
+        if let Some(row) = table.get(start..start + row_bytes) {
+            decode(dtype, row, out);
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Matrix products with stored weights. Kernels: `matmul_tile`, `matmul_shared` and `matvec`; one twin,
+//! since all three add in one order.
+
+use super::{Grid, ParamBytes, decode, for_each, stored, strict};
+use crate::gpu::{MatmulKernel, PipelineKey};
+use crate::numerics::Numerics;
+use assay_model::Dtype;
+use bytemuck::{Pod, Zeroable};
+
+/// Length of a segment of the canonical order. The kernels' `SEGMENT`; a test compares the two.
+pub const SEGMENT: usize = 256;
+
+/// The kernels' uniform.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+pub struct Params {
+    /// Always 0.
+    pub zero: u32,
+    /// Rows of x and y.
+    pub m: u32,
+    /// Rows of w in this shard.
+    pub n: u32,
+    /// Columns of x and w.
+    pub k: u32,
+    /// Elements between rows of y.
+    pub stride: u32,
+    /// First column of y that this shard writes.
+    pub n0: u32,
+    /// First row of x.
+    pub x_row: u32,
+    /// Zero.
+    pub unused: u32,
+}
+
+/// What a product adds at its end, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Epilogue {
+    /// A bias for each column.
+    pub bias: bool,
+    /// A residual of y's shape.
+    pub residual: bool,
+}
+
+/// Which of the kernels runs a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Path {
+    /// Many rows.
+    Many(MatmulKernel),
+    /// One row.
+    One,
+}
+
+/// The pipeline for weights of `dtype` with `k` columns.
+pub fn key(
+    path: Path,
+    dtype: Dtype,
+    k: usize,
+    epilogue: Epilogue,
+    numerics: Numerics,
+) -> PipelineKey {
+    let defines = stored(strict(numerics), dtype)
+        .flag("VEC", k.is_multiple_of(4))
+        .flag("BIAS", epilogue.bias)
+        .flag("RESIDUAL", epilogue.residual);
+    match path {
+        Path::Many(MatmulKernel::Tile { m, n }) => PipelineKey {
+            kernel: "matmul_tile",
+            defines: defines.with("TILE_M", m.into()).with("TILE_N", n.into()),
+        },
+        Path::Many(MatmulKernel::Shared) => PipelineKey {
+            kernel: "matmul_shared",
+            defines,
+        },
+        Path::One => PipelineKey {
+            kernel: "matvec",
+            defines,
+        },
+    }
+}
+
+/// Workgroups for an `m` x `n` output.
+pub fn grid(path: Path, m: u32, n: u32) -> Grid {
+    match path {
+        Path::Many(MatmulKernel::Tile { m: tm, n: tn }) => [
+            n.div_ceil(8 * u32::from(tn)),
+            m.div_ceil(8 * u32::from(tm)),
+            1,
+        ],
+        Path::Many(MatmulKernel::Shared) => [n.div_ceil(64), m.div_ceil(64), 1],
+        Path::One => [n.div_ceil(8), 1, 1],
+    }
+}
+
+/// Parameters as bytes.
+pub fn params(m: u32, n: u32, k: u32, stride: u32, n0: u32, x_row: u32) -> ParamBytes {
+    bytemuck::cast(Params {
+        zero: 0,
+        m,
+        n,
+        k,
+        stride,
+        n0,
+        x_row,
+        unused: 0,
+    })
+}
+
+/// A stored matrix, [n, k] row major.
+#[derive(Debug, Clone, Copy)]
+pub struct Stored<'a> {
+    /// Stored type.
+    pub dtype: Dtype,
+    /// Its bytes, n * k elements.
+    pub bytes: &'a [u8],
+    /// Rows.
+    pub n: usize,
+    /// Columns.
+    pub k: usize,
+}
+
+/// Rows of x that the twin advances together; the compiler turns them into vector lanes.
+const LANES: usize = 16;
+/// Rows of w that one task owns.
+const TASK_ROWS: usize = 16;
+
+/// The twin: `y[r, c] = sum_k x[r, k] w[c, k] (+ bias[c]) (+ residual[r, c])`; x is [m, k], y is [m, n].
+pub fn cpu(
+    x: &[f32],
+    w: Stored<'_>,
+    bias: Option<&[f32]>,
+    residual: Option<&[f32]>,
+    y: &mut [f32],
+) {
+    let Stored { dtype, bytes, n, k } = w;
+    let m = y.len() / n;
+    // Lanes of rows, transposed: packed[block][k][lane].
+    let blocks = m.div_ceil(LANES);
+    let mut packed = vec![0.0_f32; blocks * k * LANES];
+    for r in 0..m {
+        let (block, lane) = (r / LANES, r % LANES);
+        for (i, v) in x[r * k..(r + 1) * k].iter().enumerate() {
+            packed[(block * k + i) * LANES + lane] = *v;
+        }
+    }
+    // Column-major output, so that tasks own contiguous memory.
+    let mut columns = vec![0.0_f32; n * m];
+    let tasks: Vec<&mut [f32]> = columns.chunks_mut(TASK_ROWS * m).collect();
+    for_each(tasks, |task, out| {
+        let mut row = vec![0.0_f32; k];
+        for (i, out) in out.chunks_exact_mut(m).enumerate() {
+            let c = task * TASK_ROWS + i;
+            let row_bytes = k * dtype.bytes();
+            decode(dtype, &bytes[c * row_bytes..(c + 1) * row_bytes], &mut row);
+            if m == 1 {
+                out[0] = dot(&x[..k], &row);
+            } else {
+                for (block, out) in out.chunks_mut(LANES).enumerate() {
+                    let sums = lanes_dot(&packed[block * k * LANES..(block + 1) * k * LANES], &row);
+                    out.copy_from_slice(&sums[..out.len()]);
+                }
+            }
+        }
+    });
+    for (r, y) in y.chunks_exact_mut(n).enumerate() {
+        for (c, y) in y.iter_mut().enumerate() {
+            let mut total = columns[c * m + r];
+            if let Some(bias) = bias {
+                total += bias[c];
+            }
+            if let Some(residual) = residual {
+                total = residual[r * n + c] + total;
+            }
+            *y = total;
+        }
+    }
+}
+
+/// One dot product in the canonical order. Segments are independent chains, so four run side by side.
+fn dot(x: &[f32], w: &[f32]) -> f32 {
+    let mut sums = Vec::with_capacity(x.len().div_ceil(SEGMENT));
+    let mut xs = x.chunks(SEGMENT);
+    let mut ws = w.chunks(SEGMENT);
+    let whole = x.len() / SEGMENT;
+    for _ in 0..whole / 4 {
+        let mut pairs = [(&[][..], &[][..]); 4];
+        for pair in &mut pairs {
+            *pair = (xs.next().unwrap_or(&[]), ws.next().unwrap_or(&[]));
+        }
+        let mut acc = [0.0_f32; 4];
+        for i in 0..SEGMENT {
+            for (a, (x, w)) in acc.iter_mut().zip(&pairs) {
+                *a += x[i] * w[i];
+            }
+        }
+        sums.extend(acc);
+    }
+    for (x, w) in xs.zip(ws) {
+        let mut acc = 0.0_f32;
+        for (x, w) in x.iter().zip(w) {
+            acc += x * w;
+        }
+        sums.push(acc);
+    }
+    sums.into_iter()
+        .reduce(|total, sum| total + sum)
+        .unwrap_or(0.0)
+}
+
+/// LANES dot products against one row of w, each in the canonical order.
+fn lanes_dot(packed: &[f32], w: &[f32]) -> [f32; LANES] {
+    let mut total = [0.0_f32; LANES];
+    for (segment, w) in w.chunks(SEGMENT).enumerate() {
+        let mut acc = [0.0_f32; LANES];
+        let packed = &packed[segment * SEGMENT * LANES..];
+        for (x, w) in packed.chunks_exact(LANES).zip(w) {
+            for (a, x) in acc.iter_mut().zip(x) {
+                *a += x * w;
+            }
+        }
+        if segment == 0 {
+            total = acc;
+        } else {
+            for (t, a) in total.iter_mut().zip(acc) {
+                *t += a;
+            }
+        }
+    }
+    total
+}

@@ -1,0 +1,83 @@
+//! One module a kernel: its parameters, its pipeline key, its dispatch size, and its CPU twin.
+//!
+//! A twin takes the same buffers as plain slices and adds in the order that the WGSL head states, so
+//! under strict numerics the two agree bit for bit.
+
+pub mod attention;
+pub mod embed;
+pub mod matmul;
+pub mod rmsnorm;
+pub mod rope_kv;
+pub mod silu_mul;
+
+use crate::numerics::Numerics;
+use assay_model::Dtype;
+use assay_shaders::Defines;
+
+/// Bytes that every kernel's uniform binding has, whatever its struct needs of them.
+pub const PARAM_BYTES: u64 = 32;
+
+/// Parameters as they lie in the uniform buffer.
+pub type ParamBytes = [u8; PARAM_BYTES as usize];
+
+/// A dispatch's workgroup counts.
+pub type Grid = [u32; 3];
+
+pub(crate) fn strict(numerics: Numerics) -> Defines {
+    Defines::new().flag("STRICT", numerics == Numerics::Strict)
+}
+
+pub(crate) fn stored(defines: Defines, dtype: Dtype) -> Defines {
+    match dtype {
+        Dtype::F32 => defines.flag("W_F32", true),
+        Dtype::F16 => defines.flag("W_F16", true),
+        Dtype::BF16 => defines.flag("W_BF16", true),
+    }
+}
+
+/// Decodes stored values to f32, exactly.
+pub fn decode(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
+    match dtype {
+        Dtype::F32 => {
+            for (o, b) in out.iter_mut().zip(bytes.chunks_exact(4)) {
+                *o = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+            }
+        }
+        Dtype::F16 => {
+            for (o, b) in out.iter_mut().zip(bytes.chunks_exact(2)) {
+                *o = half::f16::from_le_bytes([b[0], b[1]]).to_f32();
+            }
+        }
+        Dtype::BF16 => {
+            for (o, b) in out.iter_mut().zip(bytes.chunks_exact(2)) {
+                *o = half::bf16::from_le_bytes([b[0], b[1]]).to_f32();
+            }
+        }
+    }
+}
+
+/// Runs `body(i, item)` over `items`, on rayon's threads where the `parallel` feature is on.
+pub(crate) fn for_each<T: Send>(items: impl IntoItems<T>, body: impl Fn(usize, T) + Sync + Send) {
+    items.run(body);
+}
+
+/// A list of independent items: what [`for_each`] takes.
+pub(crate) trait IntoItems<T: Send> {
+    fn run(self, body: impl Fn(usize, T) + Sync + Send);
+}
+
+impl<T: Send> IntoItems<T> for Vec<T> {
+    #[cfg(feature = "parallel")]
+    fn run(self, body: impl Fn(usize, T) + Sync + Send) {
+        use rayon::prelude::*;
+        self.into_par_iter()
+            .enumerate()
+            .for_each(|(i, item)| body(i, item));
+    }
+    #[cfg(not(feature = "parallel"))]
+    fn run(self, body: impl Fn(usize, T) + Sync + Send) {
+        for (i, item) in self.into_iter().enumerate() {
+            body(i, item);
+        }
+    }
+}

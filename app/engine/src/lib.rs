@@ -1,0 +1,20 @@
+//! The engine: Llama inference in WGSL on any adapter, with a CPU twin of every kernel.
+//!
+//! [`Engine`] is what callers use: load a [`assay_model::Model`], then run chunks of tokens against a KV
+//! cache and take the hidden states and logits that are wanted. It knows no file, window or clock beyond
+//! timing; everything asynchronous is `async`, so that a browser can await what a thread blocks on.
+
+mod engine;
+mod error;
+pub mod gpu;
+pub mod kernels;
+pub mod llama;
+pub mod numerics;
+pub mod philox;
+pub mod sampler;
+pub mod selftest;
+
+pub use engine::{Chunk, Device, Engine, Monitor, Outputs, Phase, Quiet, Want};
+pub use error::EngineError;
+pub use gpu::{AdapterInfo, Gpu, GpuOptions, list_adapters};
+pub use numerics::Numerics;

@@ -1,0 +1,123 @@
+//! The scalar functions of `shaders/include/numerics.wgsl` in Rust: the same constants, the same order.
+//!
+//! Rust neither fuses nor reassociates `f32`, so these give the bits that the kernels give under strict
+//! numerics on any adapter that rounds to nearest.
+#![allow(
+    clippy::excessive_precision,
+    reason = "the constants are spelt as in the WGSL text"
+)]
+
+/// Which promise the kernels make about their bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Numerics {
+    /// Canonical order, but the compiler may fuse a product with a sum.
+    #[default]
+    Fast,
+    /// Canonical order behind opaque barriers: the same bits on every adapter.
+    Strict,
+}
+
+impl Numerics {
+    /// The word used in traces and reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fast => "fast",
+            Self::Strict => "strict",
+        }
+    }
+}
+
+#[inline]
+fn madd(acc: f32, a: f32, b: f32) -> f32 {
+    acc + a * b
+}
+
+/// e^x for x in [-87, 88]; 0 below, e^88 above; about 1 ulp.
+#[inline]
+pub fn exp(x0: f32) -> f32 {
+    let x = x0.clamp(-87.0, 88.0);
+    let n = madd(0.5, x, 1.442_695_04).floor();
+    let mut r = madd(x, n, -0.693_359_375);
+    r = madd(r, n, 2.121_944_40e-4);
+    let mut p = 1.987_569_150_0e-4;
+    p = madd(1.398_199_950_7e-3, p, r);
+    p = madd(8.333_451_907_3e-3, p, r);
+    p = madd(4.166_579_589_4e-2, p, r);
+    p = madd(1.666_666_545_9e-1, p, r);
+    p = madd(5.000_000_120_1e-1, p, r);
+    let y = 1.0 + madd(r, p, r * r);
+    let scale = f32::from_bits(((n as i32 + 127) as u32) << 23);
+    if x0 < -87.0 { 0.0 } else { y * scale }
+}
+
+/// 1 / y for y in [2^-100, 2^100]; about 1 ulp.
+#[inline]
+pub fn recip(y: f32) -> f32 {
+    let mut r = f32::from_bits(0x7EF3_11C7_u32.wrapping_sub(y.to_bits()));
+    for _ in 0..4 {
+        r *= 2.0 - y * r;
+    }
+    r
+}
+
+/// 1 / sqrt(x) for x in [2^-100, 2^100]; about 2 ulp.
+#[inline]
+pub fn rsqrt(x: f32) -> f32 {
+    let h = 0.5 * x;
+    let mut y = f32::from_bits(0x5F37_5A86_u32.wrapping_sub(x.to_bits() >> 1));
+    for _ in 0..4 {
+        y *= 1.5 - h * (y * y);
+    }
+    y
+}
+
+/// x * sigmoid(x).
+#[inline]
+pub fn silu(x: f32) -> f32 {
+    let t = exp(-x.abs());
+    let r = recip(1.0 + t);
+    x * if x >= 0.0 { r } else { t * r }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Largest error in units of the last place against f64, over a dense sweep.
+    fn worst_ulp(
+        f: impl Fn(f32) -> f32,
+        exact: impl Fn(f64) -> f64,
+        range: std::ops::Range<f32>,
+    ) -> f64 {
+        let mut worst = 0.0_f64;
+        let n = 200_000;
+        for i in 0..n {
+            let x = range.start + (range.end - range.start) * (i as f32 / n as f32);
+            let want = exact(f64::from(x));
+            let ulp = f64::from(f32::from_bits((want as f32).abs().to_bits() + 1))
+                - f64::from((want as f32).abs());
+            worst = worst.max((f64::from(f(x)) - want).abs() / ulp);
+        }
+        worst
+    }
+
+    #[test]
+    fn scalar_functions_are_within_a_few_ulp() {
+        // The bounds are the measured worst cases, rounded up: a wrong constant moves them by thousands.
+        assert!(worst_ulp(exp, f64::exp, -86.9..87.9) < 1.5);
+        assert!(worst_ulp(recip, |y| 1.0 / y, 0.001..1000.0) < 2.0);
+        assert!(worst_ulp(rsqrt, |x| 1.0 / x.sqrt(), 0.001..1000.0) < 2.5);
+        assert!(worst_ulp(silu, |x| x / (1.0 + (-x).exp()), 0.01..60.0) < 4.0);
+    }
+
+    #[test]
+    fn edges_do_not_overflow() {
+        assert_eq!(exp(-1000.0), 0.0);
+        assert_eq!(exp(0.0), 1.0);
+        assert!(exp(1000.0).is_finite());
+        assert_eq!(silu(-1000.0), 0.0);
+        assert!((silu(1000.0) - 1000.0).abs() < 1e-3);
+        assert_eq!(silu(0.0), 0.0);
+    }
+}

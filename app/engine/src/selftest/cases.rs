@@ -1,0 +1,359 @@
+//! Seeded cases of one dispatch each: inputs, the twin's answer, and the run on a device.
+
+use crate::gpu::{AttentionKernel, Gpu, PipelineKey};
+use crate::kernels::matmul::{Epilogue, Path, Stored};
+use crate::kernels::{self, Grid, ParamBytes};
+use crate::{EngineError, Numerics};
+use assay_model::{Dtype, RopeLayout};
+
+/// One dispatch with its known answer.
+pub struct Case {
+    /// The pipeline.
+    pub key: PipelineKey,
+    params: ParamBytes,
+    grid: Grid,
+    buffers: Vec<(u32, Vec<u8>)>,
+    /// Bindings that are compared with the twin, and the twin's values.
+    expected: Vec<(u32, Vec<f32>)>,
+}
+
+impl Case {
+    /// Runs the case and gives the largest relative L2 distance of any output from the twin's; exactly 0
+    /// when all bits agree.
+    pub async fn error(&self, gpu: &Gpu) -> Result<f64, EngineError> {
+        let mut worst = 0.0_f64;
+        for (got, (_, want)) in self.run(gpu).await?.iter().zip(&self.expected) {
+            worst = worst.max(distance(got, want));
+        }
+        Ok(worst)
+    }
+
+    /// Runs the case and gives the expected bindings' contents.
+    pub async fn run(&self, gpu: &Gpu) -> Result<Vec<Vec<f32>>, EngineError> {
+        use wgpu::BufferUsages as U;
+        let kernel = gpu.kernel(&self.key).await?;
+        let params = gpu
+            .buffer("parameters", 256, U::UNIFORM | U::COPY_DST)
+            .await?;
+        gpu.write(&params, 0, &self.params);
+        let mut buffers = Vec::new();
+        for (binding, data) in &self.buffers {
+            buffers.push((*binding, gpu.storage_with("self-test", data).await?));
+        }
+        let entries: Vec<_> = buffers
+            .iter()
+            .map(|(binding, buffer)| (*binding, buffer))
+            .collect();
+        let bind = gpu.bind(&kernel, &params, 0, &entries);
+        let total: u64 = self
+            .expected
+            .iter()
+            .map(|(_, want)| want.len() as u64 * 4)
+            .sum();
+        let staging = gpu
+            .buffer("self-test read-back", total, U::COPY_DST | U::MAP_READ)
+            .await?;
+        let mut encoder = gpu
+            .device
+            .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        pass.set_pipeline(&kernel.pipeline);
+        pass.set_bind_group(0, &bind, &[]);
+        pass.dispatch_workgroups(self.grid[0], self.grid[1], self.grid[2]);
+        drop(pass);
+        let mut at = 0;
+        for (binding, want) in &self.expected {
+            if let Some((_, buffer)) = buffers.iter().find(|(b, _)| b == binding) {
+                encoder.copy_buffer_to_buffer(buffer, 0, &staging, at, want.len() as u64 * 4);
+            }
+            at += want.len() as u64 * 4;
+        }
+        gpu.queue.submit([encoder.finish()]);
+        let data = gpu.read(&staging, total).await?;
+        let mut floats = data
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        Ok(self
+            .expected
+            .iter()
+            .map(|(_, want)| floats.by_ref().take(want.len()).collect())
+            .collect())
+    }
+}
+
+/// Relative L2 distance; NaN if either side is not finite, 0 only for equal bits (or both all zero).
+pub fn distance(got: &[f32], want: &[f32]) -> f64 {
+    let (mut difference, mut norm) = (0.0_f64, 0.0_f64);
+    for (g, w) in got.iter().zip(want) {
+        difference += (f64::from(*g) - f64::from(*w)).powi(2);
+        norm += f64::from(*w).powi(2);
+    }
+    if difference == 0.0 {
+        0.0
+    } else {
+        (difference / norm).sqrt()
+    }
+}
+
+/// SplitMix64: seeded inputs without a dependency.
+struct Seeded(u64);
+
+impl Seeded {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// Uniform in [-1, 1).
+    fn floats(&mut self, n: usize) -> Vec<f32> {
+        (0..n)
+            .map(|_| (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0)
+            .collect()
+    }
+
+    fn stored(&mut self, dtype: Dtype, n: usize) -> Vec<u8> {
+        let values = self.floats(n);
+        match dtype {
+            Dtype::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            // Scaled so that some f16 are subnormal.
+            Dtype::F16 => values
+                .iter()
+                .enumerate()
+                .flat_map(|(i, v)| {
+                    let v = if i % 17 == 0 { v * 3e-5 } else { *v };
+                    half::f16::from_f32(v).to_le_bytes()
+                })
+                .collect(),
+            Dtype::BF16 => values
+                .iter()
+                .flat_map(|v| half::bf16::from_f32(*v).to_le_bytes())
+                .collect(),
+        }
+    }
+}
+
+fn bytes(values: &[f32]) -> Vec<u8> {
+    bytemuck::cast_slice(values).to_vec()
+}
+
+fn zeros(n: usize) -> Vec<u8> {
+    vec![0; n * 4]
+}
+
+/// A product of `m` rows with a stored [n, k] matrix; columns 0 .. n of a y with 3 more.
+pub fn matmul(
+    numerics: Numerics,
+    path: Path,
+    dtype: Dtype,
+    m: usize,
+    n: usize,
+    k: usize,
+    epilogue: Epilogue,
+) -> Case {
+    let mut seeded = Seeded((m * 1_000_003 + n * 1009 + k) as u64);
+    let x = seeded.floats(m * k);
+    let w = seeded.stored(dtype, n * k);
+    let bias = seeded.floats(n);
+    let residual = seeded.floats(m * n);
+    let mut y = vec![0.0; m * n];
+    let stored = Stored {
+        dtype,
+        bytes: &w,
+        n,
+        k,
+    };
+    kernels::matmul::cpu(
+        &x,
+        stored,
+        epilogue.bias.then_some(&bias[..]),
+        epilogue.residual.then_some(&residual[..]),
+        &mut y,
+    );
+    let mut buffers = vec![(1, bytes(&x)), (2, w), (5, zeros(m * n))];
+    if epilogue.bias {
+        buffers.push((3, bytes(&bias)));
+    }
+    if epilogue.residual {
+        buffers.push((4, bytes(&residual)));
+    }
+    Case {
+        key: kernels::matmul::key(path, dtype, k, epilogue, numerics),
+        params: kernels::matmul::params(m as u32, n as u32, k as u32, n as u32, 0, 0),
+        grid: kernels::matmul::grid(path, m as u32, n as u32),
+        buffers,
+        expected: vec![(5, y)],
+    }
+}
+
+/// An embedding of `rows` tokens from a table of `vocab` rows.
+pub fn embed(dtype: Dtype, rows: usize, hidden: usize, vocab: usize) -> Case {
+    let mut seeded = Seeded((rows * 31 + hidden * 7 + vocab) as u64);
+    let table = seeded.stored(dtype, vocab * hidden);
+    let ids: Vec<u32> = (0..rows)
+        .map(|_| (seeded.next() % vocab as u64) as u32)
+        .collect();
+    let mut y = vec![0.0; rows * hidden];
+    kernels::embed::cpu(&ids, dtype, &table, hidden, &mut y);
+    let (params, grid) = kernels::embed::dispatch(rows as u32, hidden as u32, 0, vocab as u32);
+    let buffers = vec![
+        (1, bytemuck::cast_slice(&ids).to_vec()),
+        (2, table),
+        (3, zeros(y.len())),
+    ];
+    Case {
+        key: kernels::embed::key(dtype),
+        params,
+        grid,
+        buffers,
+        expected: vec![(3, y)],
+    }
+}
+
+/// A norm of `rows` rows of `n` columns.
+pub fn rmsnorm(numerics: Numerics, rows: usize, n: usize) -> Case {
+    let mut seeded = Seeded((rows * 131 + n) as u64);
+    let x = seeded.floats(rows * n);
+    let weight = seeded.floats(n);
+    let mut y = vec![0.0; rows * n];
+    kernels::rmsnorm::cpu(&x, &weight, 1e-5, &mut y);
+    let (params, grid) = kernels::rmsnorm::dispatch(rows as u32, n as u32, 0, 1e-5);
+    let buffers = vec![(1, bytes(&x)), (2, bytes(&weight)), (3, zeros(y.len()))];
+    Case {
+        key: kernels::rmsnorm::key(numerics),
+        params,
+        grid,
+        buffers,
+        expected: vec![(3, y)],
+    }
+}
+
+/// A rotation of `rows` tokens from position `pos0` on, into a cache with room for two more.
+pub fn rope(
+    numerics: Numerics,
+    layout: RopeLayout,
+    rows: usize,
+    heads: usize,
+    kv_heads: usize,
+    half: usize,
+    pos0: usize,
+) -> Case {
+    let mut seeded = Seeded((rows * 17 + heads * 5 + half + pos0) as u64);
+    let d = 2 * half;
+    let capacity = pos0 + rows + 2;
+    let mut q = seeded.floats(rows * heads * d);
+    let mut k = seeded.floats(rows * kv_heads * d);
+    let v = seeded.floats(rows * kv_heads * d);
+    let table: Vec<[f32; 2]> = (0..capacity * half)
+        .map(|i| {
+            let angle = (i / half) as f64 / f64::from((i % half + 1) as u32);
+            [angle.cos() as f32, angle.sin() as f32]
+        })
+        .collect();
+    let cache = capacity * kv_heads * d;
+    let (params, grid) = kernels::rope_kv::dispatch(
+        rows as u32,
+        heads as u32,
+        kv_heads as u32,
+        half as u32,
+        pos0 as u32,
+    );
+    let buffers = vec![
+        (1, bytemuck::cast_slice(&table).to_vec()),
+        (2, bytes(&k)),
+        (3, bytes(&v)),
+        (4, bytes(&q)),
+        (5, zeros(cache)),
+        (6, zeros(cache)),
+    ];
+    kernels::rope_kv::rotate_cpu(&mut q, heads, &table, half, pos0, layout);
+    kernels::rope_kv::rotate_cpu(&mut k, kv_heads, &table, half, pos0, layout);
+    let into_cache = |rows: &[f32]| {
+        let mut all = vec![0.0; cache];
+        all[pos0 * kv_heads * d..][..rows.len()].copy_from_slice(rows);
+        all
+    };
+    let expected = vec![(4, q), (5, into_cache(&k)), (6, into_cache(&v))];
+    Case {
+        key: kernels::rope_kv::key(layout, numerics),
+        params,
+        grid,
+        buffers,
+        expected,
+    }
+}
+
+/// Attention of `rows` queries from position `pos0` on.
+pub fn attention(
+    numerics: Numerics,
+    kernel: AttentionKernel,
+    rows: usize,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+    pos0: usize,
+) -> Case {
+    let mut seeded = Seeded((rows * 19 + heads * 3 + head_dim + pos0) as u64);
+    let capacity = pos0 + rows;
+    // Queries scaled up, so that the softmax is far from uniform.
+    let q: Vec<f32> = seeded
+        .floats(rows * heads * head_dim)
+        .iter()
+        .map(|v| v * 4.0)
+        .collect();
+    let k = seeded.floats(capacity * kv_heads * head_dim);
+    let v = seeded.floats(capacity * kv_heads * head_dim);
+    let shape = kernels::attention::Shape {
+        heads,
+        kv_heads,
+        head_dim,
+        pos0,
+    };
+    let mut y = vec![0.0; q.len()];
+    kernels::attention::cpu(&q, &k, &v, shape, &mut y);
+    let (params, grid) = kernels::attention::dispatch(
+        kernel,
+        rows as u32,
+        heads as u32,
+        kv_heads as u32,
+        pos0 as u32,
+        head_dim,
+    );
+    let buffers = vec![
+        (1, bytes(&q)),
+        (2, bytes(&k)),
+        (3, bytes(&v)),
+        (4, zeros(y.len())),
+    ];
+    Case {
+        key: kernels::attention::key(kernel, head_dim, numerics),
+        params,
+        grid,
+        buffers,
+        expected: vec![(4, y)],
+    }
+}
+
+/// The gated product of `rows` rows of `width` columns, over the whole range of the exponential.
+pub fn silu_mul(numerics: Numerics, rows: usize, width: usize) -> Case {
+    let mut seeded = Seeded((rows * 23 + width) as u64);
+    let gate: Vec<f32> = seeded
+        .floats(rows * width)
+        .iter()
+        .map(|v| v * 95.0)
+        .collect();
+    let up = seeded.floats(rows * width);
+    let mut y = vec![0.0; gate.len()];
+    kernels::silu_mul::cpu(&gate, &up, &mut y);
+    let (params, grid) = kernels::silu_mul::dispatch(rows as u32, width as u32);
+    let buffers = vec![(1, bytes(&gate)), (2, bytes(&up)), (3, zeros(y.len()))];
+    Case {
+        key: kernels::silu_mul::key(numerics),
+        params,
+        grid,
+        buffers,
+        expected: vec![(3, y)],
+    }
+}

@@ -1,0 +1,178 @@
+//! Every kernel against its CPU twin, on every adapter of this machine, over odd shapes.
+//!
+//! Under strict numerics the two must agree bit for bit; under fast numerics within the self-test's
+//! limit. Both variants of a kernel run on every adapter, whichever it would choose.
+
+use assay_engine::gpu::{AttentionKernel, MatmulKernel};
+use assay_engine::kernels::matmul::{Epilogue, Path};
+use assay_engine::selftest::{Case, FAST_LIMIT, attention, embed, matmul, rmsnorm, rope, silu_mul};
+use assay_engine::{Gpu, GpuOptions, Numerics, list_adapters};
+use assay_model::{Dtype, RopeLayout};
+
+const BOTH: [Numerics; 2] = [Numerics::Fast, Numerics::Strict];
+const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::BF16];
+
+/// Runs `cases` on every Vulkan, Metal or DX12 adapter; skips, saying so, where there is none.
+fn on_every_adapter(cases: impl Fn(Numerics) -> Vec<Case>) {
+    let adapters: Vec<_> = pollster::block_on(list_adapters())
+        .into_iter()
+        .filter(|a| a.backend != "Gl")
+        .collect();
+    if let Ok(required) = std::env::var("ASSAY_REQUIRE_ADAPTERS") {
+        for name in required.split(',').filter(|n| !n.is_empty()) {
+            assert!(
+                adapters.iter().any(|a| a.name.contains(name)),
+                "adapter {name} is required and missing"
+            );
+        }
+    }
+    if adapters.is_empty() {
+        println!("skipped: this machine has no adapter");
+    }
+    for adapter in adapters {
+        let options = GpuOptions {
+            adapter: Some(format!("{} {}", adapter.name, adapter.backend)),
+            ..Default::default()
+        };
+        let gpu = pollster::block_on(Gpu::open(&options)).expect("the adapter opens");
+        for numerics in BOTH {
+            for case in cases(numerics) {
+                let error = pollster::block_on(case.error(&gpu)).expect("the case runs");
+                let limit = if numerics == Numerics::Strict {
+                    0.0
+                } else {
+                    FAST_LIMIT
+                };
+                assert!(
+                    error <= limit,
+                    "{} {:?} on {}: error {error:e}, limit {limit:e}",
+                    case.key.kernel,
+                    case.key.defines.label(),
+                    adapter.name
+                );
+            }
+        }
+    }
+}
+
+/// Stored types and epilogues rotate through the shapes, so that each type meets both loaders.
+fn products(numerics: Numerics, path: Path, shapes: &[(usize, usize, usize)]) -> Vec<Case> {
+    let epilogues = [(false, false), (true, false), (false, true), (true, true)];
+    let one = |(i, (m, n, k)): (usize, &(usize, usize, usize))| {
+        let (bias, residual) = epilogues[i % 4];
+        matmul(
+            numerics,
+            path,
+            DTYPES[i % 3],
+            *m,
+            *n,
+            *k,
+            Epilogue { bias, residual },
+        )
+    };
+    shapes.iter().enumerate().map(one).collect()
+}
+
+const MANY: &[(usize, usize, usize)] = &[
+    (1, 1, 1),
+    (2, 3, 5),
+    (5, 7, 4),
+    (9, 65, 256),
+    (64, 64, 64),
+    (65, 129, 258),
+    (7, 40, 1030),
+    (33, 8, 511),
+];
+const SINGLE: &[(usize, usize, usize)] = &[
+    (1, 1, 1),
+    (1, 9, 3),
+    (1, 64, 256),
+    (1, 17, 2304),
+    (1, 30, 2050),
+    (1, 8, 4097),
+];
+
+#[test]
+fn matmul_tile_matches_its_twin() {
+    for (m, n) in [(8, 8), (4, 8), (1, 4)] {
+        on_every_adapter(|numerics| {
+            products(numerics, Path::Many(MatmulKernel::Tile { m, n }), MANY)
+        });
+    }
+}
+
+#[test]
+fn matmul_shared_matches_its_twin() {
+    on_every_adapter(|numerics| products(numerics, Path::Many(MatmulKernel::Shared), MANY));
+}
+
+#[test]
+fn matvec_matches_its_twin() {
+    on_every_adapter(|numerics| products(numerics, Path::One, SINGLE));
+}
+
+#[test]
+fn embed_matches_its_twin() {
+    on_every_adapter(|_| {
+        let shapes = [(1, 1, 1), (3, 65, 7), (17, 40, 33)];
+        shapes
+            .iter()
+            .flat_map(|(r, h, v)| DTYPES.map(|dtype| embed(dtype, *r, *h, *v)))
+            .collect()
+    });
+}
+
+#[test]
+fn rmsnorm_matches_its_twin() {
+    on_every_adapter(|numerics| {
+        [(1, 1), (2, 63), (3, 64), (5, 200), (2, 4097)]
+            .map(|(r, n)| rmsnorm(numerics, r, n))
+            .into()
+    });
+}
+
+#[test]
+fn rope_kv_matches_its_twin() {
+    on_every_adapter(|numerics| {
+        let shapes = [(1, 1, 1, 1, 0), (3, 4, 2, 20, 5), (2, 3, 1, 32, 64)];
+        let layouts = [RopeLayout::RotateHalf, RopeLayout::Interleaved];
+        let one = |(r, h, g, half, p): &(usize, usize, usize, usize, usize), layout| {
+            rope(numerics, layout, *r, *h, *g, *half, *p)
+        };
+        shapes
+            .iter()
+            .flat_map(|s| layouts.map(|layout| one(s, layout)))
+            .collect()
+    });
+}
+
+#[test]
+fn both_attentions_match_their_twin() {
+    on_every_adapter(|numerics| {
+        // Rows, heads, key-value heads, head_dim, first position: chunk edges at 63, 64 and 65.
+        let shapes = [
+            (1, 1, 1, 2, 0),
+            (3, 4, 2, 24, 62),
+            (2, 2, 2, 64, 63),
+            (5, 3, 1, 40, 128),
+            (2, 2, 1, 256, 10),
+            (65, 2, 1, 8, 0),
+        ];
+        let kernels = [AttentionKernel::Row, AttentionKernel::Group];
+        shapes
+            .iter()
+            .flat_map(|(r, h, g, d, p)| {
+                kernels.map(|kernel| attention(numerics, kernel, *r, *h, *g, *d, *p))
+            })
+            .collect()
+    });
+}
+
+#[test]
+fn silu_mul_matches_its_twin() {
+    on_every_adapter(|numerics| {
+        [(1, 1), (3, 64), (7, 129)]
+            .map(|(r, w)| silu_mul(numerics, r, w))
+            .into()
+    });
+}

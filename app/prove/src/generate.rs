@@ -1,0 +1,215 @@
+//! Generation, with and without a trace.
+
+use assay_engine::sampler::{SamplerSpec, sample};
+use assay_engine::{Engine, Monitor, Outputs, Phase, Want};
+use assay_model::Model;
+use assay_trace::{Digest, FinishedTrace, PositionRecord, StateDtype, StopReason, TraceBuilder};
+use web_time::Instant;
+
+use crate::{ProveError, Request};
+
+/// Wall-clock seconds of one proof.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Timings {
+    /// Running the prompt.
+    pub prefill_s: f64,
+    /// Generating, commitment included.
+    pub decode_s: f64,
+    /// Hashing and recording, in both of the above.
+    pub commit_s: f64,
+    /// All of it.
+    pub total_s: f64,
+    /// Generated tokens for each second of decoding.
+    pub tokens_per_s: f64,
+    /// `commit_s` over the rest, in percent. The cost of reading hidden states back is not in it:
+    /// `cargo xtask bench` measures the whole by generating with and without a trace.
+    pub overhead_percent: f64,
+}
+
+/// A finished proof.
+#[derive(Debug)]
+pub struct Proved {
+    /// The sealed trace.
+    pub trace: FinishedTrace,
+    /// The generated tokens.
+    pub output: Vec<u32>,
+    /// How long it took.
+    pub timings: Timings,
+}
+
+/// Why generation ended, and what it made.
+struct Generated {
+    output: Vec<u32>,
+    stop: StopReason,
+    timings: Timings,
+}
+
+/// Runs `request` on `engine` (emptied first) and seals a trace that claims `root` as the model's root.
+pub async fn prove(
+    engine: &mut Engine,
+    model: &Model,
+    root: Digest,
+    request: &Request,
+    monitor: &mut dyn Monitor,
+) -> Result<Proved, ProveError> {
+    request.check(model.config())?;
+    let (stated, sampler) = request.sampler()?;
+    let spec = request.spec(
+        model,
+        root,
+        &engine.info().name.clone(),
+        engine.numerics(),
+        stated,
+    );
+    let (dtype, opened) = (spec.state_dtype, spec.opened.clone());
+    let mut builder = TraceBuilder::new(spec)?;
+    let want = Want::all_states(engine.config());
+    let mut commit = |tokens: &[u32], outputs: &Outputs, vocab: usize| -> Result<(), ProveError> {
+        for (token, record) in
+            tokens
+                .iter()
+                .zip(records(outputs, tokens.len(), vocab, dtype, &opened))
+        {
+            builder.push_record(*token, record)?;
+        }
+        Ok(())
+    };
+    let made = run(engine, request, &sampler, want, &mut commit, monitor).await?;
+    let last = made.output.last().copied().ok_or(ProveError::NoTokens)?;
+    let started = Instant::now();
+    let trace = builder.finish(last, made.stop)?;
+    let mut timings = made.timings;
+    timings.commit_s += started.elapsed().as_secs_f64();
+    timings.total_s = timings.prefill_s + timings.decode_s + started.elapsed().as_secs_f64();
+    timings.overhead_percent =
+        100.0 * timings.commit_s / (timings.total_s - timings.commit_s).max(1e-9);
+    Ok(Proved {
+        trace,
+        output: made.output,
+        timings,
+    })
+}
+
+/// Runs `request` without a trace: the same tokens, and the yardstick for what a trace costs.
+pub async fn generate(
+    engine: &mut Engine,
+    model: &Model,
+    request: &Request,
+    monitor: &mut dyn Monitor,
+) -> Result<(Vec<u32>, Timings), ProveError> {
+    request.check(model.config())?;
+    let (_, sampler) = request.sampler()?;
+    let made = run(
+        engine,
+        request,
+        &sampler,
+        Want::default(),
+        &mut |_, _, _| Ok(()),
+        monitor,
+    )
+    .await?;
+    Ok((made.output, made.timings))
+}
+
+async fn run(
+    engine: &mut Engine,
+    request: &Request,
+    sampler: &SamplerSpec,
+    mut want: Want,
+    commit: &mut dyn FnMut(&[u32], &Outputs, usize) -> Result<(), ProveError>,
+    monitor: &mut dyn Monitor,
+) -> Result<Generated, ProveError> {
+    let config = engine.config().clone();
+    let n_prompt = request.prompt.len();
+    let limit = request.capacity(&config);
+    want.logits_from = Some(n_prompt - 1);
+    let mut timings = Timings::default();
+
+    engine.reset();
+    let started = Instant::now();
+    let mut last_row = Vec::new();
+    let mut at = 0;
+    engine
+        .prefill(
+            &request.prompt,
+            &want,
+            monitor,
+            |outputs| -> Result<(), ProveError> {
+                let begun = Instant::now();
+                let rows = outputs.rows;
+                commit(&request.prompt[at..at + rows], &outputs, config.vocab)?;
+                timings.commit_s += begun.elapsed().as_secs_f64();
+                at += rows;
+                last_row = outputs.logits;
+                Ok(())
+            },
+        )
+        .await?;
+    timings.prefill_s = started.elapsed().as_secs_f64();
+
+    let started = Instant::now();
+    let mut output = Vec::new();
+    let stop = loop {
+        let position = (n_prompt + output.len() - 1) as u32;
+        let token = sample(sampler, &last_row, position);
+        output.push(token);
+        monitor.progress(
+            Phase::Decode,
+            output.len() as u64,
+            (limit - n_prompt) as u64,
+        )?;
+        if config.eos.contains(&token) && !request.ignore_eos {
+            break StopReason::Eos;
+        }
+        if output.len() == request.max_tokens {
+            break StopReason::Length;
+        }
+        if n_prompt + output.len() == limit {
+            break StopReason::Context;
+        }
+        let outputs = engine.run(&[token], &want, monitor).await?;
+        let begun = Instant::now();
+        commit(&[token], &outputs, config.vocab)?;
+        timings.commit_s += begun.elapsed().as_secs_f64();
+        last_row = outputs.logits;
+    };
+    timings.decode_s = started.elapsed().as_secs_f64();
+    timings.total_s = timings.prefill_s + timings.decode_s;
+    timings.tokens_per_s = output.len() as f64 / timings.decode_s.max(1e-9);
+    Ok(Generated {
+        output,
+        stop,
+        timings,
+    })
+}
+
+fn records(
+    outputs: &Outputs,
+    rows: usize,
+    vocab: usize,
+    dtype: StateDtype,
+    opened: &[u32],
+) -> Vec<PositionRecord> {
+    let one = |row: usize| {
+        let states: Vec<&[f32]> = outputs
+            .states
+            .iter()
+            .map(|layer| {
+                let width = layer.len() / rows;
+                &layer[row * width..(row + 1) * width]
+            })
+            .collect();
+        let logits = (outputs.pos0 + row)
+            .checked_sub(outputs.logits_pos0)
+            .and_then(|i| outputs.logits.get(i * vocab..(i + 1) * vocab));
+        PositionRecord::compute(dtype, opened, &states, logits)
+    };
+    #[cfg(feature = "parallel")]
+    {
+        use rayon::prelude::*;
+        if rows > 1 {
+            return (0..rows).into_par_iter().map(one).collect();
+        }
+    }
+    (0..rows).map(one).collect()
+}

@@ -1,0 +1,185 @@
+//! What a prover is asked for, and what can be wrong with it.
+
+use assay_engine::sampler::SamplerSpec;
+use assay_engine::{EngineError, Numerics};
+use assay_model::{Model, ModelConfig};
+use assay_trace::{
+    BuildError, Compute, Decimal, DecimalError, Digest, Manifest, ModelClaim, NumericsClaim,
+    NumericsClass, Sampler, StateDtype, TraceSpec,
+};
+
+/// One inference.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Prompt ids, at least one.
+    pub prompt: Vec<u32>,
+    /// Most tokens to generate, at least one.
+    pub max_tokens: usize,
+    /// How tokens are chosen. Temperature and top-p are rounded to nine decimal places, which is what a
+    /// trace can state.
+    pub sampler: SamplerSpec,
+    /// Go on after an end-of-sequence token.
+    pub ignore_eos: bool,
+    /// The verifier's nonce.
+    pub nonce: Option<[u8; 32]>,
+    /// Hidden states to put into the file; every eighth and the last if `None`.
+    pub opened: Option<Vec<u32>>,
+}
+
+/// Why there is no trace.
+#[derive(Debug, thiserror::Error)]
+pub enum ProveError {
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The trace could not be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// Temperature or top-p is no number that a trace can state.
+    #[error("`{name}` is {value}: {source}")]
+    Sampler {
+        /// Which number.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+        /// Why not.
+        source: DecimalError,
+    },
+    /// No prompt.
+    #[error("the prompt has no tokens")]
+    EmptyPrompt,
+    /// Nothing to generate.
+    #[error("at least one token must be generated")]
+    NoTokens,
+    /// The prompt leaves no room in the context.
+    #[error("the prompt has {got} tokens; with one to generate, the context has room for {limit}")]
+    PromptTooLong {
+        /// Tokens in the prompt.
+        got: usize,
+        /// Most that fit.
+        limit: usize,
+    },
+    /// A prompt id that the model does not have.
+    #[error("prompt id {id} is beyond the vocabulary of {vocab}")]
+    PromptId {
+        /// The id.
+        id: u32,
+        /// Vocabulary size.
+        vocab: usize,
+    },
+}
+
+impl Request {
+    /// Refuses what cannot be run, before a model is loaded for it.
+    pub fn check(&self, config: &ModelConfig) -> Result<(), ProveError> {
+        if self.prompt.is_empty() {
+            return Err(ProveError::EmptyPrompt);
+        }
+        if self.max_tokens == 0 {
+            return Err(ProveError::NoTokens);
+        }
+        if self.prompt.len() >= config.context {
+            return Err(ProveError::PromptTooLong {
+                got: self.prompt.len(),
+                limit: config.context - 1,
+            });
+        }
+        match self.prompt.iter().find(|id| **id as usize >= config.vocab) {
+            Some(id) => Err(ProveError::PromptId {
+                id: *id,
+                vocab: config.vocab,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Tokens that prompt and output may have together: positions an engine must have room for.
+    pub fn capacity(&self, config: &ModelConfig) -> usize {
+        self.prompt
+            .len()
+            .saturating_add(self.max_tokens)
+            .min(config.context)
+    }
+
+    /// The sampler as the trace states it, and as it must therefore be run.
+    pub(crate) fn sampler(&self) -> Result<(Sampler, SamplerSpec), ProveError> {
+        let SamplerSpec::Gumbel {
+            seed,
+            temperature,
+            top_k,
+            top_p,
+        } = self.sampler
+        else {
+            return Ok((Sampler::Greedy, SamplerSpec::Greedy));
+        };
+        let decimal = |name, value| {
+            Decimal::from_f64(value).map_err(|source| ProveError::Sampler {
+                name,
+                value,
+                source,
+            })
+        };
+        let (temperature, top_p) = (
+            decimal("temperature", temperature)?,
+            decimal("top-p", top_p)?,
+        );
+        let run = SamplerSpec::Gumbel {
+            seed,
+            temperature: temperature.to_f64(),
+            top_k,
+            top_p: top_p.to_f64(),
+        };
+        Ok((
+            Sampler::Gumbel {
+                seed,
+                temperature,
+                top_k,
+                top_p,
+            },
+            run,
+        ))
+    }
+
+    pub(crate) fn spec(
+        &self,
+        model: &Model,
+        root: Digest,
+        adapter: &str,
+        numerics: Numerics,
+        sampler: Sampler,
+    ) -> TraceSpec {
+        let config = model.config();
+        let layers = config.layers as u32;
+        TraceSpec {
+            adapter: Manifest::printable(adapter),
+            eos: config.eos.clone(),
+            ignore_eos: self.ignore_eos,
+            model: ModelClaim {
+                dtype: model.dtype().to_owned(),
+                family: config.family.as_str().to_owned(),
+                hidden: config.hidden as u32,
+                layers,
+                parameters: model.parameters(),
+                root,
+                vocab: config.vocab as u32,
+            },
+            nonce: self.nonce.map(Digest),
+            numerics: NumericsClaim {
+                class: match numerics {
+                    Numerics::Fast => NumericsClass::Fast,
+                    Numerics::Strict => NumericsClass::Strict,
+                },
+                compute: Compute::F32,
+            },
+            opened: self
+                .opened
+                .clone()
+                .unwrap_or_else(|| Manifest::default_opened(layers)),
+            producer: Manifest::printable(crate::PRODUCER),
+            prompt: self.prompt.clone(),
+            sampler,
+            state_dtype: StateDtype::F32,
+            tokenizer: model.tokenizer().map(assay_model::Tokenizer::digest),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+// Bindings and epilogue that every matrix product shares (matmul_tile, matmul_shared, matvec).
+//   0 params    uniform
+//   1 x         f32  [m, k]        activations
+//   2 w         any  [n, k]        weights in their stored type, row major (this shard's rows)
+//   3 bias      f32  [n]           read only with BIAS
+//   4 residual  f32  [m, stride]   read only with RESIDUAL
+//   5 y         f32  [m, stride]   written at columns n0 .. n0 + n
+struct Params {
+    zero: u32,     // always 0, unknown to the compiler
+    m: u32,        // rows of x and y
+    n: u32,        // rows of w in this shard
+    k: u32,        // columns of x and w
+    stride: u32,   // elements between rows of y
+    n0: u32,       // first column of y that this shard writes
+    x_row: u32,    // first row of x
+    unused: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+#if VEC
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+#else
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+#endif
+#if W_F32
+#if VEC
+@group(0) @binding(2) var<storage, read> w: array<vec4<f32>>;
+#else
+@group(0) @binding(2) var<storage, read> w: array<f32>;
+#endif
+#else
+#if VEC
+@group(0) @binding(2) var<storage, read> w: array<vec2<u32>>;
+#else
+@group(0) @binding(2) var<storage, read> w: array<u32>;
+#endif
+#endif
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+@group(0) @binding(4) var<storage, read> residual: array<f32>;
+@group(0) @binding(5) var<storage, read_write> y: array<f32>;
+
+// The canonical order: k in segments of SEGMENT, ascending inside a segment, then segments ascending,
+// then bias, then residual. It names no tile, so every kernel and every batch gives the same bits.
+const SEGMENT: u32 = 256u;
+
+#include "numerics"
+#include "weights"
+
+// Four activations of a row from column k on; zero beyond the row, so that a ragged tail adds nothing.
+fn x4(row: u32, k: u32) -> vec4<f32> {
+    let i = (params.x_row + row) * params.k + k;
+#if VEC
+    return x[i >> 2u];
+#else
+    let last = params.k - 1u;
+    return vec4<f32>(
+        x[i],
+        select(0.0, x[i + 1u], k + 1u <= last),
+        select(0.0, x[i + 2u], k + 2u <= last),
+        select(0.0, x[i + 3u], k + 3u <= last),
+    );
+#endif
+}
+
+// Adds one segment's sum to output (row, col); `first` starts the chain, `last` ends it.
+fn add_segment(row: u32, col: u32, sum: f32, first: bool, last: bool) {
+    let at = row * params.stride + params.n0 + col;
+    var total = sum;
+    if (!first) { total = opq(y[at] + sum); }
+#if BIAS
+    if (last) { total = opq(total + bias[params.n0 + col]); }
+#endif
+#if RESIDUAL
+    if (last) { total = opq(residual[at] + total); }
+#endif
+    y[at] = total;
+}

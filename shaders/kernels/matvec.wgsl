@@ -1,0 +1,43 @@
+// Matrix product of one row: the decode step. Segments of k run in parallel and are added in order.
+//
+// Formula    y[0, n0 + c] = sum_k x[0, k] * w[c, k]  (+ bias[n0 + c]) (+ residual[0, n0 + c])
+// Shapes     x [1, k] f32, w [n, k] stored type, y [1, stride] f32; a workgroup makes 8 outputs
+// Bindings   include/matmul_bindings.wgsl
+// Dispatch   workgroup (8, 8): lid.y is the output, lid.x the segment (mod 8); x over ceil(n / 8)
+// Order      segments of 256 over k: ascending inside, segments ascending; f32 throughout
+// Twin       engine/src/kernels/matmul.rs (the same one: a row's bits do not depend on the batch)
+#include "matmul_bindings"
+
+var<workgroup> sh_sum: array<f32, 64>;  // [output][segment of this round]
+
+@compute @workgroup_size(8, 8)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let col = group.x * 8u + lid.y;
+    let base = min(col, params.n - 1u) * params.k;
+    let segments = (params.k + SEGMENT - 1u) / SEGMENT;
+    for (var round = 0u; round < segments; round = round + 8u) {
+        let k0 = (round + lid.x) * SEGMENT;
+        let k1 = min(k0 + SEGMENT, params.k);
+        var sum = 0.0;
+        for (var k = k0; k < k1; k = k + 4u) {
+            let vx = x4(0u, k);
+            let vw = w4(base + k);
+#for C 0 4
+            sum = madd(sum, vx[${C}], vw[${C}]);
+#endfor
+        }
+        sh_sum[lane] = sum;
+        workgroupBarrier();
+        if (lid.x == 0u && col < params.n) {
+            let count = min(8u, segments - round);
+            for (var s = 0u; s < count; s = s + 1u) {
+                add_segment(0u, col, sh_sum[lid.y * 8u + s], round + s == 0u, round + s + 1u == segments);
+            }
+        }
+        workgroupBarrier();
+    }
+}

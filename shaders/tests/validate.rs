@@ -1,0 +1,137 @@
+//! Every variant of every kernel parses and validates, with no GPU needed; and every kernel says what it is.
+
+use assay_shaders::{Defines, KERNELS, expand, source};
+
+/// The variants that the engine can ask for.
+fn variants(kernel: &str) -> Vec<Defines> {
+    let mut all = vec![Defines::new(), Defines::new().flag("STRICT", true)];
+    let cross =
+        |all: Vec<Defines>, choices: Vec<Box<dyn Fn(Defines) -> Defines>>| -> Vec<Defines> {
+            all.iter()
+                .flat_map(|d| choices.iter().map(|c| c(d.clone())))
+                .collect()
+        };
+    let flag = |name: &'static str| -> Vec<Box<dyn Fn(Defines) -> Defines>> {
+        vec![Box::new(|d| d), Box::new(move |d| d.flag(name, true))]
+    };
+    if kernel.starts_with("mat") || kernel == "embed" {
+        all = cross(
+            all,
+            ["W_F32", "W_F16", "W_BF16"]
+                .map(|t| {
+                    Box::new(move |d: Defines| d.flag(t, true)) as Box<dyn Fn(Defines) -> Defines>
+                })
+                .into(),
+        );
+    }
+    if kernel.starts_with("mat") {
+        for name in ["VEC", "BIAS", "RESIDUAL"] {
+            all = cross(all, flag(name));
+        }
+        all = all
+            .into_iter()
+            .map(|d| d.with("TILE_M", 8).with("TILE_N", 8))
+            .collect();
+    }
+    if kernel == "rope_kv" {
+        all = cross(all, flag("INTERLEAVED"));
+    }
+    if kernel.starts_with("attention") {
+        let dims = [2, 40, 64, 128, 256];
+        all = all
+            .iter()
+            .flat_map(|d| {
+                dims.map(|n| {
+                    d.clone()
+                        .with("HEAD_DIM", n)
+                        .with("LANE_COLUMNS", (n + 63) / 64)
+                })
+            })
+            .collect();
+    }
+    all
+}
+
+#[test]
+fn every_variant_validates() {
+    for kernel in KERNELS {
+        for defines in variants(kernel) {
+            let text = expand(kernel, &defines).expect("the text expands");
+            let module = naga::front::wgsl::parse_str(&text).unwrap_or_else(|err| {
+                panic!(
+                    "{kernel} [{}]: {}",
+                    defines.label(),
+                    err.emit_to_string(&text)
+                )
+            });
+            // The portable baseline: nothing optional. unpack2x16float is core WGSL; naga gates it for GLES.
+            naga::valid::Validator::new(
+                naga::valid::ValidationFlags::all(),
+                naga::valid::Capabilities::empty(),
+            )
+            .validate(&module)
+            .unwrap_or_else(|err| {
+                panic!(
+                    "{kernel} [{}]: {}",
+                    defines.label(),
+                    err.emit_to_string(&text)
+                )
+            });
+            assert_eq!(module.entry_points.len(), 1, "{kernel} has one entry point");
+            assert_eq!(module.entry_points[0].name, "main", "{kernel}");
+            let size: u32 = module.entry_points[0].workgroup_size.iter().product();
+            assert!(
+                size <= 256,
+                "{kernel} stays within WebGPU's default invocations"
+            );
+            let storage = module
+                .global_variables
+                .iter()
+                .filter(|(_, v)| matches!(v.space, naga::AddressSpace::Storage { .. }));
+            assert!(
+                storage.count() <= 8,
+                "{kernel} stays within WebGPU's default storage buffers"
+            );
+        }
+    }
+}
+
+/// Uniform blocks are 32 bytes or less, with `zero` first: what `Params` on the Rust side relies on.
+#[test]
+fn uniforms_have_the_common_shape() {
+    for kernel in KERNELS {
+        let defines = variants(kernel).remove(0);
+        let module = naga::front::wgsl::parse_str(&expand(kernel, &defines).expect("expands"))
+            .expect("parses");
+        let (_, params) = module
+            .global_variables
+            .iter()
+            .find(|(_, v)| v.space == naga::AddressSpace::Uniform)
+            .unwrap_or_else(|| panic!("{kernel} has a uniform"));
+        let naga::TypeInner::Struct { members, span } = &module.types[params.ty].inner else {
+            panic!("{kernel}: params is a struct")
+        };
+        assert!(*span <= 32, "{kernel}: {span} bytes");
+        assert_eq!(members[0].name.as_deref(), Some("zero"), "{kernel}");
+    }
+}
+
+#[test]
+fn every_kernel_states_what_it_computes() {
+    for kernel in KERNELS {
+        let text = source(kernel).expect("embedded");
+        for heading in [
+            "// Formula ",
+            "// Shapes ",
+            "// Bindings ",
+            "// Dispatch ",
+            "// Order ",
+            "// Twin ",
+        ] {
+            assert!(
+                text.contains(heading),
+                "{kernel} has no `{heading}` in its head"
+            );
+        }
+    }
+}
