@@ -148,3 +148,18 @@ fn a_full_disk_is_a_typed_error_and_leaves_nothing() {
         }
     }
 }
+#[test]
+fn bf16_is_rounded_as_the_half_crate_rounds() {
+    for bits in (0..0x7f80_0000u32)
+        .step_by(40_961)
+        .chain([0x3f80_8000, 0x3f81_8000, 0x3f80_8001])
+    {
+        for value in [f32::from_bits(bits), -f32::from_bits(bits)] {
+            assert_eq!(
+                bf16_bits(value),
+                half::bf16::from_f32(value).to_bits(),
+                "{value:e}"
+            );
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! A `tokenizer.json`, run by the `tokenizers` crate and watched: a text that it silently cuts is an error here.
+//! A `tokenizer.json`, run by the `tokenizers` crate and watched: text that it silently loses is an error here.
 use crate::ModelError;
 use assay_trace::Digest;
 use std::collections::HashSet;
@@ -67,7 +67,8 @@ impl HuggingFaceTokenizer {
             });
         }
         if self.reversible != Reversible::No {
-            // The crate turns an error of its regular expressions into the end of the text, so what came out is decoded again.
+            // The crate turns an error of its regular expressions into the end of their matches, so what came out is decoded
+            // again. That finds lost text; a rest that was kept, but not split as the pattern asks, it cannot find.
             let added = encoding.get_special_tokens_mask();
             let of_text: Vec<u32> = ids
                 .iter()

@@ -99,23 +99,22 @@ fn files_that_are_no_tokenizer_are_refused() {
     }
 }
 
-/// A pattern that runs out of backtracking steps: the library ends the text there and says nothing.
+/// Every character of the text matches this pattern, but only after more backtracking than the library allows: it ends the matches
+/// there and says nothing.
 #[test]
 fn a_text_that_the_library_cuts_is_an_error() {
     let mut json = demo();
     json["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [
-        {"type": "Split", "pattern": {"Regex": r"(?:a|a|aa)+(?=!)\b|b"}, "behavior": "Removed", "invert": true},
+        {"type": "Split", "pattern": {"Regex": "(?:a|a|aa)+(?=!)|b|a"}, "behavior": "Removed", "invert": true},
         {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}
     ]});
     let tokenizer = load(&json).unwrap();
+    assert!(tokenizer.encode("baaa").is_ok());
     let err = tokenizer
         .encode(&format!("b{}", "a".repeat(60)))
         .unwrap_err();
     assert!(
-        matches!(
-            err,
-            ModelError::RoundTrip { .. } | ModelError::Encode { .. }
-        ),
+        matches!(err, ModelError::RoundTrip { at: 1, bytes: 61 }),
         "{err}"
     );
 }
