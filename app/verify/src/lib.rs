@@ -1,0 +1,40 @@
+//! The verifier: re-runs a claimed inference on its own device and says accept, reject or inconclusive, with reasons.
+//!
+//! [`verify()`] takes a trace's bytes, the verifier's own copy of the model and a device, and gives a [`Report`]. The trace is
+//! data from an attacker: no fault in it is an error, every fault is a verdict with a code of `docs/checks.md`. Only the verifier's
+//! own trouble (a device that fails, a model that cannot be read) is a [`VerifyError`], and that is never a verdict.
+//!
+//! The prover's hidden states are compared, never fed forward, so a lie in them cannot steer the verifier's run.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `verify` | the order of the checks, and the verdict |
+//! | `claims` | what the manifest says, without inference |
+//! | `hidden` | hidden states as they stream |
+//! | `diagnose` | a name for those that fail |
+//! | `tokens` | emitted tokens against own logits |
+//! | `statistics`, `verillm`, `fingerprint` | numbers of a pair of rows |
+//! | `sequential`, `binomial` | tests with a stated error |
+//! | `profile`, `calibrate` | where limits come from |
+//! | `report` | the JSON contract |
+
+pub mod binomial;
+pub mod calibrate;
+mod claims;
+pub mod diagnose;
+pub mod fingerprint;
+pub mod hidden;
+pub mod profile;
+pub mod report;
+pub mod sequential;
+pub mod statistics;
+#[cfg(test)]
+mod testing;
+pub mod tokens;
+pub mod verify;
+pub mod verillm;
+
+pub use claims::sampler_spec;
+pub use profile::{Profile, Profiles};
+pub use report::{Check, Outcome, Report, Verdict};
+pub use verify::{Options, VerifyError, verify, verify_with};

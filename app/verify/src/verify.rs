@@ -1,0 +1,462 @@
+//! The order of the checks. A cheap one that fails ends the run; the later ones are listed as skipped.
+
+use assay_engine::{
+    AdapterInfo, Device, Engine, EngineError, Monitor, Numerics, Outputs, Phase, Want,
+    sampler::SamplerSpec, selftest,
+};
+use assay_model::{Model, ModelError};
+use assay_trace::{Digest, Trace, TraceError};
+use web_time::Instant;
+
+use crate::claims;
+use crate::hidden::StateCheck;
+use crate::profile::{Profile, Profiles};
+use crate::report::{
+    CHECKS, Check, Coverage, Freshness, ModelReport, NumericsReport, Outcome, ProfileReport,
+    ProverSays, Report, SCHEMA_VERSION, Statistics, Timings, TraceReport, Where, conclude,
+};
+use crate::tokens::TokenCheck;
+
+/// What the verifier asked for, and how it computes. What is `None` is not compared, and the report says so.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The nonce sent with the request.
+    pub nonce: Option<[u8; 32]>,
+    /// The prompt's ids.
+    pub expect_prompt: Option<Vec<u32>>,
+    /// The sampler.
+    pub expect_sampler: Option<SamplerSpec>,
+    /// The verifier's own kernels.
+    pub numerics: Numerics,
+}
+
+/// The verifier's own trouble. Never a verdict on the trace.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The device or the run on it failed, or the caller cancelled.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The verifier's model could not be read.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+/// Verifies a trace against the verifier's own `model` on `device`, by the profiles that ship with Assay.
+///
+/// An accepted trace is consistent with an honest run within the stated tolerances; `coverage.not_covered` says what that does
+/// not show.
+///
+/// # Errors
+/// [`VerifyError`] if the verifier itself fails. Nothing in `trace_bytes` can cause one.
+pub async fn verify(
+    trace_bytes: &[u8],
+    model: &Model,
+    device: &Device,
+    options: &Options,
+    monitor: &mut dyn Monitor,
+) -> Result<Report, VerifyError> {
+    verify_with(
+        &Profiles::embedded(),
+        trace_bytes,
+        model,
+        device,
+        options,
+        monitor,
+    )
+    .await
+}
+
+/// [`verify`] by other profiles.
+///
+/// # Errors
+/// As [`verify`].
+pub async fn verify_with(
+    profiles: &Profiles,
+    trace_bytes: &[u8],
+    model: &Model,
+    device: &Device,
+    options: &Options,
+    monitor: &mut dyn Monitor,
+) -> Result<Report, VerifyError> {
+    let mut draft = Draft::new(trace_bytes, model, device, options);
+    let trace = match Trace::parse(trace_bytes) {
+        Ok(trace) => trace,
+        Err(err) => {
+            draft.checks.push(structure_failure(&err));
+            return Ok(draft.finish());
+        }
+    };
+    draft.see(&trace);
+    draft
+        .checks
+        .push(Check::pass("structure", "a well-formed trace"));
+    if !draft.check_claims(&trace, model, options, monitor)? {
+        return Ok(draft.finish());
+    }
+    let profile = profiles.select(trace.manifest(), &draft.adapter);
+    draft.use_profile(profile);
+    draft
+        .run(&trace, model, device, options, profile, monitor)
+        .await?;
+    Ok(draft.finish())
+}
+
+fn structure_failure(err: &TraceError) -> Check {
+    let check = Check::fail("structure", err.code(), err.to_string());
+    let byte = |offset: &usize| Where {
+        byte: Some(*offset as u64),
+        ..Where::default()
+    };
+    match err {
+        TraceError::HeaderNotCanonical { offset }
+        | TraceError::ManifestNotCanonical { offset }
+        | TraceError::HeaderUtf8 { offset }
+        | TraceError::Text { offset, .. } => check.at(byte(offset)),
+        TraceError::TokenRange { index, got, .. } => check.at(Where {
+            position: Some(*index),
+            token: Some(*got),
+            ..Where::default()
+        }),
+        TraceError::NonFinite {
+            layer, position, ..
+        } => check.at(Where {
+            layer: Some(*layer),
+            position: Some(*position),
+            ..Where::default()
+        }),
+        _ => check,
+    }
+}
+
+/// A report as it grows.
+struct Draft {
+    started: Instant,
+    trace: TraceReport,
+    model: ModelReport,
+    adapter: AdapterInfo,
+    numerics: Numerics,
+    checks: Vec<Check>,
+    coverage: Coverage,
+    statistics: Statistics,
+    profile: Option<ProfileReport>,
+    prover_says: Option<ProverSays>,
+    timings: Timings,
+}
+
+impl Draft {
+    fn new(trace_bytes: &[u8], model: &Model, device: &Device, options: &Options) -> Self {
+        let started = Instant::now();
+        Self {
+            started,
+            trace: TraceReport {
+                sha256: Digest::of(trace_bytes).to_string(),
+                root: None,
+            },
+            model: ModelReport {
+                root: None,
+                family: model.config().family.as_str().to_owned(),
+                dtype: model.dtype().to_owned(),
+                parameters: model.parameters(),
+            },
+            adapter: device.info(),
+            numerics: if matches!(device, Device::Cpu) {
+                Numerics::Strict
+            } else {
+                options.numerics
+            },
+            checks: Vec::new(),
+            coverage: Coverage {
+                positions: 0,
+                positions_total: 0,
+                layers: Vec::new(),
+                layers_total: model.config().layers + 1,
+                tokens: 0,
+                exact_fraction: 0.0,
+                exact_logits_fraction: 0.0,
+                opened_values: 0,
+                freshness: Freshness::None,
+                not_covered: not_covered(options),
+            },
+            statistics: Statistics {
+                per_layer: Vec::new(),
+                accept_rate: None,
+                tokens: None,
+                sequential: None,
+            },
+            profile: None,
+            prover_says: None,
+            timings: Timings::default(),
+        }
+    }
+
+    fn see(&mut self, trace: &Trace<'_>) {
+        self.prover_says = Some(ProverSays::of(trace.manifest()));
+        self.coverage.positions_total = trace.positions();
+    }
+
+    /// Everything that needs no inference. False if a check failed.
+    fn check_claims(
+        &mut self,
+        trace: &Trace<'_>,
+        model: &Model,
+        options: &Options,
+        monitor: &mut dyn Monitor,
+    ) -> Result<bool, VerifyError> {
+        let manifest = trace.manifest();
+        let commitment = match trace.check_commitment() {
+            Ok(()) => Check::pass(
+                "commitment",
+                "commitment, prompt, opened rows and Merkle root hold together",
+            ),
+            Err(err) => Check::fail("commitment", err.code(), err.to_string()),
+        };
+        if !self.went_well(commitment) {
+            return Ok(false);
+        }
+        self.trace.root = Some(manifest.root.to_string());
+        if !self.went_well(claims::nonce(manifest, options.nonce)) {
+            return Ok(false);
+        }
+        if options.nonce.is_some() {
+            self.coverage.freshness = Freshness::Nonce;
+        }
+        let root = own_root(model, monitor)?;
+        self.model.root = Some(root.to_string());
+        let is_model = if root == manifest.model.root {
+            Check::pass("model-root", "the trace names the verifier's weights")
+        } else {
+            let detail = format!(
+                "the trace names the weights {}, the verifier has {root}",
+                manifest.model.root
+            );
+            Check::fail("model-root", "model-root", detail)
+        };
+        Ok(self.went_well(is_model)
+            && self.went_well(claims::tokenizer(manifest, model))
+            && self.went_well(claims::shape(manifest, model))
+            && self.went_well(claims::prompt(trace, options.expect_prompt.as_deref()))
+            && self.went_well(claims::sampler(manifest, options.expect_sampler.as_ref()))
+            && self.went_well(claims::context(manifest, model)))
+    }
+
+    fn went_well(&mut self, check: Check) -> bool {
+        let well = check.outcome != Outcome::Fail;
+        self.checks.push(check);
+        well
+    }
+
+    fn use_profile(&mut self, profile: Option<&Profile>) {
+        let Some(profile) = profile else {
+            let detail = "no calibration profile covers this claim, so its tolerances are unknown";
+            self.checks.push(Check::new(
+                "profile",
+                Outcome::Inconclusive,
+                "no-profile",
+                detail,
+            ));
+            return;
+        };
+        self.checks.push(Check::pass(
+            "profile",
+            format!("limits from `{}`, {}", profile.id, profile.provenance.date),
+        ));
+        self.profile = Some(ProfileReport {
+            id: profile.id.clone(),
+            date: profile.provenance.date.clone(),
+            honest_traces: profile.honest.traces,
+            false_rejects: profile.honest.false_rejects,
+            false_reject_upper_bound: profile.false_reject_upper_bound(),
+            null_forgery: profile.null_forgery.clone(),
+            nearest_cheat: profile.nearest_cheat.clone(),
+        });
+    }
+
+    /// Self-test, the verifier's own run, and every check that compares with it.
+    async fn run(
+        &mut self,
+        trace: &Trace<'_>,
+        model: &Model,
+        device: &Device,
+        options: &Options,
+        profile: Option<&Profile>,
+        monitor: &mut dyn Monitor,
+    ) -> Result<(), VerifyError> {
+        let begun = Instant::now();
+        let tested = selftest::run(device, options.numerics).await?;
+        self.checks.push(self_test(&tested));
+        let mut engine =
+            Engine::load(device, model, trace.positions(), options.numerics, monitor).await?;
+        self.numerics = engine.numerics();
+        self.timings.load_s = begun.elapsed().as_secs_f64();
+
+        let mut states = StateCheck::new(trace, profile);
+        let mut tokens = TokenCheck::new(trace, profile);
+        let (hidden, vocab) = (model.config().hidden, model.config().vocab);
+        let mut comparing_s = 0.0;
+        let begun = Instant::now();
+        let sink = |outputs: Outputs| -> Result<(), VerifyError> {
+            let begun = Instant::now();
+            states.add(&outputs, hidden);
+            for (row, logits) in outputs.logits.chunks_exact(vocab).enumerate() {
+                tokens.add(outputs.logits_pos0 + row, logits);
+            }
+            comparing_s += begun.elapsed().as_secs_f64();
+            Ok(())
+        };
+        // The last token was emitted, but never entered the model.
+        let fed = trace.tokens().get(..trace.positions()).unwrap_or_default();
+        let logits_from = Some(trace.prompt().len().saturating_sub(1));
+        let want = Want {
+            logits_from,
+            ..Want::all_states(model.config())
+        };
+        engine.prefill(fed, &want, monitor, sink).await?;
+        self.timings.prefill_s = (begun.elapsed().as_secs_f64() - comparing_s).max(0.0);
+        self.timings.prefill_tokens_per_s = fed.len() as f64 / self.timings.prefill_s.max(1e-9);
+
+        monitor.progress(Phase::Checks, 0, 1)?;
+        self.judge(trace, model, &states, &tokens);
+        monitor.progress(Phase::Checks, 1, 1)?;
+        Ok(())
+    }
+
+    fn judge(
+        &mut self,
+        trace: &Trace<'_>,
+        model: &Model,
+        states: &StateCheck<'_>,
+        tokens: &TokenCheck<'_>,
+    ) {
+        let (exact_states, all_states) = states.exact();
+        let (exact, all) = (
+            exact_states + tokens.exact_logits(),
+            all_states + tokens.judged(),
+        );
+        if all > 0 && exact == all && tokens.is_replayed_exactly() {
+            // Nothing was left to a tolerance, so none needs to be known.
+            let unneeded = |check: &&mut Check| check.code == "no-profile";
+            if let Some(check) = self.checks.iter_mut().find(unneeded) {
+                *check = Check::skipped(
+                    "profile",
+                    "not needed: every committed digest equals the verifier's own, bit for bit",
+                );
+            }
+        }
+        self.checks.extend([
+            states.embedding_check(),
+            states.state_check(),
+            tokens.check(),
+            tokens.agreement(),
+            claims::stop_reason(trace, model),
+            states.sequential_check(),
+        ]);
+        let coverage = &mut self.coverage;
+        coverage.positions = states.positions();
+        coverage.layers = trace.opened().to_vec();
+        coverage.tokens = tokens.judged();
+        coverage.exact_fraction = exact as f64 / all.max(1) as f64;
+        coverage.exact_logits_fraction =
+            tokens.exact_logits() as f64 / tokens.judged().max(1) as f64;
+        coverage.opened_values = states.values();
+        if exact_states < all_states {
+            let n = coverage.layers_total - trace.opened().len().min(coverage.layers_total);
+            coverage.not_covered.push(format!(
+                "hidden states of {n} layers at each position are committed to but not opened, and not compared by distance"
+            ));
+            coverage.not_covered.push(
+                "a prover that steers within the tolerances, to prefer one near-tie over another, is not seen".to_owned(),
+            );
+        }
+        self.statistics = Statistics {
+            per_layer: states.statistics(),
+            accept_rate: states.accept_rate(),
+            tokens: (tokens.judged() > 0).then(|| tokens.statistics()),
+            sequential: states.sequential_state(),
+        };
+    }
+
+    fn finish(mut self) -> Report {
+        let ran = std::mem::take(&mut self.checks);
+        let missing = "not run: an earlier check failed";
+        let listed = CHECKS.iter().map(|(id, _)| {
+            let found = ran.iter().find(|check| check.id == *id).cloned();
+            found.unwrap_or_else(|| Check::skipped(id, missing))
+        });
+        let checks: Vec<Check> = listed.collect();
+        let (verdict, summary) = conclude(&checks);
+        let mut timings = self.timings;
+        timings.total_s = self.started.elapsed().as_secs_f64();
+        timings.checks_s = (timings.total_s - timings.load_s - timings.prefill_s).max(0.0);
+        Report {
+            schema_version: SCHEMA_VERSION,
+            verdict,
+            summary,
+            trace: self.trace,
+            model: self.model,
+            coverage: self.coverage,
+            checks,
+            statistics: self.statistics,
+            profile: self.profile,
+            adapter: self.adapter,
+            numerics: NumericsReport {
+                verifier: self.numerics.as_str(),
+            },
+            prover_says: self.prover_says,
+            timings,
+        }
+    }
+}
+
+fn self_test(tested: &selftest::SelfTest) -> Check {
+    const ID: &str = "self-test";
+    if tested.kernels.is_empty() {
+        return Check::skipped(ID, "the CPU twins are what kernels are tested against");
+    }
+    let limit = tested
+        .kernels
+        .iter()
+        .map(|kernel| kernel.limit)
+        .fold(0.0, f64::max);
+    Check::pass(
+        ID,
+        format!(
+            "{} kernels give their known answers on this adapter",
+            tested.kernels.len()
+        ),
+    )
+    .numbers(tested.worst(), limit)
+}
+
+/// The model's root, hashed now: a root that somebody wrote down would be somebody's word.
+fn own_root(model: &Model, monitor: &mut dyn Monitor) -> Result<Digest, VerifyError> {
+    let mut stopped = None;
+    let root = model.root(&mut |done, total| {
+        if stopped.is_none() {
+            stopped = monitor.progress(Phase::Hash, done, total).err();
+        }
+    })?;
+    match stopped {
+        Some(err) => Err(err.into()),
+        None => Ok(root),
+    }
+}
+
+fn not_covered(options: &Options) -> Vec<String> {
+    let mut list = Vec::new();
+    if options.nonce.is_none() {
+        list.push("freshness: no nonce was asked for, so the trace may have been made before, or for somebody else");
+    }
+    if options.expect_prompt.is_none() {
+        list.push("the prompt: it is the trace's own, not compared with what was asked");
+    }
+    if options.expect_sampler.is_none() {
+        list.push("the sampler: the claimed one was followed, but it was not compared with what was asked");
+    }
+    list.push("the number of tokens asked for: the trace does not bind it");
+    list.push("who ran the model, where and when: the trace only shows that these numbers are this model's");
+    list.into_iter().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+#[path = "verify_tests.rs"]
+mod tests;
