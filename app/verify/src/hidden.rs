@@ -332,10 +332,10 @@ mod tests {
         trace.check_commitment().unwrap();
         let profile = testing::profile(1e-4, 1e-3);
         let mut check = StateCheck::new(&trace, with_profile.then_some(&profile));
-        for position in 0..TOKENS.len() - 1 {
+        for (position, &token) in TOKENS.iter().enumerate().take(TOKENS.len() - 1) {
             let rows: Vec<Vec<f32>> = (0..=testing::LAYERS)
                 .map(|layer| {
-                    let mut row = testing::state(layer, position, TOKENS[position]);
+                    let mut row = testing::state(layer, position, token);
                     if layer > 0 {
                         let off = testing::noise(
                             (layer as usize * 100 + position) as u64,
@@ -443,7 +443,7 @@ mod tests {
         let skip = |t: &mut EditableTrace| {
             let positions = t.positions();
             (0..positions).for_each(|position| {
-                t.state_digests[position * rows + 2] = t.state_digests[position * rows + 1]
+                t.state_digests[position * rows + 2] = t.state_digests[position * rows + 1];
             });
         };
         assert_eq!(forged(skip), ["ok", "layer-repeat"]);

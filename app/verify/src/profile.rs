@@ -74,7 +74,7 @@ pub struct Provenance {
     pub models: Vec<String>,
     /// Prover and verifier adapters measured, each `prover -> verifier`.
     pub adapters: Vec<String>,
-    /// Honest traces.
+    /// Honest traces, each file once, on however many devices it was verified.
     pub traces: u64,
     /// Rows of hidden states compared in them.
     pub rows: u64,

@@ -398,7 +398,7 @@ mod tests {
     fn one_swapped_token_is_a_margin() {
         for sampler in [Sampler::Greedy, gumbel(7, "0.8", 0)] {
             let (check, ..) = judged(&sampler, sampler, 60, 9e-4, |tokens| {
-                tokens[PROMPT + 20] = (tokens[PROMPT + 20] + 1) % 50
+                tokens[PROMPT + 20] = (tokens[PROMPT + 20] + 1) % 50;
             });
             assert_eq!(check.code, "token-margin");
             assert_eq!(check.place.unwrap().position, Some(PROMPT + 20));
@@ -413,7 +413,7 @@ mod tests {
             .unwrap();
         let sampler = gumbel(7, "0.8", 5);
         let (check, ..) = judged(&sampler, sampler, 60, 9e-4, |tokens| {
-            tokens[PROMPT + 20] = least
+            tokens[PROMPT + 20] = least;
         });
         assert_eq!(check.code, "token-support");
         assert_eq!(check.place.unwrap().token, Some(least));

@@ -129,7 +129,7 @@ fn run(profiles: &Profiles, bytes: &[u8], model: &Model, options: &Options) -> R
             codes.contains(&format!("`{}`", check.code)),
             "undocumented code {}",
             check.code
-        )
+        );
     });
     assert_eq!(
         report
@@ -188,7 +188,7 @@ fn bit_equality_needs_no_profile_and_anything_less_does() {
         report.summary
     );
     let off = reroot(&bytes, |t| {
-        t.states.values_mut().last().unwrap()[3] *= 1.0 + 1e-6
+        t.states.values_mut().last().unwrap()[3] *= 1.0 + 1e-6;
     })
     .unwrap();
     let report = run(&none, &off, &model, &Options::default());

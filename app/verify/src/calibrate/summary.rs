@@ -1,22 +1,12 @@
-//! Measuring a profile: honest traces and cheats go in, limits with their provenance come out.
-//!
-//! Limits are the largest honest distance times a stated headroom: real GPUs differ more than two software rasterisers do, so
-//! the measured maximum alone would reject honest strangers. What the headroom costs is measured too: the null forgeries and
-//! the cheats that the limits let through, and how near the nearest one came.
+//! From distances to limits: maxima, spreads, leave-one-out rejections, and what cheats the limits let through.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use assay_engine::{
-    Device, Engine, EngineError, Monitor, Numerics, Outputs, Want, philox, sampler,
-};
-use assay_model::{Model, ModelError};
-use assay_trace::{Manifest, StateDtype, Trace, TraceError};
+use assay_trace::{Digest, Manifest};
 
-use crate::claims::sampler_spec;
-use crate::hidden::stored;
-use crate::profile::{DepthLimit, Honest, Limits, NearestCheat, Profile, Provenance, Scope, rms};
+use super::{CalibrateError, Kind, Measured, Plan};
+use crate::profile::{DepthLimit, Honest, Limits, NearestCheat, Profile, Provenance, Scope};
 use crate::sequential::FLOOR;
-use crate::statistics;
 
 /// Where nothing differed, honest traces are taken to differ by this: a few roundings of f32 in a row of sums.
 const LEAST_REL_L2: f64 = 1e-6;
@@ -25,300 +15,8 @@ const LEAST_TAU_REL: f64 = 1e-6;
 /// Rows averaged when measuring how correlated neighbours are.
 const BLOCK: usize = 8;
 
-/// Whether a trace is what it says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
-    /// It is.
-    Honest,
-    /// It is not; the name of the cheat (`other_model`, `int8`, ...).
-    Cheat(String),
-}
-
-/// A trace to measure.
-pub struct Case<'a> {
-    /// The file.
-    pub trace: &'a [u8],
-    /// The model that it claims.
-    pub model: &'a Model,
-    /// That model's name.
-    pub model_name: &'a str,
-    /// Where it is verified.
-    pub verifier: &'a Device,
-    /// Where it was made: its logits are made there again, token by token, and compared. Needed once at least.
-    pub prover: Option<&'a Device>,
-    /// What it is.
-    pub kind: Kind,
-}
-
-/// What cannot be measured.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// The profile's name.
-    pub id: String,
-    /// Today, ISO 8601.
-    pub date: String,
-    /// The command that measures.
-    pub command: String,
-    /// Factor between the largest measured value and the limit; 8 is the usual one.
-    pub headroom: f64,
-    /// The verifier's kernels.
-    pub numerics: Numerics,
-}
-
-/// Why there is no profile.
-#[derive(Debug, thiserror::Error)]
-pub enum CalibrateError {
-    /// A device failed.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// A model could not be read.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// A case is no trace.
-    #[error("case {index} is no trace: {source}")]
-    Trace {
-        /// Which case.
-        index: usize,
-        /// Why not.
-        source: TraceError,
-    },
-    /// A case is not of the model that stands beside it.
-    #[error("case {index} claims other sizes than its model `{model}` has")]
-    Shape {
-        /// Which case.
-        index: usize,
-        /// The model.
-        model: String,
-    },
-    /// No honest trace whose prover's device is at hand.
-    #[error("no honest case with a prover device: the logit tolerance cannot be measured")]
-    NoLogits,
-}
-
-/// Largest distance of each hidden state but the embedding; index 0 is layer 1.
-type ByLayer = Vec<f64>;
-
-/// What one trace gave.
-struct Measured {
-    manifest: Manifest,
-    kind: Kind,
-    adapters: Option<String>,
-    /// Of each layer from 1 on that is opened, its distances by position.
-    rows: BTreeMap<u32, Vec<f64>>,
-    /// Of each forgery of this trace.
-    forged: BTreeMap<&'static str, ByLayer>,
-    /// Largest logit difference over the row's root mean square.
-    tau_rel: Option<f64>,
-    tokens: u64,
-    replay_mismatches: u64,
-}
-
-/// Measures a profile.
-///
-/// # Errors
-/// [`CalibrateError`]; no profile comes out of a part of the cases.
-pub async fn measure(
-    cases: &[Case<'_>],
-    plan: &Plan,
-    monitor: &mut dyn Monitor,
-) -> Result<Profile, CalibrateError> {
-    let mut all = Vec::with_capacity(cases.len());
-    for (index, case) in cases.iter().enumerate() {
-        let trace =
-            Trace::parse(case.trace).map_err(|source| CalibrateError::Trace { index, source })?;
-        if !is_of(trace.manifest(), case.model) {
-            return Err(CalibrateError::Shape {
-                index,
-                model: case.model_name.to_owned(),
-            });
-        }
-        all.push(run(case, &trace, plan.numerics, monitor).await?);
-    }
-    let names: BTreeSet<&str> = cases.iter().map(|case| case.model_name).collect();
-    summarise(&all, plan, names.into_iter().map(str::to_owned).collect())
-}
-
-fn is_of(manifest: &Manifest, model: &Model) -> bool {
-    let config = model.config();
-    manifest.model.hidden as usize == config.hidden
-        && manifest.model.layers as usize == config.layers
-        && manifest.model.vocab as usize == config.vocab
-        && manifest.total_tokens() <= config.context
-}
-
-async fn run(
-    case: &Case<'_>,
-    trace: &Trace<'_>,
-    numerics: Numerics,
-    monitor: &mut dyn Monitor,
-) -> Result<Measured, CalibrateError> {
-    let manifest = trace.manifest();
-    let honest = case.kind == Kind::Honest;
-    let config = case.model.config();
-    let first = trace.prompt().len().saturating_sub(1);
-    let mut measured = Measured {
-        manifest: manifest.clone(),
-        kind: case.kind.clone(),
-        adapters: case
-            .prover
-            .map(|prover| format!("{} -> {}", prover.info().name, case.verifier.info().name)),
-        rows: BTreeMap::new(),
-        forged: BTreeMap::new(),
-        tau_rel: None,
-        tokens: 0,
-        replay_mismatches: 0,
-    };
-    let theirs = match case.prover.filter(|_| honest) {
-        Some(prover) => Some(decoded_logits(prover, case.model, trace, numerics, monitor).await?),
-        None => None,
-    };
-    let mut engine = Engine::load(
-        case.verifier,
-        case.model,
-        trace.positions(),
-        numerics,
-        monitor,
-    )
-    .await?;
-    let want = Want {
-        logits_from: Some(first),
-        ..Want::all_states(config)
-    };
-    let fed = trace.tokens().get(..trace.positions()).unwrap_or_default();
-    let spec = sampler_spec(&manifest.sampler);
-    let sink = |outputs: Outputs| -> Result<(), CalibrateError> {
-        add_states(&mut measured, trace, &outputs, config.hidden, honest);
-        for (row, logits) in outputs.logits.chunks_exact(config.vocab).enumerate() {
-            let position = outputs.logits_pos0 + row;
-            let Some(&token) = trace
-                .tokens()
-                .get(position + 1)
-                .filter(|_| position >= first)
-            else {
-                continue;
-            };
-            measured.tokens += 1;
-            measured.replay_mismatches +=
-                u64::from(sampler::sample(&spec, logits, position as u32) != token);
-            if let Some(other) = theirs.as_ref().and_then(|rows| rows.get(position - first)) {
-                let largest = logits
-                    .iter()
-                    .zip(other)
-                    .map(|(a, b)| f64::from((a - b).abs()))
-                    .fold(0.0, f64::max);
-                let relative = largest / rms(logits).max(f64::MIN_POSITIVE);
-                measured.tau_rel = Some(measured.tau_rel.unwrap_or(0.0).max(relative));
-            }
-        }
-        Ok(())
-    };
-    engine.prefill(fed, &want, monitor, sink).await?;
-    Ok(measured)
-}
-
-/// The prover's logits of emitted tokens, made as it made them: the prompt at once, then token by token.
-async fn decoded_logits(
-    device: &Device,
-    model: &Model,
-    trace: &Trace<'_>,
-    numerics: Numerics,
-    monitor: &mut dyn Monitor,
-) -> Result<Vec<Vec<f32>>, CalibrateError> {
-    let mut engine = Engine::load(device, model, trace.positions(), numerics, monitor).await?;
-    let n_prompt = trace.prompt().len();
-    let want = Want {
-        states: Vec::new(),
-        logits_from: Some(n_prompt.saturating_sub(1)),
-    };
-    let mut rows = Vec::new();
-    let keep = |outputs: Outputs| -> Result<(), CalibrateError> {
-        rows.extend(
-            outputs
-                .logits
-                .chunks_exact(model.config().vocab)
-                .map(<[f32]>::to_vec),
-        );
-        Ok(())
-    };
-    engine.prefill(trace.prompt(), &want, monitor, keep).await?;
-    for token in trace
-        .tokens()
-        .get(n_prompt..trace.positions())
-        .unwrap_or_default()
-    {
-        rows.push(engine.run(&[*token], &want, monitor).await?.logits);
-    }
-    Ok(rows)
-}
-
-fn add_states(
-    measured: &mut Measured,
-    trace: &Trace<'_>,
-    outputs: &Outputs,
-    hidden: usize,
-    honest: bool,
-) {
-    let dtype = trace.manifest().state_dtype;
-    let n_layers = trace.manifest().model.layers as usize;
-    for &layer in trace.opened().iter().filter(|layer| **layer > 0) {
-        let Some(states) = outputs.states.get(layer as usize) else {
-            continue;
-        };
-        for (row, v) in states.chunks_exact(hidden).enumerate() {
-            let position = outputs.pos0 + row;
-            let Some(p) = trace.state_row(layer, position) else {
-                continue;
-            };
-            measured
-                .rows
-                .entry(layer)
-                .or_default()
-                .push(statistics::rel_l2(&p, v, dtype));
-            if !honest {
-                continue;
-            }
-            for (name, forged) in forgeries(trace, layer, position, &p, dtype) {
-                let by_layer = measured
-                    .forged
-                    .entry(name)
-                    .or_insert_with(|| vec![0.0; n_layers]);
-                if let Some(largest) = by_layer.get_mut(layer as usize - 1) {
-                    *largest = largest.max(statistics::rel_l2(&forged, v, dtype));
-                }
-            }
-        }
-    }
-}
-
-/// What a prover that never ran the model could commit to in place of row `p`.
-fn forgeries(
-    trace: &Trace<'_>,
-    layer: u32,
-    position: usize,
-    p: &[f32],
-    dtype: StateDtype,
-) -> Vec<(&'static str, Vec<f32>)> {
-    let scale = rms(p);
-    // Uniform noise of the row's own size: sqrt(12) makes its deviation one.
-    let random = (0u32..).take(p.len()).map(|i| {
-        ((philox::uniform(u64::from(layer), position as u32, i) - 0.5) * 12f64.sqrt() * scale)
-            as f32
-    });
-    let mut list = vec![
-        ("zero", vec![0.0; p.len()]),
-        ("random", stored(&random.collect::<Vec<_>>(), dtype)),
-        ("sign_flipped", p.iter().map(|x| -x).collect()),
-    ];
-    let positions = trace.positions();
-    if positions > 1
-        && let Some(other) = trace.state_row(layer, (position + positions / 2) % positions)
-    {
-        list.push(("shuffled", other));
-    }
-    list
-}
-
-fn summarise(
+/// The profile that measured traces come to.
+pub(super) fn summarise(
     all: &[Measured],
     plan: &Plan,
     models: Vec<String>,
@@ -336,9 +34,12 @@ fn summarise(
         tau_abs: LEAST_TAU_REL,
         tau_rel: plan.headroom * tau_rel.max(LEAST_TAU_REL),
     };
-    let false_rejects = (0..honest.len())
-        .filter(|&index| is_rejected_by_others(&honest, index, plan.headroom))
-        .count();
+    // One file verified on several devices is one trace: its cases are not independent.
+    let files: BTreeSet<_> = honest.iter().map(|m| m.file).collect();
+    let rejected = files
+        .iter()
+        .filter(|file| is_rejected_by_others(&honest, **file, plan.headroom));
+    let false_rejects = rejected.count();
     let sum = |f: fn(&Measured) -> u64| honest.iter().map(|m| f(m)).sum::<u64>();
     let adapters: BTreeSet<String> = honest.iter().filter_map(|m| m.adapters.clone()).collect();
     let mut profile = Profile {
@@ -349,12 +50,12 @@ fn summarise(
             command: plan.command.clone(),
             models,
             adapters: adapters.into_iter().collect(),
-            traces: honest.len() as u64,
+            traces: files.len() as u64,
             rows: sum(|m| m.rows.values().map(|rows| rows.len() as u64).sum()),
         },
         limits,
         honest: Honest {
-            traces: honest.len() as u64,
+            traces: files.len() as u64,
             false_rejects: false_rejects as u64,
             tokens: sum(|m| m.tokens),
             replay_mismatches: sum(|m| m.replay_mismatches),
@@ -494,17 +195,13 @@ fn depth_limits(honest: &[&Measured], headroom: f64) -> Vec<DepthLimit> {
     list
 }
 
-/// Would limits from the other traces reject this one?
-fn is_rejected_by_others(honest: &[&Measured], index: usize, headroom: f64) -> bool {
-    let others: Vec<&Measured> = honest
-        .iter()
-        .enumerate()
-        .filter(|(i, _)| *i != index)
-        .map(|(_, m)| *m)
-        .collect();
-    let Some(one) = honest.get(index).filter(|_| !others.is_empty()) else {
+/// Would limits from the other traces reject this one, on any device that it was verified on?
+fn is_rejected_by_others(honest: &[&Measured], file: Digest, headroom: f64) -> bool {
+    let (ones, others): (Vec<&Measured>, Vec<&Measured>) =
+        honest.iter().copied().partition(|m| m.file == file);
+    if others.is_empty() {
         return false;
-    };
+    }
     let limits = depth_limits(&others, headroom);
     // A layer deeper than any other trace's is outside what those cover: that would be no verdict at all.
     let limit_of = |layer: u32| {
@@ -513,16 +210,18 @@ fn is_rejected_by_others(honest: &[&Measured], index: usize, headroom: f64) -> b
             .find(|depth| depth.to_layer >= layer)
             .map_or(f64::MAX, |depth| depth.rel_l2)
     };
-    let by_state = one
-        .rows
-        .iter()
-        .any(|(&layer, rows)| max_of(rows) > limit_of(layer));
     let tau = others
         .iter()
         .filter_map(|m| m.tau_rel)
         .reduce(f64::max)
         .map(|tau| headroom * tau.max(LEAST_TAU_REL));
-    by_state || one.tau_rel.zip(tau).is_some_and(|(got, limit)| got > limit)
+    ones.iter().any(|one| {
+        let by_state = one
+            .rows
+            .iter()
+            .any(|(&layer, rows)| max_of(rows) > limit_of(layer));
+        by_state || one.tau_rel.zip(tau).is_some_and(|(got, limit)| got > limit)
+    })
 }
 
 /// Mean and deviations of log10 distances. Rows that agree bit for bit are left out: they say nothing about those that do not.
@@ -593,6 +292,8 @@ impl Spread {
 
 #[cfg(test)]
 mod tests {
+    use assay_engine::Numerics;
+
     use super::*;
     use crate::profile::Tried;
     use crate::testing;
@@ -605,6 +306,7 @@ mod tests {
                 .collect()
         };
         Measured {
+            file: Digest::of(&seed.to_le_bytes()),
             manifest: testing::manifest(),
             kind,
             adapters: Some("a -> b".into()),
