@@ -303,7 +303,7 @@ fn forged_hidden_states_are_rejected_by_name() {
     let hidden = model.config().hidden;
     let edit = |f: &dyn Fn(&mut f32)| {
         reroot(&bytes, |t| {
-            t.states.iter_mut().skip(1).flat_map(|(_, s)| s).for_each(f)
+            t.states.iter_mut().skip(1).flat_map(|(_, s)| s).for_each(f);
         })
         .unwrap()
     };
@@ -313,14 +313,14 @@ fn forged_hidden_states_are_rejected_by_name() {
         t.states
             .iter_mut()
             .skip(1)
-            .for_each(|(_, s)| s.rotate_left(5 * hidden))
+            .for_each(|(_, s)| s.rotate_left(5 * hidden));
     })
     .unwrap();
     assert_eq!(codes(&rotated, &model)[0], "state-order");
     let embedding = reroot(&bytes, |t| t.states.get_mut(&0).unwrap()[0] += 1.0).unwrap();
     assert_eq!(codes(&embedding, &model), ["state-embedding"]);
     let one = reroot(&bytes, |t| {
-        t.states.values_mut().last().unwrap()[hidden * 9] += 1.0
+        t.states.values_mut().last().unwrap()[hidden * 9] += 1.0;
     })
     .unwrap();
     assert_eq!(codes(&one, &model), ["state-mismatch"]);

@@ -267,7 +267,7 @@ mod tests {
                 (c.mismatch_large, "exp_mismatch_large"),
             ];
             counts.iter().for_each(|(got, key)| {
-                assert_eq!(*got as u64, want[key].as_u64().unwrap(), "{name} {key}")
+                assert_eq!(*got as u64, want[key].as_u64().unwrap(), "{name} {key}");
             });
             for (got, key) in [
                 (s.pe, "Pe"),
