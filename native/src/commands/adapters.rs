@@ -1,0 +1,216 @@
+//! `assay adapters`: every adapter, what it allows, and which kernel variants it gets.
+
+use std::sync::Arc;
+
+use assay_engine::gpu::{AttentionKernel, MatmulKernel};
+use assay_engine::{AdapterInfo, Device, Gpu, GpuOptions, Numerics, list_adapters, selftest};
+use serde::Serialize;
+
+use crate::device_arg::{DeviceArgs, is_cpu};
+use crate::exit::Exit;
+use crate::output::{Output, Style};
+use crate::text;
+
+/// Its flags.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+
+    /// Run every kernel's known-answer test on every adapter
+    #[arg(long)]
+    self_test: bool,
+}
+
+#[derive(Serialize)]
+struct Listing {
+    schema_version: u32,
+    adapters: Vec<Entry>,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    #[serde(flatten)]
+    info: AdapterInfo,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    self_test: Option<Outcome>,
+}
+
+#[derive(Serialize)]
+struct Outcome {
+    passed: bool,
+    kernels: usize,
+    worst_error: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+}
+
+/// Lists them. A failed self-test is exit code 2: nothing is judged on such a device.
+pub fn run(args: &Args, device: &DeviceArgs, output: &Output) -> anyhow::Result<Exit> {
+    let listing = pollster::block_on(list(args.self_test, device.adapter.as_deref()));
+    let failed = listing
+        .adapters
+        .iter()
+        .filter_map(|entry| entry.self_test.as_ref())
+        .any(|test| !test.passed);
+    if args.json {
+        output.json(&listing)?;
+    } else {
+        print(&listing, output)?;
+    }
+    Ok(if failed { Exit::Error } else { Exit::Ok })
+}
+
+async fn list(self_test: bool, filter: Option<&str>) -> Listing {
+    let needle = filter.unwrap_or_default().to_lowercase();
+    let mut adapters = Vec::new();
+    for info in list_adapters()
+        .await
+        .into_iter()
+        .chain([AdapterInfo::cpu()])
+    {
+        if !full_name(&info).to_lowercase().contains(&needle) {
+            continue;
+        }
+        let self_test = if self_test && !is_cpu(&info) {
+            Some(test(&info).await)
+        } else {
+            None
+        };
+        adapters.push(Entry { info, self_test });
+    }
+    Listing {
+        schema_version: 1,
+        adapters,
+    }
+}
+
+/// What `--adapter` is compared with.
+fn full_name(info: &AdapterInfo) -> String {
+    format!("{} {}", info.name, info.backend)
+}
+
+async fn test(info: &AdapterInfo) -> Outcome {
+    let run = async {
+        let gpu = Gpu::open(&GpuOptions {
+            adapter: Some(full_name(info)),
+            ..GpuOptions::default()
+        })
+        .await?;
+        selftest::run(&Device::Gpu(Arc::new(gpu)), Numerics::Fast).await
+    };
+    match run.await {
+        Ok(result) => Outcome {
+            passed: true,
+            kernels: result.kernels.len(),
+            worst_error: result.worst(),
+            problem: None,
+        },
+        Err(err) => Outcome {
+            passed: false,
+            kernels: 0,
+            worst_error: 0.0,
+            problem: Some(err.to_string()),
+        },
+    }
+}
+
+fn print(listing: &Listing, output: &Output) -> anyhow::Result<()> {
+    for (index, entry) in listing.adapters.iter().enumerate() {
+        if index > 0 {
+            output.line("")?;
+        }
+        print_entry(entry, output)?;
+    }
+    if listing.adapters.iter().all(|entry| is_cpu(&entry.info)) {
+        output.note(crate::errors::NO_ADAPTER_HINT);
+    }
+    Ok(())
+}
+
+fn print_entry(entry: &Entry, output: &Output) -> anyhow::Result<()> {
+    let info = &entry.info;
+    output.line(output.paint(Style::Strong, text::plain(&info.name)))?;
+    if is_cpu(info) {
+        output.line(output.field(
+            "device",
+            "Assay's own CPU kernels, the device of last resort: `--adapter cpu`",
+        ))?;
+        return Ok(());
+    }
+    output.line(output.field("backend", format_args!("{}, {}", info.backend, kind(info))))?;
+    output.line(output.field("driver", text::plain(&info.driver)))?;
+    output.line(output.field(
+        "buffers",
+        format_args!(
+            "{} a binding, {} a buffer, {} a stage",
+            text::bytes(info.max_binding),
+            text::bytes(info.max_buffer),
+            info.max_storage_buffers
+        ),
+    ))?;
+    output.line(output.field(
+        "workgroups",
+        format_args!(
+            "{} invocations, {} of memory, {} in a row",
+            text::grouped(info.max_invocations.into()),
+            text::bytes(info.max_workgroup_memory.into()),
+            text::grouped(info.max_workgroups.into())
+        ),
+    ))?;
+    let features = if info.features.is_empty() {
+        "none".to_owned()
+    } else {
+        info.features.join(", ")
+    };
+    output.line(output.field("features", features))?;
+    output.line(output.field("kernels", kernels(info)))?;
+    if let Some(test) = &entry.self_test {
+        output.line(output.field("self-test", self_test(test, output)))?;
+    }
+    if info.software {
+        let warning = "software rasteriser: right, but slow, and no evidence about real GPUs";
+        output.line(output.field("", output.paint(Style::Warn, warning)))?;
+    }
+    Ok(())
+}
+
+fn kind(info: &AdapterInfo) -> &str {
+    match info.device_type.as_str() {
+        "DiscreteGpu" => "discrete GPU",
+        "IntegratedGpu" => "integrated GPU",
+        "VirtualGpu" => "virtual GPU",
+        "Cpu" => "CPU",
+        _ => "unknown kind",
+    }
+}
+
+fn kernels(info: &AdapterInfo) -> String {
+    let matmul = match info.variants.matmul {
+        MatmulKernel::Tile { m, n } => format!("matmul_tile {m} x {n}"),
+        MatmulKernel::Shared => "matmul_shared".to_owned(),
+    };
+    let attention = match info.variants.attention {
+        AttentionKernel::Row => "attention_row",
+        AttentionKernel::Group => "attention_group",
+    };
+    format!(
+        "{matmul}, {attention}, prefill in chunks of {}",
+        info.variants.chunk
+    )
+}
+
+fn self_test(test: &Outcome, output: &Output) -> String {
+    match &test.problem {
+        None => output.paint(
+            Style::Good,
+            format_args!(
+                "✓ {}, worst relative error {:.1e}",
+                text::count(test.kernels as u64, "kernel"),
+                test.worst_error
+            ),
+        ),
+        Some(problem) => output.paint(Style::Bad, format_args!("✗ {}", text::plain(problem))),
+    }
+}

@@ -1,0 +1,32 @@
+//! One file a verb: its flags, and what it does with them.
+
+pub mod adapters;
+pub mod explain;
+pub mod logits;
+pub mod prove;
+pub mod synth;
+pub mod tamper;
+pub mod verify;
+
+use crate::cli::{Cli, Command};
+use crate::exit::Exit;
+use crate::output::Output;
+
+/// Runs what was asked for.
+pub fn run(cli: Cli, output: &Output) -> anyhow::Result<Exit> {
+    cli.device.apply_threads()?;
+    let device = &cli.device;
+    match cli.command {
+        Some(Command::Prove(args)) => prove::run(&args, device, output),
+        Some(Command::Verify(args)) => verify::run(&args.verify, &args.options, device, output),
+        Some(Command::Explain(args)) => explain::run(&args, output),
+        Some(Command::Adapters(args)) => adapters::run(&args, device, output),
+        Some(Command::Logits(args)) => logits::run(&args, device, output),
+        Some(Command::Synth(args)) => synth::run(&args, output),
+        Some(Command::Tamper(args)) => tamper::run(&args, output),
+        None => match &cli.verify {
+            Some(file) => verify::run(file, &cli.verify_options, device, output),
+            None => Ok(Exit::Error), // `cli::parse` has already said so
+        },
+    }
+}

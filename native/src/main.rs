@@ -1,0 +1,32 @@
+//! The `assay` program: one verb a file under `commands`, everything about the terminal in `output` and `progress`.
+//!
+//! Results go to stdout, all else to stderr. Exit codes are a contract; see [`exit::Exit`].
+#![deny(clippy::unwrap_used)]
+
+mod atomic_file;
+mod cli;
+mod commands;
+mod device_arg;
+mod errors;
+mod exit;
+mod interrupt;
+mod model_arg;
+mod output;
+mod progress;
+mod prompt_arg;
+mod sampler_arg;
+mod text;
+mod trace_file;
+mod verdict;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = cli::parse();
+    let output = output::Output::new(cli.no_color);
+    let exit = match commands::run(cli, &output) {
+        Ok(exit) => exit,
+        Err(err) => errors::report(&err, &output),
+    };
+    exit.into()
+}
