@@ -49,6 +49,11 @@ impl Adapters {
         Self { files }
     }
 
+    /// Whether there is any driver.
+    pub fn any(&self) -> bool {
+        !self.files.is_empty()
+    }
+
     /// Whether llvmpipe is there.
     pub fn llvmpipe(&self) -> bool {
         self.has("lvp_icd")
@@ -57,6 +62,13 @@ impl Adapters {
     /// Whether SwiftShader is there.
     pub fn swiftshader(&self) -> bool {
         self.has("swiftshader")
+    }
+
+    /// What to type so that a shell's commands see the same drivers; none if they do anyway.
+    pub fn export(&self) -> Option<String> {
+        let list = std::env::join_paths(&self.files).ok()?;
+        let shown = !chosen_by_user() && self.swiftshader();
+        shown.then(|| format!("export {}={}", VARIABLES[0], list.to_string_lossy()))
     }
 
     fn has(&self, part: &str) -> bool {

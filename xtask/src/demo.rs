@@ -22,6 +22,9 @@ pub fn run() -> Result<()> {
             "There is only one device here, so this shows no agreement between different ones."
         );
     }
+    if let Some(export) = demo.adapters.export() {
+        println!("So that your own shell sees the same adapters:\n\n$ {export}");
+    }
     let (honest, damaged, lying) = (
         demo.file("trace.bin"),
         demo.file("damaged.bin"),
