@@ -37,11 +37,15 @@ fn variants(kernel: &str) -> Vec<Defines> {
         all = cross(all, flag("INTERLEAVED"));
     }
     if kernel.starts_with("attention") {
-        let dims = [2, 40, 64, 128, 256];
+        let dims: &[i64] = if kernel == "attention_row" {
+            &[2, 40, 64, 128]
+        } else {
+            &[2, 40, 64, 256]
+        };
         all = all
             .iter()
             .flat_map(|d| {
-                dims.map(|n| {
+                dims.iter().map(|&n| {
                     d.clone()
                         .with("HEAD_DIM", n)
                         .with("LANE_COLUMNS", (n + 63) / 64)

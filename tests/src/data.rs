@@ -28,7 +28,11 @@ impl Tensors {
     fn words(&self, name: &str) -> (Vec<usize>, Vec<[u8; 4]>) {
         let tensors = SafeTensors::deserialize(&self.0).expect("the reference file parses");
         let tensor = tensors.tensor(name).expect("the tensor exists");
-        let words = tensor.data().chunks_exact(4).map(|b| [b[0], b[1], b[2], b[3]]).collect();
+        let words = tensor
+            .data()
+            .chunks_exact(4)
+            .map(|b| [b[0], b[1], b[2], b[3]])
+            .collect();
         (tensor.shape().to_vec(), words)
     }
 
@@ -40,6 +44,10 @@ impl Tensors {
 
     /// An i32 tensor of token ids.
     pub fn ids(&self, name: &str) -> Vec<u32> {
-        self.words(name).1.into_iter().map(u32::from_le_bytes).collect()
+        self.words(name)
+            .1
+            .into_iter()
+            .map(u32::from_le_bytes)
+            .collect()
     }
 }

@@ -1,4 +1,7 @@
 //! What the whole-system tests share: adapters, shared reference data, seeded requests.
 
 pub mod adapters;
+pub mod cheats;
 pub mod data;
+pub mod plain;
+pub mod prover;

@@ -4,8 +4,8 @@ use assay_engine::sampler::SamplerSpec;
 use assay_engine::{Device, Engine, EngineError, Gpu, GpuOptions, Numerics, Quiet, Want, kernels};
 use assay_model::{Model, Role};
 use assay_prove::{Request, generate};
-use assay_tests::adapters;
 use assay_tests::data::{Tensors, shared};
+use assay_tests::{adapters, plain};
 
 /// The reference itself agrees with float64 to 2e-6, and a wrong RMS epsilon moves logits by 1.5e-4.
 const LIMIT: f64 = 2e-5;
@@ -18,22 +18,38 @@ fn distance(got: &[f32], want: &[f32]) -> f64 {
 }
 
 /// Hidden states of all layers (the last one after the final norm, as transformers has it) and logits.
-fn forward(device: &Device, model: &Model, ids: &[u32], numerics: Numerics) -> (Vec<Vec<f32>>, Vec<f32>) {
+fn forward(
+    device: &Device,
+    model: &Model,
+    ids: &[u32],
+    numerics: Numerics,
+) -> (Vec<Vec<f32>>, Vec<f32>) {
     let mut engine =
-        pollster::block_on(Engine::load(device, model, ids.len(), numerics, &mut Quiet)).expect("the model loads");
-    let want = Want { logits_from: Some(0), ..Want::all_states(model.config()) };
+        pollster::block_on(Engine::load(device, model, ids.len(), numerics, &mut Quiet))
+            .expect("the model loads");
+    let want = Want {
+        logits_from: Some(0),
+        ..Want::all_states(model.config())
+    };
     let mut states = vec![Vec::new(); model.config().layers + 1];
     let mut logits = Vec::new();
     let mut quiet = Quiet;
-    let run = engine.prefill(ids, &want, &mut quiet, |outputs| -> Result<(), EngineError> {
-        for (all, chunk) in states.iter_mut().zip(&outputs.states) {
-            all.extend_from_slice(chunk);
-        }
-        logits.extend_from_slice(&outputs.logits);
-        Ok(())
-    });
+    let run = engine.prefill(
+        ids,
+        &want,
+        &mut quiet,
+        |outputs| -> Result<(), EngineError> {
+            for (all, chunk) in states.iter_mut().zip(&outputs.states) {
+                all.extend_from_slice(chunk);
+            }
+            logits.extend_from_slice(&outputs.logits);
+            Ok(())
+        },
+    );
     pollster::block_on(run).expect("the model runs");
-    let norm = model.read_f32(model.tensor(Role::FinalNorm).expect("a final norm")).expect("it reads");
+    let norm = model
+        .read_f32(model.tensor(Role::FinalNorm).expect("a final norm"))
+        .expect("it reads");
     let last = states.last_mut().expect("there are states");
     let raw = last.clone();
     kernels::rmsnorm::cpu(&raw, &norm, model.config().rms_eps, last);
@@ -41,7 +57,9 @@ fn forward(device: &Device, model: &Model, ids: &[u32], numerics: Numerics) -> (
 }
 
 fn check_case(name: &str, device_name: &str, device: &Device) {
-    let Some(folder) = shared(&format!("hf-reference/{name}")) else { return };
+    let Some(folder) = shared(&format!("hf-reference/{name}")) else {
+        return;
+    };
     let model = Model::open(&folder).expect("the case loads");
     let reference = Tensors::open(&folder.join("reference.safetensors"));
     let ids = reference.ids("input_ids");
@@ -50,10 +68,16 @@ fn check_case(name: &str, device_name: &str, device: &Device) {
     let layer = shape[1] * shape[2];
     for (l, got) in states.iter().enumerate() {
         let error = distance(got, &want[l * layer..(l + 1) * layer]);
-        assert!(error <= LIMIT, "{name} on {device_name}: layer {l} is {error:e} off");
+        assert!(
+            error <= LIMIT,
+            "{name} on {device_name}: layer {l} is {error:e} off"
+        );
     }
     let error = distance(&logits, &reference.f32("logits").1);
-    assert!(error <= LIMIT, "{name} on {device_name}: logits are {error:e} off");
+    assert!(
+        error <= LIMIT,
+        "{name} on {device_name}: logits are {error:e} off"
+    );
     println!("{name} on {device_name}: logits {error:.2e}");
 
     let want = reference.ids("greedy_ids");
@@ -71,8 +95,17 @@ fn greedy(device: &Device, model: &Model, prompt: &[u32], count: usize) -> Vec<u
         opened: None,
     };
     let capacity = request.capacity(model.config());
-    let mut engine = pollster::block_on(Engine::load(device, model, capacity, Numerics::Fast, &mut Quiet)).expect("loads");
-    pollster::block_on(generate(&mut engine, model, &request, &mut Quiet)).expect("generates").0
+    let mut engine = pollster::block_on(Engine::load(
+        device,
+        model,
+        capacity,
+        Numerics::Fast,
+        &mut Quiet,
+    ))
+    .expect("loads");
+    pollster::block_on(generate(&mut engine, model, &request, &mut Quiet))
+        .expect("generates")
+        .0
 }
 
 fn on_every_device(name: &str) {
@@ -104,9 +137,15 @@ fn mistral_bf16() {
 /// The trained models continue their prompts as float64 does.
 #[test]
 fn trained_models_continue_greedily() {
-    let Some(path) = shared("expected/greedy.json") else { return };
-    let expected: serde_json::Value = serde_json::from_slice(&std::fs::read(path).expect("reads")).expect("parses");
-    for (key, file) in [("stories260K", "stories260K/stories260K.bin"), ("TinyStories-656K", "tinystories-656k")] {
+    let Some(path) = shared("expected/greedy.json") else {
+        return;
+    };
+    let expected: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(path).expect("reads")).expect("parses");
+    for (key, file) in [
+        ("stories260K", "stories260K/stories260K.bin"),
+        ("TinyStories-656K", "tinystories-656k"),
+    ] {
         let Some(path) = shared(file) else { continue };
         let model = Model::open(&path).expect("the model loads");
         let cases = find_cases(&expected, key);
@@ -123,10 +162,17 @@ fn trained_models_continue_greedily() {
 /// (prompt ids, continuation) pairs of one model.
 fn find_cases(expected: &serde_json::Value, key: &str) -> Vec<(Vec<u32>, Vec<u32>)> {
     let ids = |v: &serde_json::Value| -> Vec<u32> {
-        v.as_array().expect("ids").iter().map(|i| i.as_u64().expect("an id") as u32).collect()
+        v.as_array()
+            .expect("ids")
+            .iter()
+            .map(|i| i.as_u64().expect("an id") as u32)
+            .collect()
     };
     let cases = expected[key].as_array().expect("cases");
-    cases.iter().map(|c| (ids(&c["prompt_ids"]), ids(&c["greedy_ids"]))).collect()
+    cases
+        .iter()
+        .map(|c| (ids(&c["prompt_ids"]), ids(&c["greedy_ids"])))
+        .collect()
 }
 
 /// Splitting a matrix over bindings, chunking the prompt and decoding token by token change nothing:
@@ -137,19 +183,195 @@ fn shards_chunks_and_decoding_give_the_same_bits() {
     let ids: Vec<u32> = (0..150u32).map(|i| (i * 37 + 11) % 2048).collect();
     let whole = forward(&Device::Cpu, &model, &ids, Numerics::Strict);
     for adapter in adapters::all() {
-        let options = GpuOptions { adapter: Some(adapter.name.clone()), max_binding: Some(400_000) };
+        let options = GpuOptions {
+            adapter: Some(adapter.name.clone()),
+            max_binding: Some(400_000),
+        };
         let gpu = pollster::block_on(Gpu::open(&options)).expect("opens");
         let device = Device::Gpu(std::sync::Arc::new(gpu));
         let split = forward(&device, &model, &ids, Numerics::Strict);
-        assert!(whole == split, "sharded {} differs from the CPU twins", adapter.name);
+        assert!(
+            whole == split,
+            "sharded {} differs from the CPU twins",
+            adapter.name
+        );
 
-        let mut engine =
-            pollster::block_on(Engine::load(&device, &model, ids.len(), Numerics::Strict, &mut Quiet)).expect("loads");
-        let want = Want { states: vec![8], logits_from: Some(0) };
+        let mut engine = pollster::block_on(Engine::load(
+            &device,
+            &model,
+            ids.len(),
+            Numerics::Strict,
+            &mut Quiet,
+        ))
+        .expect("loads");
+        let want = Want {
+            states: vec![8],
+            logits_from: Some(0),
+        };
         let mut logits = Vec::new();
         for id in &ids[..70] {
-            logits.extend(pollster::block_on(engine.run(&[*id], &want, &mut Quiet)).expect("runs").logits);
+            logits.extend(
+                pollster::block_on(engine.run(&[*id], &want, &mut Quiet))
+                    .expect("runs")
+                    .logits,
+            );
         }
-        assert!(logits[..] == whole.1[..logits.len()], "decoding on {} differs from prefill", adapter.name);
+        assert!(
+            logits[..] == whole.1[..logits.len()],
+            "decoding on {} differs from prefill",
+            adapter.name
+        );
+    }
+}
+
+/// A random checkpoint in Hugging Face layout from a config and a seed, weights in bf16.
+fn random_model(config: &serde_json::Value, seed: u64) -> Model {
+    let get = |key: &str| config[key].as_u64().map(|v| v as usize);
+    let (h, i, layers) = (
+        get("hidden_size").unwrap(),
+        get("intermediate_size").unwrap(),
+        get("num_hidden_layers").unwrap(),
+    );
+    let (heads, kv) = (
+        get("num_attention_heads").unwrap(),
+        get("num_key_value_heads").unwrap(),
+    );
+    let (d, vocab) = (get("head_dim").unwrap(), get("vocab_size").unwrap());
+    let flag = |key: &str| config[key].as_bool().unwrap_or(false);
+    let mut tensors: Vec<(String, Vec<usize>)> = vec![
+        ("model.embed_tokens.weight".into(), vec![vocab, h]),
+        ("model.norm.weight".into(), vec![h]),
+    ];
+    if !flag("tie_word_embeddings") {
+        tensors.push(("lm_head.weight".into(), vec![vocab, h]));
+    }
+    for l in 0..layers {
+        let name = |part: &str| format!("model.layers.{l}.{part}");
+        let mut linear = |part: &str, n: usize, k: usize, bias: bool| {
+            tensors.push((name(&format!("{part}.weight")), vec![n, k]));
+            if bias {
+                tensors.push((name(&format!("{part}.bias")), vec![n]));
+            }
+        };
+        for (part, n, k) in [
+            ("q_proj", heads * d, h),
+            ("k_proj", kv * d, h),
+            ("v_proj", kv * d, h),
+            ("o_proj", h, heads * d),
+        ] {
+            linear(&format!("self_attn.{part}"), n, k, flag("attention_bias"));
+        }
+        for (part, n, k) in [("gate_proj", i, h), ("up_proj", i, h), ("down_proj", h, i)] {
+            linear(&format!("mlp.{part}"), n, k, flag("mlp_bias"));
+        }
+        tensors.push((name("input_layernorm.weight"), vec![h]));
+        tensors.push((name("post_attention_layernorm.weight"), vec![h]));
+    }
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let data: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
+        .into_iter()
+        .map(|(name, shape)| {
+            let scale = if shape.len() == 2 {
+                (3.0 / shape[1] as f32).sqrt()
+            } else {
+                0.3
+            };
+            let centre = if name.contains("norm") { 1.0 } else { 0.0 };
+            let bytes = (0..shape.iter().product::<usize>())
+                .flat_map(|_| {
+                    state ^= state << 13;
+                    state ^= state >> 7;
+                    state ^= state << 17;
+                    let v = (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
+                    half::bf16::from_f32(centre + scale * v).to_le_bytes()
+                })
+                .collect();
+            (name, shape, bytes)
+        })
+        .collect();
+    let views: Vec<(&str, safetensors::tensor::TensorView<'_>)> = data
+        .iter()
+        .map(|(name, shape, bytes)| {
+            let view = safetensors::tensor::TensorView::new(
+                safetensors::Dtype::BF16,
+                shape.clone(),
+                bytes,
+            );
+            (name.as_str(), view.expect("the view fits"))
+        })
+        .collect();
+    let file = safetensors::serialize(views, None).expect("it serialises");
+    let config = serde_json::to_vec(config).expect("it serialises");
+    Model::from_memory(&config, None, vec![std::sync::Arc::new(file)], None)
+        .expect("the random model loads")
+}
+
+/// Options and shapes that no reference file has, against float64: biases, linear and llama3 scaling, odd
+/// head sizes, wide heads, one head, tied and untied.
+#[test]
+fn options_without_a_reference_file_agree_with_float64() {
+    let base = serde_json::json!({
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "rms_norm_eps": 1e-5,
+        "max_position_embeddings": 512, "rope_theta": 10000.0, "vocab_size": 97, "num_hidden_layers": 3,
+        "hidden_size": 36, "intermediate_size": 50, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 10,
+        "tie_word_embeddings": false, "torch_dtype": "bfloat16"
+    });
+    let llama3 = serde_json::json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64});
+    let cases = [
+        serde_json::json!({}),
+        serde_json::json!({"attention_bias": true}),
+        serde_json::json!({"mlp_bias": true, "attention_bias": true, "tie_word_embeddings": true}),
+        serde_json::json!({"rope_scaling": {"rope_type": "linear", "factor": 2.5}}),
+        serde_json::json!({"rope_scaling": llama3, "rope_theta": 500000.0, "head_dim": 32}),
+        serde_json::json!({"num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": 160, "hidden_size": 45}),
+        serde_json::json!({"num_attention_heads": 6, "num_key_value_heads": 6, "head_dim": 2, "intermediate_size": 301}),
+        serde_json::json!({"rms_norm_eps": 1e-2, "hidden_size": 300, "intermediate_size": 700}),
+    ];
+    let ids: Vec<u32> = (0..90u32).map(|i| (i * i + 3 * i) % 97).collect();
+    for (seed, case) in (1u64..).zip(cases) {
+        let mut config = base.clone();
+        for (key, value) in case.as_object().expect("an object") {
+            config[key] = value.clone();
+        }
+        let model = random_model(&config, seed);
+        let (want_states, want_logits) = plain::forward(&model, &ids);
+        for (name, device) in adapters::devices() {
+            let (states, logits) = forward(&device, &model, &ids, Numerics::Fast);
+            let to_f32 = |v: &[f64]| v.iter().map(|x| *x as f32).collect::<Vec<_>>();
+            // The oracle's last state is before the final norm, the engine's helper gives it after.
+            for l in 0..model.config().layers {
+                let error = distance(&states[l], &to_f32(&want_states[l]));
+                assert!(
+                    error <= LIMIT,
+                    "case {seed} on {name}: layer {l} is {error:e} off: {case}"
+                );
+            }
+            let error = distance(&logits, &to_f32(&want_logits));
+            assert!(
+                error <= LIMIT,
+                "case {seed} on {name}: logits are {error:e} off: {case}"
+            );
+        }
+    }
+}
+
+/// The oracle itself agrees with transformers.
+#[test]
+fn the_float64_oracle_agrees_with_transformers() {
+    for name in [
+        "llama-mha-f32",
+        "llama3-gqa-bf16",
+        "llama-odd-shapes-f16",
+        "mistral-bf16",
+    ] {
+        let Some(folder) = shared(&format!("hf-reference/{name}")) else {
+            continue;
+        };
+        let model = Model::open(&folder).expect("the case loads");
+        let reference = Tensors::open(&folder.join("reference.safetensors"));
+        let (_, logits) = plain::forward(&model, &reference.ids("input_ids"));
+        let logits: Vec<f32> = logits.iter().map(|v| *v as f32).collect();
+        let error = distance(&logits, &reference.f32("logits").1);
+        assert!(error <= 4e-6, "{name}: {error:e}");
     }
 }

@@ -4,7 +4,8 @@
 //! numerics on any adapter that rounds to nearest.
 #![allow(
     clippy::excessive_precision,
-    reason = "the constants are spelt as in the WGSL text"
+    clippy::approx_constant,
+    reason = "the constants are spelt as in the WGSL text, which has no names for them"
 )]
 
 /// Which promise the kernels make about their bits.

@@ -527,7 +527,7 @@ mod tests {
 
     fn logits(seed: u64, n: u32, spread: f32) -> Vec<f32> {
         (0..n)
-            .map(|id| (crate::philox::uniform(seed, 999, id) as f32 - 0.5) * spread)
+            .map(|id| (philox::uniform(seed, 999, id) as f32 - 0.5) * spread)
             .collect()
     }
 
@@ -566,7 +566,7 @@ mod tests {
         let n = 40_000u32;
         let mut counts = [0u32; 5];
         (0..n).for_each(|position| {
-            counts[sample(&spec(5, temperature, 0, 1.0), &row, position) as usize] += 1
+            counts[sample(&spec(5, temperature, 0, 1.0), &row, position) as usize] += 1;
         });
         let chi2: f64 = row
             .iter()

@@ -6,7 +6,7 @@
 use assay_engine::gpu::{AttentionKernel, MatmulKernel};
 use assay_engine::kernels::matmul::{Epilogue, Path};
 use assay_engine::selftest::{Case, FAST_LIMIT, attention, embed, matmul, rmsnorm, rope, silu_mul};
-use assay_engine::{Gpu, GpuOptions, Numerics, list_adapters};
+use assay_engine::{Gpu, GpuOptions, Numerics, kernels, list_adapters};
 use assay_model::{Dtype, RopeLayout};
 
 const BOTH: [Numerics; 2] = [Numerics::Fast, Numerics::Strict];
@@ -155,7 +155,8 @@ fn both_attentions_match_their_twin() {
             (3, 4, 2, 24, 62),
             (2, 2, 2, 64, 63),
             (5, 3, 1, 40, 128),
-            (2, 2, 1, 256, 10),
+            (2, 2, 1, 128, 10),
+            (2, 1, 1, 64, 1500),
             (65, 2, 1, 8, 0),
         ];
         let kernels = [AttentionKernel::Row, AttentionKernel::Group];
@@ -175,4 +176,32 @@ fn silu_mul_matches_its_twin() {
             .map(|(r, w)| silu_mul(numerics, r, w))
             .into()
     });
+}
+
+#[test]
+fn wide_heads_take_the_group_kernel() {
+    assert_eq!(
+        kernels::attention::choose(AttentionKernel::Row, 256),
+        AttentionKernel::Group
+    );
+    on_every_adapter(|numerics| {
+        vec![attention(
+            numerics,
+            AttentionKernel::Group,
+            2,
+            2,
+            1,
+            256,
+            70,
+        )]
+    });
+}
+
+/// What a driver with a loop limit is asked before a model is loaded: the bound is met by the kernels' loops.
+#[test]
+fn iterations_are_bounded_by_what_the_loops_do() {
+    let row = kernels::attention::iterations(AttentionKernel::Row, 510, 64);
+    assert!((1020..=1100).contains(&row), "{row}");
+    let group = kernels::attention::iterations(AttentionKernel::Group, 510, 64);
+    assert!((2040..=2200).contains(&group), "{group}");
 }

@@ -37,6 +37,9 @@ pub struct Proved {
     pub timings: Timings,
 }
 
+/// Takes a chunk's tokens, what came of them, and the vocabulary's size.
+type Commit<'a> = dyn FnMut(&[u32], &Outputs, usize) -> Result<(), ProveError> + 'a;
+
 /// Why generation ended, and what it made.
 struct Generated {
     output: Vec<u32>,
@@ -116,7 +119,7 @@ async fn run(
     request: &Request,
     sampler: &SamplerSpec,
     mut want: Want,
-    commit: &mut dyn FnMut(&[u32], &Outputs, usize) -> Result<(), ProveError>,
+    commit: &mut Commit<'_>,
     monitor: &mut dyn Monitor,
 ) -> Result<Generated, ProveError> {
     let config = engine.config().clone();

@@ -31,6 +31,9 @@ pub struct AdapterInfo {
     pub max_workgroup_memory: u32,
     /// Workgroups in one dimension of a dispatch.
     pub max_workgroups: u32,
+    /// Loop iterations that one invocation may make in all before the driver silently stops it. Mesa's
+    /// llvmpipe allows 65535 (`LP_MAX_TGSI_LOOP_ITERATIONS`); others are not known to have a limit.
+    pub max_loop_iterations: u64,
     /// Features that later variants use: shader-f16, subgroup, timestamp-query.
     pub features: Vec<&'static str>,
     /// The kernel variants that this adapter gets.
@@ -112,6 +115,7 @@ impl AdapterInfo {
             (wgpu::Features::SUBGROUP, "subgroup"),
             (wgpu::Features::TIMESTAMP_QUERY, "timestamp-query"),
         ];
+        let name = info.name.clone();
         Self {
             name: info.name,
             backend: format!("{:?}", info.backend),
@@ -124,12 +128,13 @@ impl AdapterInfo {
                 .join(" "),
             vendor: info.vendor,
             software,
-            max_binding: limits.max_storage_buffer_binding_size as u64,
+            max_binding: limits.max_storage_buffer_binding_size,
             max_buffer: limits.max_buffer_size,
             max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
             max_invocations: limits.max_compute_invocations_per_workgroup,
             max_workgroup_memory: limits.max_compute_workgroup_storage_size,
             max_workgroups: limits.max_compute_workgroups_per_dimension,
+            max_loop_iterations: loop_limit(&name),
             features: features
                 .iter()
                 .filter(|(f, _)| have.contains(*f))
@@ -154,6 +159,7 @@ impl AdapterInfo {
             max_invocations: 1,
             max_workgroup_memory: 0,
             max_workgroups: u32::MAX,
+            max_loop_iterations: u64::MAX,
             features: Vec::new(),
             variants: Variants::choose(true),
         }
@@ -170,6 +176,14 @@ impl AdapterInfo {
             _ => 3,
         };
         (kind, u8::from(self.backend == "Gl"))
+    }
+}
+
+fn loop_limit(name: &str) -> u64 {
+    if name.contains("llvmpipe") || name.contains("lavapipe") {
+        65_535
+    } else {
+        u64::MAX
     }
 }
 

@@ -120,7 +120,7 @@ impl Gpu {
         let faults = Arc::new(Faults::default());
         let sink = Arc::clone(&faults);
         device.on_uncaptured_error(Arc::new(move |err: wgpu::Error| {
-            set_first(&sink.error, err.to_string())
+            set_first(&sink.error, err.to_string());
         }));
         let sink = Arc::clone(&faults);
         device.set_device_lost_callback(move |reason, message| {

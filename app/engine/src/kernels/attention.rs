@@ -9,8 +9,10 @@ use bytemuck::{Pod, Zeroable};
 pub const CHUNK: usize = 64;
 /// The finite stand-in for minus infinity. The kernels' `LOWEST`.
 pub const LOWEST: f32 = -3.0e38;
-/// Largest head_dim: the kernels keep a head in registers.
+/// Largest head_dim: `attention_group` keeps a head in registers and workgroup memory.
 pub const MAX_HEAD_DIM: usize = 256;
+/// Largest head_dim of `attention_row`, which unrolls a head.
+pub const MAX_ROW_HEAD_DIM: usize = 128;
 
 /// The kernels' uniform.
 #[repr(C)]
@@ -44,6 +46,27 @@ pub fn key(kernel: AttentionKernel, head_dim: usize, numerics: Numerics) -> Pipe
             kernel: "attention_group",
             defines: defines.with("LANE_COLUMNS", head_dim.div_ceil(64) as i64),
         },
+    }
+}
+
+/// The kernel for heads of `head_dim` where the adapter prefers `preferred`.
+pub fn choose(preferred: AttentionKernel, head_dim: usize) -> AttentionKernel {
+    if head_dim > MAX_ROW_HEAD_DIM {
+        AttentionKernel::Group
+    } else {
+        preferred
+    }
+}
+
+/// Loop iterations that one invocation makes over `positions`: what a driver may limit.
+pub fn iterations(kernel: AttentionKernel, positions: u64, head_dim: usize) -> u64 {
+    let chunks = positions.div_ceil(CHUNK as u64);
+    match kernel {
+        AttentionKernel::Row => 2 * positions + chunks,
+        AttentionKernel::Group => {
+            let columns = head_dim.div_ceil(64) as u64;
+            chunks * (1 + head_dim as u64) + (2 + columns) * positions + columns
+        }
     }
 }
 

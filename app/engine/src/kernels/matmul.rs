@@ -168,7 +168,7 @@ pub fn cpu(
                 total += bias[c];
             }
             if let Some(residual) = residual {
-                total = residual[r * n + c] + total;
+                total += residual[r * n + c];
             }
             *y = total;
         }

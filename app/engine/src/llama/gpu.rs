@@ -122,6 +122,15 @@ impl GpuLlama {
     ) -> Result<Self, EngineError> {
         let config = model.config().clone();
         check_shapes(&config)?;
+        let attention = attention::choose(gpu.info.variants.attention, config.head_dim);
+        let iterations = attention::iterations(attention, capacity as u64, config.head_dim);
+        if iterations > gpu.info.max_loop_iterations {
+            return Err(EngineError::LimitTooSmall {
+                what: format!("attention over {capacity} positions (loop iterations)"),
+                need: iterations,
+                have: gpu.info.max_loop_iterations,
+            });
+        }
         let chunk = gpu.info.variants.chunk.min(capacity);
         let row_bytes = config.vocab as u64 * 4;
         let logit_rows =
@@ -524,7 +533,7 @@ impl<'a> Planner<'a> {
 
     fn layer(&self, layer: &'a GpuLayer, path: Path) -> Vec<Draft<'a>> {
         let a = self.acts;
-        let variant = self.gpu.info.variants.attention;
+        let variant = attention::choose(self.gpu.info.variants.attention, self.config.head_dim);
         let mut steps = vec![self.norm(&a.h, &layer.attn_norm)];
         self.product(&mut steps, path, &layer.q, &a.x, None, &a.q);
         self.product(&mut steps, path, &layer.k, &a.x, None, &a.k);

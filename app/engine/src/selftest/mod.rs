@@ -96,6 +96,8 @@ fn standard(gpu: &Gpu, numerics: Numerics) -> Vec<Case> {
         rope(numerics, RopeLayout::RotateHalf, 3, 4, 2, 10, 7),
         rope(numerics, RopeLayout::Interleaved, 2, 2, 1, 8, 0),
         attention(numerics, variants.attention, 3, 4, 2, 24, 130),
+        // Long enough to meet a driver that stops long loops: what llvmpipe does after 65535 iterations.
+        attention(numerics, variants.attention, 1, 2, 1, 64, 1500),
         silu_mul(numerics, 3, 77),
     ]
 }

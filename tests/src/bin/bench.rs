@@ -1,0 +1,319 @@
+//! `cargo xtask bench`: speed, as ratios within one run on one adapter, medians of interleaved runs.
+//!
+//! Prints a Markdown section for docs/benchmarks.md. Nothing here passes or fails.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use assay_engine::gpu::{Gpu, GpuOptions, MatmulKernel, PipelineKey};
+use assay_engine::kernels::matmul::{Epilogue, Path};
+use assay_engine::kernels::{Grid, ParamBytes, matmul};
+use assay_engine::sampler::SamplerSpec;
+use assay_engine::{Device, Engine, EngineError, Numerics, Quiet, Want};
+use assay_model::{Dtype, Model};
+use assay_prove::{Request, generate, prove};
+use assay_trace::Trace;
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let adapter = args.next();
+    let gpu = pollster::block_on(Gpu::open(&GpuOptions {
+        adapter,
+        ..Default::default()
+    }))
+    .expect("an adapter");
+    let gpu = Arc::new(gpu);
+    println!(
+        "## {} ({}, {})\n",
+        gpu.info.name, gpu.info.backend, gpu.info.driver
+    );
+    let peak = multiply_add_peak(&gpu);
+    println!(
+        "Measured multiply-add peak: {peak:.1} GFLOP/s (a loop of independent f32 multiply-adds in registers).\n"
+    );
+    products(&gpu, peak);
+    end_to_end(&Device::Gpu(gpu));
+}
+
+/// Times `dispatch` after a warm-up: the median of `runs`, seconds.
+fn median(runs: usize, mut dispatch: impl FnMut()) -> f64 {
+    dispatch();
+    let mut times: Vec<f64> = (0..runs)
+        .map(|_| {
+            let started = Instant::now();
+            dispatch();
+            started.elapsed().as_secs_f64()
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times[runs / 2]
+}
+
+/// GFLOP/s of eight independent chains of multiply-adds in every invocation.
+fn multiply_add_peak(gpu: &Gpu) -> f64 {
+    const TEXT: &str = "
+        @group(0) @binding(1) var<storage, read_write> y: array<f32>;
+        @compute @workgroup_size(64)
+        fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+            let b = f32(id.x) * 1e-9 + 0.999;
+            let c = f32(id.x) * 1e-9 + 0.001;
+            var a0 = 0.0; var a1 = 0.1; var a2 = 0.2; var a3 = 0.3;
+            var a4 = 0.4; var a5 = 0.5; var a6 = 0.6; var a7 = 0.7;
+            for (var i = 0u; i < 4096u; i = i + 1u) {
+                a0 = a0 * b + c; a1 = a1 * b + c; a2 = a2 * b + c; a3 = a3 * b + c;
+                a4 = a4 * b + c; a5 = a5 * b + c; a6 = a6 * b + c; a7 = a7 * b + c;
+            }
+            y[id.x] = a0 + a1 + a2 + a3 + a4 + a5 + a6 + a7;
+        }";
+    let module = gpu
+        .device
+        .create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some("peak"),
+            source: wgpu::ShaderSource::Wgsl(TEXT.into()),
+        });
+    let pipeline = gpu
+        .device
+        .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some("peak"),
+            layout: None,
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions::default(),
+            cache: None,
+        });
+    let groups: u32 = if gpu.info.software { 64 } else { 4096 };
+    let buffer = pollster::block_on(gpu.storage("peak", u64::from(groups) * 256)).expect("memory");
+    let bind = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: None,
+        layout: &pipeline.get_bind_group_layout(0),
+        entries: &[wgpu::BindGroupEntry {
+            binding: 1,
+            resource: buffer.as_entire_binding(),
+        }],
+    });
+    let seconds = median(7, || submit(gpu, &pipeline, &bind, [groups, 1, 1], 1));
+    f64::from(groups) * 64.0 * 4096.0 * 8.0 * 2.0 / seconds / 1e9
+}
+
+fn submit(
+    gpu: &Gpu,
+    pipeline: &wgpu::ComputePipeline,
+    bind: &wgpu::BindGroup,
+    grid: Grid,
+    times: usize,
+) {
+    let mut encoder = gpu
+        .device
+        .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+    pass.set_pipeline(pipeline);
+    pass.set_bind_group(0, bind, &[]);
+    for _ in 0..times {
+        pass.dispatch_workgroups(grid[0], grid[1], grid[2]);
+    }
+    drop(pass);
+    gpu.queue.submit([encoder.finish()]);
+    pollster::block_on(gpu.settle()).expect("the device lives");
+}
+
+/// One product, ready to be dispatched.
+struct Product {
+    kernel: Arc<assay_engine::gpu::Kernel>,
+    bind: wgpu::BindGroup,
+    grid: Grid,
+}
+
+fn product(
+    gpu: &Gpu,
+    key: &PipelineKey,
+    params: ParamBytes,
+    grid: Grid,
+    x: &[u8],
+    w: &[u8],
+    y_bytes: u64,
+) -> Product {
+    let run = async {
+        use wgpu::BufferUsages as U;
+        let kernel = gpu.kernel(key).await?;
+        let uniform = gpu
+            .buffer("parameters", 256, U::UNIFORM | U::COPY_DST)
+            .await?;
+        gpu.write(&uniform, 0, &params);
+        let (x, w) = (
+            gpu.storage_with("x", x).await?,
+            gpu.storage_with("w", w).await?,
+        );
+        let y = gpu.storage("y", y_bytes).await?;
+        let bind = gpu.bind(&kernel, &uniform, 0, &[(1, &x), (2, &w), (5, &y)]);
+        Ok::<_, EngineError>(Product { kernel, bind, grid })
+    };
+    pollster::block_on(run).expect("the product fits")
+}
+
+/// Prefill and decode products at Llama-3.2-1B's shapes, beside the peak.
+fn products(gpu: &Gpu, peak: f64) {
+    println!("| product | kernel | stored | M | N | K | ms | GFLOP/s | of peak | strict / fast |");
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    let shapes = [
+        ("q, o", 2048, 2048),
+        ("k, v", 512, 2048),
+        ("gate, up", 8192, 2048),
+        ("down", 2048, 8192),
+    ];
+    let many = Path::Many(gpu.info.variants.matmul);
+    let tiles = if gpu.info.software {
+        vec![
+            many,
+            Path::Many(MatmulKernel::Tile { m: 4, n: 8 }),
+            Path::Many(MatmulKernel::Shared),
+        ]
+    } else {
+        vec![many]
+    };
+    for (m, dtype) in [
+        (128, Dtype::BF16),
+        (128, Dtype::F16),
+        (128, Dtype::F32),
+        (32, Dtype::BF16),
+        (1, Dtype::BF16),
+    ] {
+        for (i, (name, n, k)) in shapes.into_iter().enumerate() {
+            if i > 0 && dtype != Dtype::BF16 {
+                continue;
+            }
+            let paths = if m == 1 {
+                vec![Path::One]
+            } else if i == 0 && m == 128 {
+                tiles.clone()
+            } else {
+                vec![many]
+            };
+            for path in paths {
+                let x = vec![0x3c_u8; m * k * 4];
+                let w = vec![0x3c_u8; n * k * dtype.bytes()];
+                let one = |numerics| {
+                    let key = matmul::key(path, dtype, k, Epilogue::default(), numerics);
+                    let params = matmul::params(m as u32, n as u32, k as u32, n as u32, 0, 0);
+                    product(
+                        gpu,
+                        &key,
+                        params,
+                        matmul::grid(path, m as u32, n as u32),
+                        &x,
+                        &w,
+                        (m * n * 4) as u64,
+                    )
+                };
+                let (fast, strict) = (one(Numerics::Fast), one(Numerics::Strict));
+                let repeat = if m == 1 { 4 } else { 1 };
+                let (mut fast_s, mut ratios) = (Vec::new(), Vec::new());
+                for _ in 0..5 {
+                    let time = |p: &Product| {
+                        median(1, || {
+                            submit(gpu, &p.kernel.pipeline, &p.bind, p.grid, repeat);
+                        }) / repeat as f64
+                    };
+                    let (a, b) = (time(&fast), time(&strict));
+                    fast_s.push(a);
+                    ratios.push(b / a);
+                }
+                fast_s.sort_by(f64::total_cmp);
+                ratios.sort_by(f64::total_cmp);
+                let (seconds, ratio) = (fast_s[2], ratios[2]);
+                let gflops = 2.0 * (m * n * k) as f64 / seconds / 1e9;
+                let kernel = match path {
+                    Path::One => "matvec".to_owned(),
+                    Path::Many(MatmulKernel::Shared) => "matmul_shared".to_owned(),
+                    Path::Many(MatmulKernel::Tile { m, n }) => format!("matmul_tile {m}x{n}"),
+                };
+                println!(
+                    "| {name} | {kernel} | {} | {m} | {n} | {k} | {:.2} | {gflops:.1} | {:.0} % | {ratio:.2} |",
+                    dtype.as_str(),
+                    seconds * 1e3,
+                    100.0 * gflops / peak
+                );
+            }
+        }
+    }
+    println!();
+}
+
+/// Generation with and without a trace, and verification over generation, on the demo model.
+fn end_to_end(device: &Device) {
+    let model = Model::demo().expect("the demo model");
+    let (n_prompt, n_output) = (384, 127);
+    let prompt: Vec<u32> = (0..n_prompt).map(|i| (i * 37 + 11) % 2048).collect();
+    let request = Request {
+        prompt,
+        max_tokens: n_output,
+        sampler: SamplerSpec::Gumbel {
+            seed: 1,
+            temperature: 0.8,
+            top_k: 0,
+            top_p: 0.95,
+        },
+        ignore_eos: true,
+        nonce: None,
+        opened: None,
+    };
+    let root = model.root(&mut |_, _| {}).expect("the root");
+    let capacity = request.capacity(model.config());
+    let mut engine = pollster::block_on(Engine::load(
+        device,
+        &model,
+        capacity,
+        Numerics::Fast,
+        &mut Quiet,
+    ))
+    .expect("loads");
+    let (mut plain, mut traced, mut verify, mut hashing) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..5 {
+        let (_, t) = pollster::block_on(generate(&mut engine, &model, &request, &mut Quiet))
+            .expect("generates");
+        plain.push(t.total_s);
+        let proved = pollster::block_on(prove(&mut engine, &model, root, &request, &mut Quiet))
+            .expect("proves");
+        traced.push(proved.timings.total_s);
+        hashing.push(proved.timings.overhead_percent);
+        let bytes = proved.trace.to_bytes();
+        let trace = Trace::parse(&bytes).expect("parses");
+        let started = Instant::now();
+        trace.check_commitment().expect("holds");
+        let want = Want {
+            states: trace.opened().iter().map(|l| *l as usize).collect(),
+            logits_from: Some(trace.prompt().len() - 1),
+        };
+        engine.reset();
+        let mut quiet = Quiet;
+        let run = engine.prefill(
+            &trace.tokens()[..trace.positions()],
+            &want,
+            &mut quiet,
+            |_| Ok::<_, EngineError>(()),
+        );
+        pollster::block_on(run).expect("runs");
+        verify.push(started.elapsed().as_secs_f64());
+    }
+    let middle = |v: &mut Vec<f64>| {
+        v.sort_by(f64::total_cmp);
+        v[v.len() / 2]
+    };
+    let (plain, traced, verify, hashing) = (
+        middle(&mut plain),
+        middle(&mut traced),
+        middle(&mut verify),
+        middle(&mut hashing),
+    );
+    println!("Demo model, {n_prompt} + {n_output} tokens, medians of 5 interleaved runs:\n");
+    println!("| what | s | ratio |\n|---|---|---|");
+    println!("| generate, no trace | {plain:.3} | 1 |");
+    println!(
+        "| generate with trace | {traced:.3} | {:.3} (hashing and recording alone: {hashing:.2} %) |",
+        traced / plain
+    );
+    println!(
+        "| verify: commitment and one prefill | {verify:.3} | {:.3} |",
+        verify / plain
+    );
+}

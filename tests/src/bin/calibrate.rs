@@ -1,0 +1,164 @@
+//! Measures the calibration profile that ships with Assay and writes it to app/verify/profiles.
+//!
+//! Honest traces go both ways between every two devices of this machine (adapters and the CPU twins), over
+//! the demo model, trained and random models of ../shared/data where they are, and a synthetic model of
+//! Llama-3.2-1B's shape with `--large`. Cheats are tried on the demo model.
+
+use assay_engine::sampler::SamplerSpec;
+use assay_engine::{Device, Numerics, Quiet};
+use assay_model::{Dtype, Model, synth};
+use assay_prove::Request;
+use assay_tests::cheats::{self, Cheat};
+use assay_tests::{adapters, data, prover};
+use assay_verify::calibrate::{Case, Kind, Plan, measure};
+
+/// A model, its name, and the lengths (prompt, output) that are proven on it.
+type Measured = (String, Model, Vec<(usize, usize)>);
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let date = args.next().expect("usage: calibrate DATE [--large]");
+    let large = args.next().is_some();
+    let devices = adapters::devices();
+    let mut pairs = Vec::new();
+    for (i, (_, p)) in devices.iter().enumerate() {
+        for (j, (_, v)) in devices.iter().enumerate() {
+            if i != j {
+                pairs.push((p.clone(), v.clone()));
+            }
+        }
+    }
+    let demo = Model::demo().expect("the demo model");
+    let mut models: Vec<Measured> = vec![(
+        "demo-llama".to_owned(),
+        demo,
+        vec![(12, 40), (40, 24), (200, 40), (440, 71)],
+    )];
+    let extra = [
+        ("stories260K", "stories260K/stories260K.bin"),
+        ("TinyStories-656K", "tinystories-656k"),
+        ("llama-mha-f32 (random)", "hf-reference/llama-mha-f32"),
+        ("llama3-gqa-bf16 (random)", "hf-reference/llama3-gqa-bf16"),
+        (
+            "llama-odd-shapes-f16 (random)",
+            "hf-reference/llama-odd-shapes-f16",
+        ),
+        ("mistral-bf16 (random)", "hf-reference/mistral-bf16"),
+    ];
+    for (name, path) in extra {
+        if let Some(path) = data::shared(path) {
+            models.push((
+                name.to_owned(),
+                Model::open(&path).expect("it loads"),
+                vec![(20, 24), (60, 30)],
+            ));
+        }
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    if large {
+        let shape = synth::Shape::named("llama-3.2-1b").expect("the shape");
+        let path = folder.path().join("1b");
+        synth::write(&shape, Dtype::BF16, 1, &path).expect("it is written");
+        models.push((
+            "llama-3.2-1b (synthetic)".to_owned(),
+            Model::open(&path).expect("it loads"),
+            vec![(24, 6)],
+        ));
+    }
+
+    let mut traces = Vec::new();
+    for (m, (name, model, lengths)) in models.iter().enumerate() {
+        let root = prover::root(model);
+        for (l, (n_prompt, n_output)) in lengths.iter().enumerate() {
+            let specs = [
+                SamplerSpec::Greedy,
+                SamplerSpec::Gumbel {
+                    seed: 5 + l as u64,
+                    temperature: 0.9,
+                    top_k: 50,
+                    top_p: 0.9,
+                },
+            ];
+            for (p, (prove_on, verify_on)) in pairs.iter().enumerate() {
+                let is_cpu = |d: &Device| matches!(d, Device::Cpu);
+                if name.contains("1b") && (is_cpu(prove_on) || is_cpu(verify_on)) {
+                    continue;
+                }
+                let vocab = model.config().vocab as u32;
+                let prompt = (0..*n_prompt as u32)
+                    .map(|i| (i * 37 + 11 * p as u32 + 3) % vocab)
+                    .collect();
+                let request = Request {
+                    prompt,
+                    max_tokens: *n_output,
+                    sampler: specs[p % 2],
+                    ignore_eos: true,
+                    nonce: None,
+                    opened: Some((0..=model.config().layers as u32).collect()),
+                };
+                eprintln!(
+                    "{name}: {n_prompt} + {n_output} on {}",
+                    prove_on.info().name
+                );
+                let bytes = prover::prove_as(prove_on, model, root, &request);
+                traces.push((bytes, m, p, Kind::Honest));
+            }
+        }
+    }
+    let honest_root = prover::root(&models[0].1);
+    for cheat in [
+        Cheat::Int8,
+        Cheat::Int4,
+        Cheat::Fp8,
+        Cheat::FineTune,
+        Cheat::Other,
+        Cheat::SkipLayer(3),
+    ] {
+        let model = cheats::demo(cheat);
+        for (p, (prove_on, _)) in pairs.iter().enumerate() {
+            let prompt = (0..64u32)
+                .map(|i| (i * 53 + 29 * p as u32) % 2048)
+                .collect();
+            let request = Request {
+                prompt,
+                max_tokens: 24,
+                sampler: prover::SAMPLED,
+                ignore_eos: true,
+                nonce: None,
+                opened: None,
+            };
+            let bytes = prover::prove_as(prove_on, &model, honest_root, &request);
+            traces.push((bytes, 0, p, Kind::Cheat(cheat.name())));
+        }
+    }
+    let cases: Vec<Case> = traces
+        .iter()
+        .map(|(bytes, m, p, kind)| Case {
+            trace: bytes,
+            model: &models[*m].1,
+            model_name: &models[*m].0,
+            verifier: &pairs[*p].1,
+            prover: (*kind == Kind::Honest).then_some(&pairs[*p].0),
+            kind: kind.clone(),
+        })
+        .collect();
+    let plan = Plan {
+        id: "f32-2026-11".to_owned(),
+        command: "cargo run -p assay-tests --bin calibrate".to_owned()
+            + if large {
+                " -- DATE --large"
+            } else {
+                " -- DATE"
+            },
+        date,
+        headroom: 8.0,
+        numerics: Numerics::Fast,
+    };
+    eprintln!("measuring {} traces", cases.len());
+    let profile = pollster::block_on(measure(&cases, &plan, &mut Quiet)).expect("it measures");
+    let text = serde_json::to_string_pretty(&[profile]).expect("it serialises") + "\n";
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../app/verify/profiles/profiles.json");
+    std::fs::write(&path, text).expect("it is written");
+    eprintln!("wrote {}", path.display());
+}
