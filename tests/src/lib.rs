@@ -3,5 +3,6 @@
 pub mod adapters;
 pub mod cheats;
 pub mod data;
+pub mod fuzz;
 pub mod plain;
 pub mod prover;

@@ -159,6 +159,18 @@ impl Profile {
             .find(|depth| depth.to_layer >= layer)
     }
 
+    /// Why this profile must not be used: it lets a forgery or a measured cheat through. A fault in the
+    /// engine once made limits of 49; such a profile says what is broken, not what is honest.
+    pub fn fault(&self) -> Option<String> {
+        let passed = self
+            .null_forgery
+            .iter()
+            .find(|(_, tried)| tried.accepted > 0);
+        passed.map(|(name, tried)| {
+            format!("{} of {} `{name}` were accepted", tried.accepted, tried.of)
+        })
+    }
+
     /// The logit tolerance for a row of logits.
     pub fn tau(&self, logits: &[f32]) -> f64 {
         self.limits.tau_abs.max(self.limits.tau_rel * rms(logits))
@@ -271,6 +283,7 @@ pub(crate) mod tests {
                 "{}",
                 profile.id
             );
+            assert_eq!(profile.fault(), None, "{}", profile.id);
             assert!(
                 profile
                     .limits

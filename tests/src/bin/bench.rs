@@ -10,29 +10,90 @@ use assay_engine::kernels::matmul::{Epilogue, Path};
 use assay_engine::kernels::{Grid, ParamBytes, matmul};
 use assay_engine::sampler::SamplerSpec;
 use assay_engine::{Device, Engine, EngineError, Numerics, Quiet, Want};
-use assay_model::{Dtype, Model};
+use assay_model::{Dtype, Model, synth};
 use assay_prove::{Request, generate, prove};
 use assay_trace::Trace;
 
 fn main() {
     let mut args = std::env::args().skip(1);
-    let adapter = args.next();
-    let gpu = pollster::block_on(Gpu::open(&GpuOptions {
-        adapter,
+    let first = args.next();
+    if first.as_deref() == Some("--memory") {
+        return memory(args.next());
+    }
+    let options = GpuOptions {
+        adapter: first,
         ..Default::default()
-    }))
-    .expect("an adapter");
-    let gpu = Arc::new(gpu);
+    };
+    let gpu = Arc::new(pollster::block_on(Gpu::open(&options)).expect("an adapter"));
     println!(
         "## {} ({}, {})\n",
         gpu.info.name, gpu.info.backend, gpu.info.driver
     );
     let peak = multiply_add_peak(&gpu);
     println!(
-        "Measured multiply-add peak: {peak:.1} GFLOP/s (a loop of independent f32 multiply-adds in registers).\n"
+        "Measured multiply-add peak: {peak:.1} GFLOP/s (eight independent chains of f32 multiply-adds in registers).\n"
     );
     products(&gpu, peak);
     end_to_end(&Device::Gpu(gpu));
+}
+
+/// Peak host memory while a checkpoint of Llama-3.2-1B's shape loads, over the size of its weights. A
+/// software adapter's buffers are host memory too: they are the weights, once.
+fn memory(adapter: Option<String>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("1b");
+    let shape = synth::Shape::named("llama-3.2-1b").expect("the shape");
+    synth::write(&shape, Dtype::BF16, 1, &path).expect("it is written");
+    let before = peak_rss();
+    let model = Model::open(&path).expect("it opens");
+    let started = Instant::now();
+    let root = model.root(&mut |_, _| {}).expect("the root");
+    let hashed = started.elapsed().as_secs_f64();
+    let after_root = peak_rss();
+    let gpu = pollster::block_on(Gpu::open(&GpuOptions {
+        adapter,
+        ..Default::default()
+    }))
+    .expect("an adapter");
+    let device = Device::Gpu(Arc::new(gpu));
+    let started = Instant::now();
+    let engine = pollster::block_on(Engine::load(
+        &device,
+        &model,
+        64,
+        Numerics::Fast,
+        &mut Quiet,
+    ))
+    .expect("it loads");
+    let loaded = started.elapsed().as_secs_f64();
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    println!(
+        "## Loading a Llama-3.2-1B-shaped checkpoint on {}\n",
+        engine.info().name
+    );
+    println!("| what | |\n|---|---|");
+    println!("| weights (bf16) | {:.0} MiB |", mib(model.bytes()));
+    println!("| model root {} | {hashed:.1} s |", &root.to_string()[..16]);
+    println!("| upload and plan | {loaded:.1} s |");
+    println!(
+        "| peak resident memory before opening | {:.0} MiB |",
+        mib(before)
+    );
+    println!("| after hashing | {:.0} MiB |", mib(after_root));
+    println!("| after loading | {:.0} MiB |", mib(peak_rss()));
+    println!(
+        "| peak over the size of the weights | {:.0} MiB |",
+        mib(peak_rss()) - mib(model.bytes())
+    );
+}
+
+/// VmHWM of this process, bytes; 0 where there is no /proc.
+fn peak_rss() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+    line.and_then(|l| l.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
+        .unwrap_or(0)
+        * 1024
 }
 
 /// Times `dispatch` after a warm-up: the median of `runs`, seconds.
@@ -238,13 +299,41 @@ fn products(gpu: &Gpu, peak: f64) {
     println!();
 }
 
-/// Generation with and without a trace, and verification over generation, on the demo model.
+/// Generation with and without a trace, and verification over generation, at 512 + 128 tokens on a
+/// synthetic model of 36 million parameters, and on the demo model as far as its context goes.
 fn end_to_end(device: &Device) {
-    let model = Model::demo().expect("the demo model");
-    let (n_prompt, n_output) = (384, 127);
-    let prompt: Vec<u32> = (0..n_prompt).map(|i| (i * 37 + 11) % 2048).collect();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("36m");
+    let mut config = synth::Shape::named("llama-3.2-1b")
+        .expect("the shape")
+        .config;
+    config.hidden = 512;
+    config.intermediate = 1536;
+    config.layers = 8;
+    config.heads = 8;
+    config.kv_heads = 4;
+    config.vocab = 16384;
+    let shape = synth::Shape::custom("36m", config).expect("the shape");
+    synth::write(&shape, Dtype::BF16, 1, &path).expect("it is written");
+    run_pair(
+        device,
+        "synthetic 36M",
+        &Model::open(&path).expect("it opens"),
+        512,
+        128,
+    );
+    run_pair(
+        device,
+        "demo model",
+        &Model::demo().expect("the demo model"),
+        384,
+        127,
+    );
+}
+
+fn run_pair(device: &Device, name: &str, model: &Model, n_prompt: u32, n_output: usize) {
     let request = Request {
-        prompt,
+        prompt: (0..n_prompt).map(|i| (i * 37 + 11) % 2048).collect(),
         max_tokens: n_output,
         sampler: SamplerSpec::Gumbel {
             seed: 1,
@@ -260,29 +349,30 @@ fn end_to_end(device: &Device) {
     let capacity = request.capacity(model.config());
     let mut engine = pollster::block_on(Engine::load(
         device,
-        &model,
+        model,
         capacity,
         Numerics::Fast,
         &mut Quiet,
     ))
     .expect("loads");
-    let (mut plain, mut traced, mut verify, mut hashing) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut plain, mut ratios, mut verify, mut hashing, mut decode) =
+        (vec![], vec![], vec![], vec![], vec![]);
     for _ in 0..5 {
-        let (_, t) = pollster::block_on(generate(&mut engine, &model, &request, &mut Quiet))
+        let (_, t) = pollster::block_on(generate(&mut engine, model, &request, &mut Quiet))
             .expect("generates");
-        plain.push(t.total_s);
-        let proved = pollster::block_on(prove(&mut engine, &model, root, &request, &mut Quiet))
+        let proved = pollster::block_on(prove(&mut engine, model, root, &request, &mut Quiet))
             .expect("proves");
-        traced.push(proved.timings.total_s);
+        plain.push(t.total_s);
+        decode.push(t.tokens_per_s);
+        ratios.push(proved.timings.total_s / t.total_s);
         hashing.push(proved.timings.overhead_percent);
         let bytes = proved.trace.to_bytes();
         let trace = Trace::parse(&bytes).expect("parses");
         let started = Instant::now();
         trace.check_commitment().expect("holds");
         let want = Want {
-            states: trace.opened().iter().map(|l| *l as usize).collect(),
             logits_from: Some(trace.prompt().len() - 1),
+            ..Want::all_states(model.config())
         };
         engine.reset();
         let mut quiet = Quiet;
@@ -293,27 +383,30 @@ fn end_to_end(device: &Device) {
             |_| Ok::<_, EngineError>(()),
         );
         pollster::block_on(run).expect("runs");
-        verify.push(started.elapsed().as_secs_f64());
+        verify.push(started.elapsed().as_secs_f64() / t.total_s);
     }
     let middle = |v: &mut Vec<f64>| {
         v.sort_by(f64::total_cmp);
         v[v.len() / 2]
     };
-    let (plain, traced, verify, hashing) = (
+    println!("{name}, {n_prompt} + {n_output} tokens, medians of 5 interleaved runs:\n");
+    println!("| what | |\n|---|---|");
+    println!(
+        "| generation without a trace | {:.2} s, {:.1} tokens/s decoding |",
         middle(&mut plain),
-        middle(&mut traced),
-        middle(&mut verify),
-        middle(&mut hashing),
-    );
-    println!("Demo model, {n_prompt} + {n_output} tokens, medians of 5 interleaved runs:\n");
-    println!("| what | s | ratio |\n|---|---|---|");
-    println!("| generate, no trace | {plain:.3} | 1 |");
-    println!(
-        "| generate with trace | {traced:.3} | {:.3} (hashing and recording alone: {hashing:.2} %) |",
-        traced / plain
+        middle(&mut decode)
     );
     println!(
-        "| verify: commitment and one prefill | {verify:.3} | {:.3} |",
-        verify / plain
+        "| with a trace, over without | {:.3} |",
+        middle(&mut ratios)
     );
+    println!(
+        "| of it hashing and recording | {:.2} % |",
+        middle(&mut hashing)
+    );
+    println!(
+        "| verification (commitment and one prefill) over generation | {:.3} |",
+        middle(&mut verify)
+    );
+    println!();
 }

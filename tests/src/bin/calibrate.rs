@@ -156,6 +156,14 @@ fn main() {
     };
     eprintln!("measuring {} traces", cases.len());
     let profile = pollster::block_on(measure(&cases, &plan, &mut Quiet)).expect("it measures");
+    if let Some(fault) = profile.fault() {
+        eprintln!("not written: {fault}. Something in the engine or in a case is wrong:");
+        eprintln!(
+            "{}",
+            serde_json::to_string_pretty(&profile).expect("it serialises")
+        );
+        std::process::exit(1);
+    }
     let text = serde_json::to_string_pretty(&[profile]).expect("it serialises") + "\n";
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../app/verify/profiles/profiles.json");
