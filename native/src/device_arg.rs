@@ -24,15 +24,14 @@ pub struct DeviceArgs {
 }
 
 impl DeviceArgs {
-    /// Applies `--threads`. Must come before any parallel work.
+    /// Starts the threads, as many as `--threads` says. Must come before any parallel work, which would start them itself and
+    /// panic where the system has no room for them.
     pub fn apply_threads(&self) -> anyhow::Result<()> {
-        let Some(threads) = self.threads else {
-            return Ok(());
-        };
+        let threads = self.threads.map_or(0, usize::from); // 0: one for each core
         rayon::ThreadPoolBuilder::new()
-            .num_threads(threads.into())
+            .num_threads(threads)
             .build_global()
-            .with_context(|| format!("cannot start {threads} threads"))
+            .context("cannot start the CPU threads (--threads says how many)")
     }
 
     /// Opens the device.

@@ -10,6 +10,7 @@ use assay_verify::VerifyError;
 use crate::exit::Exit;
 use crate::interrupt;
 use crate::output::{Output, StdoutError, Style};
+use crate::text;
 
 /// Where there is nothing to compute on.
 pub const NO_ADAPTER_HINT: &str = "\
@@ -41,7 +42,11 @@ pub fn report(err: &Error, output: &Output) -> Exit {
         output.note("interrupted");
         return Exit::Interrupted;
     }
-    let shown = format!("{err:#}");
+    // A checkpoint's names are an attacker's; what it says is one line, whatever line breaks are in it.
+    let mut shown = text::plain(&format!("{err:#}"));
+    if model_error(err).is_some() {
+        shown = shown.replace('\n', "\\n");
+    }
     let (message, next_step) = match shown.split_once('\n') {
         Some((message, next_step)) => (message, Some(next_step.to_owned())),
         None => (shown.as_str(), None),

@@ -9,6 +9,7 @@ use assay_trace::Digest;
 use crate::interrupt;
 use crate::output::{Output, Style};
 use crate::progress::{Progress, Stage};
+use crate::text;
 
 /// The model's flags.
 #[derive(Debug, clap::Args)]
@@ -33,8 +34,9 @@ impl ModelArgs {
         if !quiet {
             for note in model.notes() {
                 output.note(format_args!(
-                    "{} {note}",
-                    output.paint_note(Style::Warn, "note:")
+                    "{} {}",
+                    output.paint_note(Style::Warn, "note:"),
+                    text::plain(note)
                 ));
             }
         }

@@ -119,11 +119,39 @@ impl HuggingFaceTokenizer {
     }
 }
 
-/// Runs the crate's code, of which not every panic on a strange file is known, and turns a panic into an error.
+/// Runs the crate's code, of which not every panic on a strange file is known, and turns a panic into an error. Nobody is told
+/// of the panic itself: it is no fault of the program's.
 fn guarded<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(run)) {
+    #[cfg(panic = "unwind")]
+    quiet::install();
+    let before = quiet::GUARDED.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(run));
+    quiet::GUARDED.set(before);
+    match result {
         Ok(result) => result.map_err(|err| err.to_string()),
-        Err(_) => Err("the tokenizer library panicked".to_owned()),
+        Err(_) => Err("the tokenizer library failed on it".to_owned()),
+    }
+}
+
+/// A panic hook that says nothing of panics that are caught here, and leaves all others to the hook before it.
+mod quiet {
+    use std::cell::Cell;
+
+    thread_local! {
+        pub static GUARDED: Cell<bool> = const { Cell::new(false) };
+    }
+
+    #[cfg(panic = "unwind")]
+    pub fn install() {
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(|| {
+            let before = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |info| {
+                if !GUARDED.get() {
+                    before(info);
+                }
+            }));
+        });
     }
 }
 

@@ -1,0 +1,230 @@
+//! What mutation starts from: valid inputs for every target, all made here.
+
+use assay_trace::{
+    Compute, Digest, ModelClaim, NumericsClaim, NumericsClass, Sampler, StateDtype, StopReason,
+    Trace, TraceBuilder, TraceSpec,
+};
+use assay_verify::Profiles;
+
+use super::{TINY_TENSORS, tiny_config, tiny_weights};
+
+/// The seeds of a target in [`TARGETS`](super::TARGETS).
+///
+/// # Panics
+/// On any other name.
+pub fn seeds(name: &str) -> Vec<Vec<u8>> {
+    let sampled = || Sampler::Gumbel {
+        seed: u64::MAX,
+        temperature: "0.8".parse().expect("a decimal"),
+        top_k: 40,
+        top_p: "0.95".parse().expect("a decimal"),
+    };
+    let traces = [
+        small_trace(Sampler::Greedy, StateDtype::F32),
+        small_trace(sampled(), StateDtype::Bf16),
+        small_trace(sampled(), StateDtype::F16),
+    ];
+    match name {
+        "trace" => traces.to_vec(),
+        "manifest" => traces
+            .iter()
+            .map(|bytes| {
+                Trace::parse(bytes)
+                    .expect("it parses")
+                    .manifest()
+                    .canonical_json()
+            })
+            .map(String::into_bytes)
+            .collect(),
+        "merkle_proof" => (0..6u8).map(merkle_seed).collect(),
+        "config" => {
+            let llama3 = r#""rope_scaling":{"rope_type":"llama3","factor":8.0,"low_freq_factor":1.0,"high_freq_factor":4.0,"original_max_position_embeddings":64},"#;
+            let config = String::from_utf8(tiny_config()).expect("it is text");
+            let scaled = config.replacen('{', &format!("{{{llama3}"), 1);
+            let generation = br#"{"bos_token_id":1,"eos_token_id":[2,3],"temperature":0.6}"#;
+            vec![tiny_config(), scaled.into_bytes(), generation.to_vec()]
+        }
+        "safetensors_header" => {
+            vec![
+                tiny_weights(),
+                super::weights(&[("extra.weight", &[2, 3]), ("other", &[])]),
+            ]
+        }
+        "shard_index" => {
+            let map: serde_json::Map<String, serde_json::Value> = TINY_TENSORS
+                .iter()
+                .map(|(name, _)| ((*name).to_owned(), super::TINY_SHARD.into()))
+                .collect();
+            let index = serde_json::json!({"metadata": {"total_size": 1}, "weight_map": map});
+            vec![index.to_string().into_bytes()]
+        }
+        "llama2c" => vec![
+            llama2c_file([4, 6, 2, 2, 1, 5, 3]),
+            llama2c_file([4, 6, 1, 2, 2, -5, 3]),
+        ],
+        "llama2c_tokenizer" => vec![
+            llama2c_tokenizer_file(&[(" ", -9.0), ("a", -9.0), ("b", -9.0), ("ab", -2.0)]),
+            llama2c_tokenizer_file(&[(" ", 0.0), ("aa", f32::INFINITY), ("é", -0.0), ("a", -1e10)]),
+        ],
+        "tokenizer_json" => small_tokenizers(),
+        "decimal" => [
+            "0",
+            "1",
+            "0.8",
+            "0.000000001",
+            "999999.999999999",
+            "123456.5",
+        ]
+        .map(|text| text.as_bytes().to_vec())
+        .to_vec(),
+        "profiles" => {
+            let embedded = Profiles::embedded().0;
+            let few: Vec<_> = embedded.into_iter().take(1).collect();
+            vec![
+                serde_json::to_vec(&few).expect("it serialises"),
+                b"[]".to_vec(),
+            ]
+        }
+        _ => panic!("no seeds for {name}"),
+    }
+}
+
+/// Two layers, three channels, five words, two prompt tokens and three more.
+fn small_trace(sampler: Sampler, state_dtype: StateDtype) -> Vec<u8> {
+    let prompt = vec![1, 2];
+    let mut builder = TraceBuilder::new(small_spec(sampler, state_dtype, prompt)).expect("a spec");
+    for (position, token) in [1, 2, 3, 0].into_iter().enumerate() {
+        let rows: Vec<Vec<f32>> = (0..3)
+            .map(|layer| {
+                (0..3)
+                    .map(|c| (position + 2 * layer) as f32 - c as f32 / 2.0)
+                    .collect()
+            })
+            .collect();
+        let rows: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
+        let logits = [0.5, position as f32, -1.0, 0.25, 0.0];
+        builder
+            .push(token, &rows, (position > 0).then_some(&logits))
+            .expect("it takes the position");
+    }
+    builder
+        .finish(4, StopReason::Eos)
+        .expect("it seals")
+        .to_bytes()
+}
+
+/// Its spec, over any prompt.
+pub fn small_spec(sampler: Sampler, state_dtype: StateDtype, prompt: Vec<u32>) -> TraceSpec {
+    TraceSpec {
+        adapter: "an adapter".into(),
+        eos: vec![4],
+        ignore_eos: false,
+        model: ModelClaim {
+            dtype: "f32".into(),
+            family: "llama".into(),
+            hidden: 3,
+            layers: 2,
+            parameters: 1000,
+            root: Digest::of(b"model"),
+            vocab: 5,
+        },
+        nonce: Some(Digest::of(b"nonce")),
+        numerics: NumericsClaim {
+            class: NumericsClass::Fast,
+            compute: Compute::F32,
+        },
+        opened: vec![0, 2],
+        producer: "a test".into(),
+        prompt,
+        sampler,
+        state_dtype,
+        tokenizer: None,
+    }
+}
+
+/// Size, index, two choices of the target, then a proof that holds.
+fn merkle_seed(size_less_one: u8) -> Vec<u8> {
+    let size = usize::from(size_less_one) + 1;
+    let leaf = |i: usize| assay_trace::merkle::leaf_hash(&[i as u8]);
+    let leaves: Vec<Digest> = (0..size).map(leaf).collect();
+    let index = size / 2;
+    let proof = assay_trace::merkle::inclusion_proof(&leaves, index).expect("the leaf is there");
+    let mut bytes = vec![size_less_one, index as u8, 3, index as u8];
+    bytes.extend(proof.iter().flat_map(|digest| digest.0));
+    bytes
+}
+
+/// A llama2.c checkpoint with this header; a negative vocabulary says that the output projection is its own.
+pub fn llama2c_file(header: [i32; 7]) -> Vec<u8> {
+    let [d, h, l, heads, kv_heads, v, t] = header.map(|size| size.unsigned_abs() as usize);
+    let head_dim = d / heads;
+    let per_layer = d + 2 * d * d + 2 * d * kv_heads * head_dim + d + 3 * d * h;
+    let head = if header[5] < 0 { v * d } else { 0 };
+    let elements = v * d + l * per_layer + d + t * head_dim + head;
+    let mut bytes: Vec<u8> = header
+        .iter()
+        .flat_map(|field| field.to_le_bytes())
+        .collect();
+    bytes.extend((0..elements).flat_map(|i| (i as f32 / 100.0).to_le_bytes()));
+    bytes
+}
+
+/// A `tokenizer.bin` with the special pieces, all bytes, and `more`.
+pub fn llama2c_tokenizer_file(more: &[(&str, f32)]) -> Vec<u8> {
+    let mut bytes = 8u32.to_le_bytes().to_vec();
+    let mut push = |text: &str, score: f32| {
+        bytes.extend(score.to_le_bytes());
+        bytes.extend((text.len() as i32).to_le_bytes());
+        bytes.extend(text.as_bytes());
+    };
+    ["<unk>", "\n<s>\n", "\n</s>\n"]
+        .iter()
+        .for_each(|text| push(text, 0.0));
+    (0..256).for_each(|byte| push(&format!("<0x{byte:02X}>"), 0.0));
+    more.iter().for_each(|(text, score)| push(text, *score));
+    bytes
+}
+
+/// One of each kind of model that the library knows, with other parts around it.
+fn small_tokenizers() -> Vec<Vec<u8>> {
+    let byte_level = serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    let split = serde_json::json!({"type": "Sequence", "pretokenizers": [
+        {"type": "Split", "pattern": {"Regex": "\\s+|[a-z]{1,3}"}, "behavior": "Isolated", "invert": false},
+        {"type": "Punctuation", "behavior": "Isolated"}, {"type": "Digits", "individual_digits": true}]});
+    let added = serde_json::json!([{"id": 6, "content": "<|x|>", "single_word": false, "lstrip": false, "rstrip": false,
+        "normalized": false, "special": true}]);
+    let template = serde_json::json!({"type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<|x|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<|x|>": {"id": "<|x|>", "ids": [6], "tokens": ["<|x|>"]}}});
+    let normalizer = serde_json::json!({"type": "Sequence", "normalizers": [{"type": "NFKC"}, {"type": "Lowercase"},
+        {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}, {"type": "Prepend", "prepend": "▁"}]});
+    let decoder = serde_json::json!({"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "▁"},
+        "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]});
+    let vocab =
+        serde_json::json!({"a": 0, "b": 1, "c": 2, "ab": 3, "Ġ": 4, "[UNK]": 5, "<|x|>": 6});
+    let bpe = serde_json::json!({"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+        "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false, "vocab": vocab,
+        "merges": [["a", "b"]]});
+    let unigram = serde_json::json!({"type": "Unigram", "unk_id": 0, "byte_fallback": true,
+        "vocab": [["<unk>", 0.0], ["a", -1.0], ["▁", -2.0], ["ab", -1.5], ["<0x41>", -9.0]]});
+    let word_piece = serde_json::json!({"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+        "max_input_chars_per_word": 100, "vocab": vocab});
+    let word_level = serde_json::json!({"type": "WordLevel", "unk_token": "[UNK]", "vocab": vocab});
+    let null = || serde_json::Value::Null;
+    [
+        (bpe.clone(), null(), byte_level.clone(), byte_level, added.clone(), template),
+        (bpe, normalizer.clone(), split.clone(), decoder.clone(), added, null()),
+        (unigram, normalizer, null(), decoder, serde_json::json!([]), null()),
+        (word_piece, null(), split, null(), serde_json::json!([]), null()),
+        (word_level, null(), null(), null(), serde_json::json!([]), null()),
+    ]
+    .into_iter()
+    .map(|(model, normalizer, pre_tokenizer, decoder, added_tokens, post_processor)| {
+        let json = serde_json::json!({"version": "1.0", "truncation": null, "padding": null, "added_tokens": added_tokens,
+            "normalizer": normalizer, "pre_tokenizer": pre_tokenizer, "post_processor": post_processor, "decoder": decoder,
+            "model": model});
+        json.to_string().into_bytes()
+    })
+    .collect()
+}
