@@ -125,20 +125,21 @@ fn a_nonce_makes_it_fresh() {
 
 // Tokens.
 
-fn output() -> Vec<u32> {
-    Trace::parse(honest()).expect("it parses").output().to_vec()
-}
-
 #[test]
 fn one_token_swapped_under_honest_states() {
-    let mut output = output();
-    output[20] = (output[20] + 1) % 2048;
-    let trace = forced(
-        &devices().0,
-        model(),
-        &request(PROMPT, 40, SAMPLED),
-        &output,
-    );
+    // Without a cut every token is inside the support, and the last one steers nothing after it.
+    let sampler = SamplerSpec::Gumbel {
+        seed: 11,
+        temperature: 0.8,
+        top_k: 0,
+        top_p: 1.0,
+    };
+    let request = request(PROMPT, 40, sampler);
+    let honest = prove_as(&devices().0, model(), root(model()), &request);
+    let mut output = Trace::parse(&honest).expect("it parses").output().to_vec();
+    let last = output.len() - 1;
+    output[last] = (output[last] + 1) % 2048;
+    let trace = forced(&devices().0, model(), &request, &output);
     let report = judge(&trace);
     assert_eq!(report.verdict, Verdict::Reject);
     // States and commitment are honest: only the token gives it away.

@@ -282,7 +282,7 @@ impl Draft {
         monitor: &mut dyn Monitor,
     ) -> Result<(), VerifyError> {
         let begun = Instant::now();
-        let tested = selftest::run(device, options.numerics).await?;
+        let tested = selftest::run_for(device, options.numerics, model).await?;
         self.checks.push(self_test(&tested));
         let mut engine =
             Engine::load(device, model, trace.positions(), options.numerics, monitor).await?;

@@ -2,7 +2,7 @@
 //!
 //! Honest traces go both ways between every two devices of this machine (adapters and the CPU twins), over
 //! the demo model, trained and random models of ../shared/data where they are, and a synthetic model of
-//! Llama-3.2-1B's shape with `--large`. Cheats are tried on the demo model.
+//! Llama-3.2-1B's shape with `--large`. One small model runs at 2020 positions. Cheats are tried on the demo model.
 
 use assay_engine::sampler::SamplerSpec;
 use assay_engine::{Device, Numerics, Quiet};
@@ -47,11 +47,12 @@ fn main() {
     ];
     for (name, path) in extra {
         if let Some(path) = data::shared(path) {
-            models.push((
-                name.to_owned(),
-                Model::open(&path).expect("it loads"),
-                vec![(20, 24), (60, 30)],
-            ));
+            let model = Model::open(&path).expect("it loads");
+            let mut lengths = vec![(20, 24), (60, 30)];
+            if name.starts_with("llama3") {
+                lengths.push((1960, 60));
+            }
+            models.push((name.to_owned(), model, lengths));
         }
     }
     let folder = tempfile::tempdir().expect("a folder");

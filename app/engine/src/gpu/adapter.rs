@@ -153,13 +153,14 @@ impl AdapterInfo {
             driver: "assay's CPU twins".to_owned(),
             vendor: 0,
             software: true,
-            max_binding: u64::MAX,
-            max_buffer: u64::MAX,
+            // The largest integer that JSON readers hold exactly.
+            max_binding: (1 << 53) - 1,
+            max_buffer: (1 << 53) - 1,
             max_storage_buffers: u32::MAX,
             max_invocations: 1,
             max_workgroup_memory: 0,
             max_workgroups: u32::MAX,
-            max_loop_iterations: u64::MAX,
+            max_loop_iterations: (1 << 53) - 1,
             features: Vec::new(),
             variants: Variants::choose(true),
         }
@@ -183,7 +184,7 @@ fn loop_limit(name: &str) -> u64 {
     if name.contains("llvmpipe") || name.contains("lavapipe") {
         65_535
     } else {
-        u64::MAX
+        (1 << 53) - 1
     }
 }
 

@@ -10,8 +10,8 @@ pub use cases::{Case, attention, embed, matmul, rmsnorm, rope, silu_mul};
 use crate::engine::Device;
 use crate::gpu::Gpu;
 use crate::kernels::matmul::{Epilogue, Path};
-use crate::{EngineError, Numerics};
-use assay_model::{Dtype, RopeLayout};
+use crate::{EngineError, Numerics, kernels};
+use assay_model::{Dtype, LayerRole, Model, Role, RopeLayout, TensorRef};
 
 /// Relative L2 distance from the twin that a kernel may have under fast numerics. The twins and the
 /// kernels differ only by fused products and sums: about 1e-7 a step. A wrong index, a missing row or an
@@ -46,16 +46,37 @@ impl SelfTest {
 /// Runs the cases of every kernel that this adapter's variants use. Any failure is an error: a device
 /// that cannot add does not get to say anything about a prover.
 pub async fn run(device: &Device, numerics: Numerics) -> Result<SelfTest, EngineError> {
-    let Device::Gpu(gpu) = device else {
-        return Ok(SelfTest::default());
-    };
+    match device {
+        Device::Gpu(gpu) => run_cases(gpu, numerics, standard(gpu, numerics)).await,
+        Device::Cpu => Ok(SelfTest::default()),
+    }
+}
+
+/// The same for the very pipelines that `model` will use here: its stored types, its heads, its biases.
+/// They are compiled for the model anyway, so this costs little more than the dispatches.
+pub async fn run_for(
+    device: &Device,
+    numerics: Numerics,
+    model: &Model,
+) -> Result<SelfTest, EngineError> {
+    match device {
+        Device::Gpu(gpu) => run_cases(gpu, numerics, of_model(gpu, numerics, model)).await,
+        Device::Cpu => Ok(SelfTest::default()),
+    }
+}
+
+async fn run_cases(
+    gpu: &Gpu,
+    numerics: Numerics,
+    cases: Vec<Case>,
+) -> Result<SelfTest, EngineError> {
     let limit = if numerics == Numerics::Strict {
         0.0
     } else {
         FAST_LIMIT
     };
     let mut result = SelfTest::default();
-    for case in standard(gpu, numerics) {
+    for case in cases {
         let error = case.error(gpu).await?;
         if error.is_nan() || error > limit {
             return Err(EngineError::SelfTest {
@@ -80,6 +101,67 @@ pub async fn run(device: &Device, numerics: Numerics) -> Result<SelfTest, Engine
     Ok(result)
 }
 
+/// Positions of the long attention case: enough to meet a driver that stops long loops, which is what
+/// llvmpipe does after 65535 iterations.
+const LONG: usize = 1500;
+
+fn of_model(gpu: &Gpu, numerics: Numerics, model: &Model) -> Vec<Case> {
+    use LayerRole as R;
+    let config = model.config();
+    let mut products: Vec<(Dtype, bool, Epilogue)> = Vec::new();
+    let mut add = |weight: Option<&TensorRef>, bias: Option<&TensorRef>, residual: bool| {
+        if let Some(weight) = weight {
+            let product = (
+                weight.dtype,
+                weight.cols().is_multiple_of(4),
+                Epilogue {
+                    bias: bias.is_some(),
+                    residual,
+                },
+            );
+            if !products.contains(&product) {
+                products.push(product);
+            }
+        }
+    };
+    for l in 0..config.layers {
+        for (weight, bias, residual) in [
+            (R::Q, R::QBias, false),
+            (R::K, R::KBias, false),
+            (R::V, R::VBias, false),
+            (R::O, R::OBias, true),
+            (R::Gate, R::GateBias, false),
+            (R::Up, R::UpBias, false),
+            (R::Down, R::DownBias, true),
+        ] {
+            add(model.layer(l, weight), model.layer(l, bias), residual);
+        }
+    }
+    add(model.tensor(Role::LmHead), None, false);
+    let many = Path::Many(gpu.info.variants.matmul);
+    let mut cases = Vec::new();
+    for (dtype, vec, epilogue) in products {
+        // A multiple of four takes the wide loader; both cross a segment of 256.
+        let k = if vec { 300 } else { 301 };
+        cases.push(matmul(numerics, many, dtype, 9, 70, k, epilogue));
+        cases.push(matmul(numerics, Path::One, dtype, 1, 21, k, epilogue));
+    }
+    let table = model
+        .tensor(Role::Embedding)
+        .map_or(Dtype::F32, |t| t.dtype);
+    let (d, layout) = (config.head_dim, config.rope.layout);
+    let kernel = kernels::attention::choose(gpu.info.variants.attention, d);
+    cases.extend([
+        embed(table, 5, 40, 23),
+        rmsnorm(numerics, 3, 200),
+        rope(numerics, layout, 3, 4, 2, d / 2, 7),
+        attention(numerics, kernel, 3, 4, 2, d, 130),
+        attention(numerics, kernel, 1, 2, 1, d, LONG),
+        silu_mul(numerics, 3, 77),
+    ]);
+    cases
+}
+
 fn standard(gpu: &Gpu, numerics: Numerics) -> Vec<Case> {
     let variants = gpu.info.variants;
     let many = Path::Many(variants.matmul);
@@ -96,8 +178,7 @@ fn standard(gpu: &Gpu, numerics: Numerics) -> Vec<Case> {
         rope(numerics, RopeLayout::RotateHalf, 3, 4, 2, 10, 7),
         rope(numerics, RopeLayout::Interleaved, 2, 2, 1, 8, 0),
         attention(numerics, variants.attention, 3, 4, 2, 24, 130),
-        // Long enough to meet a driver that stops long loops: what llvmpipe does after 65535 iterations.
-        attention(numerics, variants.attention, 1, 2, 1, 64, 1500),
+        attention(numerics, variants.attention, 1, 2, 1, 64, LONG),
         silu_mul(numerics, 3, 77),
     ]
 }
