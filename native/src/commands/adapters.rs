@@ -187,16 +187,18 @@ fn kind(info: &AdapterInfo) -> &str {
 }
 
 fn kernels(info: &AdapterInfo) -> String {
-    let matmul = match info.variants.matmul {
+    let product = |kernel| match kernel {
         MatmulKernel::Tile { m, n } => format!("matmul_tile {m} x {n}"),
         MatmulKernel::Shared => "matmul_shared".to_owned(),
+        MatmulKernel::Vector => "matvec".to_owned(),
     };
+    let (matmul, single) = (product(info.variants.matmul), product(info.variants.single));
     let attention = match info.variants.attention {
         AttentionKernel::Row => "attention_row",
         AttentionKernel::Group => "attention_group",
     };
     format!(
-        "{matmul}, {attention}, prefill in chunks of {}",
+        "{matmul}, {single} for one row, {attention}, chunks of {}",
         info.variants.chunk
     )
 }

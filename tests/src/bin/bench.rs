@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use assay_engine::gpu::{Gpu, GpuOptions, MatmulKernel, PipelineKey};
-use assay_engine::kernels::matmul::{Epilogue, Path};
+use assay_engine::kernels::matmul::Epilogue;
 use assay_engine::kernels::{Grid, ParamBytes, matmul};
 use assay_engine::sampler::SamplerSpec;
 use assay_engine::{Device, Engine, EngineError, Numerics, Quiet, Want};
@@ -221,12 +221,12 @@ fn products(gpu: &Gpu, peak: f64) {
         ("gate, up", 8192, 2048),
         ("down", 2048, 8192),
     ];
-    let many = Path::Many(gpu.info.variants.matmul);
+    let many = gpu.info.variants.matmul;
     let tiles = if gpu.info.software {
         vec![
             many,
-            Path::Many(MatmulKernel::Tile { m: 4, n: 8 }),
-            Path::Many(MatmulKernel::Shared),
+            MatmulKernel::Tile { m: 4, n: 8 },
+            MatmulKernel::Shared,
         ]
     } else {
         vec![many]
@@ -242,12 +242,12 @@ fn products(gpu: &Gpu, peak: f64) {
             if i > 0 && dtype != Dtype::BF16 {
                 continue;
             }
-            let paths = if m == 1 {
-                vec![Path::One]
-            } else if i == 0 && m == 128 {
-                tiles.clone()
-            } else {
-                vec![many]
+            let single = [1, 2, 4, 8].map(|n| MatmulKernel::Tile { m: 1, n });
+            let paths = match m {
+                1 if i == 0 => [&[MatmulKernel::Vector][..], &single].concat(),
+                1 => vec![MatmulKernel::Vector],
+                128 if i == 0 => tiles.clone(),
+                _ => vec![many],
             };
             for path in paths {
                 let x = vec![0x3c_u8; m * k * 4];
@@ -283,9 +283,9 @@ fn products(gpu: &Gpu, peak: f64) {
                 let (seconds, ratio) = (fast_s[2], ratios[2]);
                 let gflops = 2.0 * (m * n * k) as f64 / seconds / 1e9;
                 let kernel = match path {
-                    Path::One => "matvec".to_owned(),
-                    Path::Many(MatmulKernel::Shared) => "matmul_shared".to_owned(),
-                    Path::Many(MatmulKernel::Tile { m, n }) => format!("matmul_tile {m}x{n}"),
+                    MatmulKernel::Vector => "matvec".to_owned(),
+                    MatmulKernel::Shared => "matmul_shared".to_owned(),
+                    MatmulKernel::Tile { m, n } => format!("matmul_tile {m}x{n}"),
                 };
                 println!(
                     "| {name} | {kernel} | {} | {m} | {n} | {k} | {:.2} | {gflops:.1} | {:.0} % | {ratio:.2} |",
@@ -313,6 +313,8 @@ fn end_to_end(device: &Device) {
     config.heads = 8;
     config.kv_heads = 4;
     config.vocab = 16384;
+    config.eos = vec![1];
+    config.bos = Some(0);
     let shape = synth::Shape::custom("36m", config).expect("the shape");
     synth::write(&shape, Dtype::BF16, 1, &path).expect("it is written");
     run_pair(
@@ -357,7 +359,7 @@ fn run_pair(device: &Device, name: &str, model: &Model, n_prompt: u32, n_output:
     .expect("loads");
     let (mut plain, mut ratios, mut verify, mut hashing, mut decode) =
         (vec![], vec![], vec![], vec![], vec![]);
-    for _ in 0..5 {
+    for _ in 0..3 {
         let (_, t) = pollster::block_on(generate(&mut engine, model, &request, &mut Quiet))
             .expect("generates");
         let proved = pollster::block_on(prove(&mut engine, model, root, &request, &mut Quiet))
@@ -389,7 +391,7 @@ fn run_pair(device: &Device, name: &str, model: &Model, n_prompt: u32, n_output:
         v.sort_by(f64::total_cmp);
         v[v.len() / 2]
     };
-    println!("{name}, {n_prompt} + {n_output} tokens, medians of 5 interleaved runs:\n");
+    println!("{name}, {n_prompt} + {n_output} tokens, medians of 3 interleaved runs:\n");
     println!("| what | |\n|---|---|");
     println!(
         "| generation without a trace | {:.2} s, {:.1} tokens/s decoding |",

@@ -40,7 +40,7 @@ pub struct AdapterInfo {
     pub variants: Variants,
 }
 
-/// How matrix products of many rows are computed.
+/// How matrix products are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MatmulKernel {
@@ -53,6 +53,8 @@ pub enum MatmulKernel {
     },
     /// `matmul_shared`: 64 x 64 tile in workgroup memory.
     Shared,
+    /// `matvec`: one row only, segments of k side by side.
+    Vector,
 }
 
 /// How attention is computed.
@@ -68,8 +70,10 @@ pub enum AttentionKernel {
 /// The kernels that an adapter gets. All variants of a kernel share one canonical order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub struct Variants {
-    /// Products with more than one row; one row takes `matvec`.
+    /// Products with more than one row.
     pub matmul: MatmulKernel,
+    /// Products with one row: the decode step.
+    pub single: MatmulKernel,
     /// Attention.
     pub attention: AttentionKernel,
     /// Tokens in one prefill chunk.
@@ -85,6 +89,8 @@ impl Variants {
         if software {
             Self {
                 matmul: MatmulKernel::Tile { m: 8, n: 8 },
+                // Four times `matvec`'s speed on llvmpipe: lanes are columns, and nothing is shared.
+                single: MatmulKernel::Tile { m: 1, n: 8 },
                 attention: AttentionKernel::Row,
                 chunk: 128,
                 submit_budget: 4_000_000_000,
@@ -92,6 +98,7 @@ impl Variants {
         } else {
             Self {
                 matmul: MatmulKernel::Shared,
+                single: MatmulKernel::Vector,
                 attention: AttentionKernel::Group,
                 chunk: 512,
                 submit_budget: 100_000_000_000,

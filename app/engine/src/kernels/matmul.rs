@@ -41,18 +41,9 @@ pub struct Epilogue {
     pub residual: bool,
 }
 
-/// Which of the kernels runs a product.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Path {
-    /// Many rows.
-    Many(MatmulKernel),
-    /// One row.
-    One,
-}
-
 /// The pipeline for weights of `dtype` with `k` columns.
 pub fn key(
-    path: Path,
+    path: MatmulKernel,
     dtype: Dtype,
     k: usize,
     epilogue: Epilogue,
@@ -63,15 +54,15 @@ pub fn key(
         .flag("BIAS", epilogue.bias)
         .flag("RESIDUAL", epilogue.residual);
     match path {
-        Path::Many(MatmulKernel::Tile { m, n }) => PipelineKey {
+        MatmulKernel::Tile { m, n } => PipelineKey {
             kernel: "matmul_tile",
             defines: defines.with("TILE_M", m.into()).with("TILE_N", n.into()),
         },
-        Path::Many(MatmulKernel::Shared) => PipelineKey {
+        MatmulKernel::Shared => PipelineKey {
             kernel: "matmul_shared",
             defines,
         },
-        Path::One => PipelineKey {
+        MatmulKernel::Vector => PipelineKey {
             kernel: "matvec",
             defines,
         },
@@ -79,15 +70,15 @@ pub fn key(
 }
 
 /// Workgroups for an `m` x `n` output.
-pub fn grid(path: Path, m: u32, n: u32) -> Grid {
+pub fn grid(path: MatmulKernel, m: u32, n: u32) -> Grid {
     match path {
-        Path::Many(MatmulKernel::Tile { m: tm, n: tn }) => [
+        MatmulKernel::Tile { m: tm, n: tn } => [
             n.div_ceil(8 * u32::from(tn)),
             m.div_ceil(8 * u32::from(tm)),
             1,
         ],
-        Path::Many(MatmulKernel::Shared) => [n.div_ceil(64), m.div_ceil(64), 1],
-        Path::One => [n.div_ceil(8), 1, 1],
+        MatmulKernel::Shared => [n.div_ceil(64), m.div_ceil(64), 1],
+        MatmulKernel::Vector => [n.div_ceil(8), 1, 1],
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::upload::{GpuMatrix, Uploader};
 use super::{check_shapes, linear, need, rope_table};
 use crate::engine::{Chunk, Monitor, Outputs, Want};
-use crate::gpu::{AttentionKernel, Kernel, PipelineKey};
-use crate::kernels::matmul::{Epilogue, Path};
+use crate::gpu::{AttentionKernel, Kernel, MatmulKernel, PipelineKey};
+use crate::kernels::matmul::Epilogue;
 use crate::kernels::{Grid, ParamBytes, attention, embed, matmul, rmsnorm, rope_kv, silu_mul};
 use crate::{EngineError, Gpu, Numerics};
 use assay_model::{LayerRole, Model, ModelConfig, Role};
@@ -32,7 +32,7 @@ enum Work {
     },
     Norm,
     Matmul {
-        path: Path,
+        path: MatmulKernel,
         n: u32,
         k: u32,
         stride: u32,
@@ -178,10 +178,8 @@ impl GpuLlama {
             lm_head: lm_head.as_ref().unwrap_or(&table),
             rope: &rope,
         };
-        let many = planner
-            .program(Path::Many(gpu.info.variants.matmul))
-            .await?;
-        let one = planner.program(Path::One).await?;
+        let many = planner.program(gpu.info.variants.matmul).await?;
+        let one = planner.program(gpu.info.variants.single).await?;
         Ok(Self {
             config,
             chunk,
@@ -499,7 +497,7 @@ struct Planner<'a> {
 type Draft<'a> = (PipelineKey, Vec<(u32, &'a wgpu::Buffer)>, Work);
 
 impl<'a> Planner<'a> {
-    async fn program(&self, path: Path) -> Result<Program, EngineError> {
+    async fn program(&self, path: MatmulKernel) -> Result<Program, EngineError> {
         let embed = self.table.shards.iter().map(|shard| {
             (
                 embed::key(self.table.dtype),
@@ -531,7 +529,7 @@ impl<'a> Planner<'a> {
         })
     }
 
-    fn layer(&self, layer: &'a GpuLayer, path: Path) -> Vec<Draft<'a>> {
+    fn layer(&self, layer: &'a GpuLayer, path: MatmulKernel) -> Vec<Draft<'a>> {
         let a = self.acts;
         let variant = attention::choose(self.gpu.info.variants.attention, self.config.head_dim);
         let mut steps = vec![self.norm(&a.h, &layer.attn_norm)];
@@ -584,7 +582,7 @@ impl<'a> Planner<'a> {
     fn product(
         &self,
         steps: &mut Vec<Draft<'a>>,
-        path: Path,
+        path: MatmulKernel,
         w: &'a GpuMatrix,
         x: &'a wgpu::Buffer,
         residual: Option<&'a wgpu::Buffer>,

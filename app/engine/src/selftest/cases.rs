@@ -1,7 +1,8 @@
 //! Seeded cases of one dispatch each: inputs, the twin's answer, and the run on a device.
 
+use crate::gpu::MatmulKernel;
 use crate::gpu::{AttentionKernel, Gpu, PipelineKey};
-use crate::kernels::matmul::{Epilogue, Path, Stored};
+use crate::kernels::matmul::{Epilogue, Stored};
 use crate::kernels::{self, Grid, ParamBytes};
 use crate::{EngineError, Numerics};
 use assay_model::{Dtype, RopeLayout};
@@ -146,7 +147,7 @@ fn zeros(n: usize) -> Vec<u8> {
 /// A product of `m` rows with a stored [n, k] matrix; columns 0 .. n of a y with 3 more.
 pub fn matmul(
     numerics: Numerics,
-    path: Path,
+    path: MatmulKernel,
     dtype: Dtype,
     m: usize,
     n: usize,

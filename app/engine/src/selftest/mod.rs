@@ -9,7 +9,8 @@ pub use cases::{Case, attention, embed, matmul, rmsnorm, rope, silu_mul};
 
 use crate::engine::Device;
 use crate::gpu::Gpu;
-use crate::kernels::matmul::{Epilogue, Path};
+use crate::gpu::MatmulKernel;
+use crate::kernels::matmul::Epilogue;
 use crate::{EngineError, Numerics, kernels};
 use assay_model::{Dtype, LayerRole, Model, Role, RopeLayout, TensorRef};
 
@@ -138,13 +139,21 @@ fn of_model(gpu: &Gpu, numerics: Numerics, model: &Model) -> Vec<Case> {
         }
     }
     add(model.tensor(Role::LmHead), None, false);
-    let many = Path::Many(gpu.info.variants.matmul);
+    let many = gpu.info.variants.matmul;
     let mut cases = Vec::new();
     for (dtype, vec, epilogue) in products {
         // A multiple of four takes the wide loader; both cross a segment of 256.
         let k = if vec { 300 } else { 301 };
         cases.push(matmul(numerics, many, dtype, 9, 70, k, epilogue));
-        cases.push(matmul(numerics, Path::One, dtype, 1, 21, k, epilogue));
+        cases.push(matmul(
+            numerics,
+            gpu.info.variants.single,
+            dtype,
+            1,
+            21,
+            k,
+            epilogue,
+        ));
     }
     let table = model
         .tensor(Role::Embedding)
@@ -164,7 +173,7 @@ fn of_model(gpu: &Gpu, numerics: Numerics, model: &Model) -> Vec<Case> {
 
 fn standard(gpu: &Gpu, numerics: Numerics) -> Vec<Case> {
     let variants = gpu.info.variants;
-    let many = Path::Many(variants.matmul);
+    let many = variants.matmul;
     let both = Epilogue {
         bias: true,
         residual: true,
@@ -174,7 +183,15 @@ fn standard(gpu: &Gpu, numerics: Numerics) -> Vec<Case> {
         rmsnorm(numerics, 3, 200),
         matmul(numerics, many, Dtype::BF16, 9, 70, 300, both),
         matmul(numerics, many, Dtype::F16, 3, 11, 54, Epilogue::default()),
-        matmul(numerics, Path::One, Dtype::BF16, 1, 21, 1100, both),
+        matmul(
+            numerics,
+            MatmulKernel::Vector,
+            Dtype::BF16,
+            1,
+            21,
+            1100,
+            both,
+        ),
         rope(numerics, RopeLayout::RotateHalf, 3, 4, 2, 10, 7),
         rope(numerics, RopeLayout::Interleaved, 2, 2, 1, 8, 0),
         attention(numerics, variants.attention, 3, 4, 2, 24, 130),

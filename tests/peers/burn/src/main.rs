@@ -8,7 +8,7 @@ use burn::tensor::{Distribution, Tensor};
 
 fn main() {
     let device = Default::default();
-    for (m, n, k) in [(128, 2048, 2048), (128, 512, 2048), (128, 8192, 2048), (128, 2048, 8192), (32, 2048, 2048)] {
+    for (m, n, k) in [(128_usize, 2048_usize, 2048_usize), (128, 512, 2048), (128, 8192, 2048), (128, 2048, 8192), (32, 2048, 2048)] {
         let x = Tensor::<Wgpu, 2>::random([m, k], Distribution::Default, &device);
         let w = Tensor::<Wgpu, 2>::random([k, n], Distribution::Default, &device);
         let run = || {
