@@ -8,6 +8,9 @@ use assay_model::{Dtype, Model, TensorRef};
 /// Bytes read from the checkpoint and queued at a time.
 const PIECE_BYTES: u64 = 4 << 20;
 
+/// Bytes after which a mapped tensor's pages are let go; a multiple of the piece.
+const RELEASE_BYTES: u64 = 64 << 20;
+
 /// Rows `first .. first + rows` of a matrix, in one buffer.
 pub(crate) struct Shard {
     pub buffer: wgpu::Buffer,
@@ -106,6 +109,11 @@ impl Uploader<'_> {
             self.gpu.write(to, at, &piece);
             at += len;
             self.advance(len).await?;
+            // Pages that were read stay resident until they are let go: else a mapped checkpoint lies in
+            // host memory once more, beside the driver's copy.
+            if at % RELEASE_BYTES == 0 || at == bytes {
+                self.model.release(tensor);
+            }
         }
         Ok(())
     }
