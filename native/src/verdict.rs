@@ -196,6 +196,7 @@ fn facts(report: &Report, model: &str) -> Vec<(&'static str, String)> {
     facts.push(("coverage", coverage(report)));
     if let Some(profile) = &report.profile {
         facts.push(("limits", limits(profile)));
+        facts.push(("forgeries", forgeries(profile)));
     }
     facts.push((
         "adapter",
@@ -251,6 +252,16 @@ fn limits(profile: &ProfileReport) -> String {
         profile.false_rejects,
         100.0 * profile.false_reject_upper_bound
     )
+}
+
+/// What the same limits let through when somebody tried: a tolerance without this figure says nothing.
+fn forgeries(profile: &ProfileReport) -> String {
+    let tried: Vec<String> = profile
+        .null_forgery
+        .iter()
+        .map(|(name, tried)| format!("{} {}/{}", name.replace('_', " "), tried.accepted, tried.of))
+        .collect();
+    format!("accepted by these limits: {}", tried.join(", "))
 }
 
 fn times(report: &Report) -> String {

@@ -3,6 +3,7 @@
 #![deny(clippy::unwrap_used)]
 
 mod adapters;
+mod bench;
 mod command;
 mod demo;
 mod fuzz;
@@ -19,7 +20,7 @@ cargo xtask VERB
   test                      set up, format, clippy, all tests
   setup                     install what demo and tests need, or say what to install
   lint                      format and clippy
-  bench [ARGS]              measure; results go to docs/benchmarks.md
+  bench [ADAPTER] [--peers] measure speed and memory; --peers builds and times burn too
   fuzz [TARGET] [SECONDS]   run fuzz targets, 30 seconds each (needs cargo-fuzz)";
 
 fn main() -> ExitCode {
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
         Some("test") if rest.is_empty() => test::run(),
         Some("setup") if rest.is_empty() => setup::run(setup::Wanted::Tests).map(drop),
         Some("lint") if rest.is_empty() => lint::run(),
-        Some("bench") => bench(rest),
+        Some("bench") => bench::run(rest),
         Some("fuzz") if rest.len() <= 2 => fuzz::run(rest),
         Some("help" | "--help" | "-h") => {
             println!("{HELP}");
@@ -48,21 +49,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Release build: these are measurements.
-fn bench(args: &[String]) -> anyhow::Result<()> {
-    let adapters = setup::run(setup::Wanted::Demo)?;
-    let mut bench = command::cargo(&[
-        "run",
-        "--release",
-        "-p",
-        "assay-tests",
-        "--bin",
-        "bench",
-        "--",
-    ]);
-    bench.args(args);
-    adapters.set(&mut bench);
-    command::run(&mut bench)
 }
