@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: speed, as ratios within one run on one adapter, medians of interleaved runs.
 //!
 //! Prints a Markdown section for docs/benchmarks.md. Nothing here passes or fails.
+//! `bench [ADAPTER]`, `bench --memory [ADAPTER]`, `bench --end-to-end [ADAPTER]` (more runs of that part).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,6 +18,8 @@ use assay_trace::Trace;
 fn main() {
     let mut args = std::env::args().skip(1);
     let first = args.next();
+    let only_end_to_end = first.as_deref() == Some("--end-to-end");
+    let first = if only_end_to_end { args.next() } else { first };
     if first.as_deref() == Some("--memory") {
         return memory(args.next());
     }
@@ -29,12 +32,15 @@ fn main() {
         "## {} ({}, {})\n",
         gpu.info.name, gpu.info.backend, gpu.info.driver
     );
+    if only_end_to_end {
+        return end_to_end(&Device::Gpu(gpu), 11);
+    }
     let peak = multiply_add_peak(&gpu);
     println!(
         "Measured multiply-add peak: {peak:.1} GFLOP/s (eight independent chains of f32 multiply-adds in registers).\n"
     );
     products(&gpu, peak);
-    end_to_end(&Device::Gpu(gpu));
+    end_to_end(&Device::Gpu(gpu), 3);
 }
 
 /// Peak host memory while a checkpoint of Llama-3.2-1B's shape loads, over the size of its weights. A
@@ -301,7 +307,7 @@ fn products(gpu: &Gpu, peak: f64) {
 
 /// Generation with and without a trace, and verification over generation, at 512 + 128 tokens on a
 /// synthetic model of 36 million parameters, and on the demo model as far as its context goes.
-fn end_to_end(device: &Device) {
+fn end_to_end(device: &Device, runs: usize) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("36m");
     let mut config = synth::Shape::named("llama-3.2-1b")
@@ -323,6 +329,7 @@ fn end_to_end(device: &Device) {
         &Model::open(&path).expect("it opens"),
         512,
         128,
+        runs,
     );
     run_pair(
         device,
@@ -330,10 +337,18 @@ fn end_to_end(device: &Device) {
         &Model::demo().expect("the demo model"),
         384,
         127,
+        runs,
     );
 }
 
-fn run_pair(device: &Device, name: &str, model: &Model, n_prompt: u32, n_output: usize) {
+fn run_pair(
+    device: &Device,
+    name: &str,
+    model: &Model,
+    n_prompt: u32,
+    n_output: usize,
+    runs: usize,
+) {
     let request = Request {
         prompt: (0..n_prompt).map(|i| (i * 37 + 11) % 2048).collect(),
         max_tokens: n_output,
@@ -359,7 +374,7 @@ fn run_pair(device: &Device, name: &str, model: &Model, n_prompt: u32, n_output:
     .expect("loads");
     let (mut plain, mut ratios, mut verify, mut hashing, mut decode) =
         (vec![], vec![], vec![], vec![], vec![]);
-    for _ in 0..3 {
+    for _ in 0..runs {
         let (_, t) = pollster::block_on(generate(&mut engine, model, &request, &mut Quiet))
             .expect("generates");
         let proved = pollster::block_on(prove(&mut engine, model, root, &request, &mut Quiet))
@@ -391,7 +406,7 @@ fn run_pair(device: &Device, name: &str, model: &Model, n_prompt: u32, n_output:
         v.sort_by(f64::total_cmp);
         v[v.len() / 2]
     };
-    println!("{name}, {n_prompt} + {n_output} tokens, medians of 3 interleaved runs:\n");
+    println!("{name}, {n_prompt} + {n_output} tokens, medians of {runs} interleaved runs:\n");
     println!("| what | |\n|---|---|");
     println!(
         "| generation without a trace | {:.2} s, {:.1} tokens/s decoding |",
