@@ -1,6 +1,6 @@
 //! Embedding lookup. Kernel: `shaders/kernels/embed.wgsl`.
 
-use super::{Grid, ParamBytes, decode, stored};
+use super::{Grid, ParamBytes, stored};
 use crate::gpu::PipelineKey;
 use assay_model::Dtype;
 use assay_shaders::Defines;
@@ -48,10 +48,13 @@ pub fn dispatch(rows: u32, hidden: u32, first: u32, count: u32) -> (ParamBytes, 
 /// The twin: `y[r, :] = table[ids[r], :]`, for ids inside the table; others are left alone.
 pub fn cpu(ids: &[u32], dtype: Dtype, table: &[u8], hidden: usize, y: &mut [f32]) {
     let row_bytes = hidden * dtype.bytes();
+    let mut row = Vec::with_capacity(hidden);
     for (id, out) in ids.iter().zip(y.chunks_exact_mut(hidden)) {
         let start = *id as usize * row_bytes;
-        if let Some(row) = table.get(start..start + row_bytes) {
-            decode(dtype, row, out);
+        if let Some(stored) = table.get(start..start + row_bytes) {
+            row.clear();
+            dtype.decode(stored, &mut row);
+            out.copy_from_slice(&row);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Matrix products with stored weights. Kernels: `matmul_tile`, `matmul_shared` and `matvec`; one twin,
 //! since all three add in one order.
 
-use super::{Grid, ParamBytes, decode, for_each, stored, strict};
+use super::{Grid, ParamBytes, for_each, stored, strict};
 use crate::gpu::{MatmulKernel, PipelineKey};
 use crate::numerics::Numerics;
 use assay_model::Dtype;
@@ -137,11 +137,12 @@ pub fn cpu(
     let mut columns = vec![0.0_f32; n * m];
     let tasks: Vec<&mut [f32]> = columns.chunks_mut(TASK_ROWS * m).collect();
     for_each(tasks, |task, out| {
-        let mut row = vec![0.0_f32; k];
+        let mut row = Vec::with_capacity(k);
         for (i, out) in out.chunks_exact_mut(m).enumerate() {
             let c = task * TASK_ROWS + i;
             let row_bytes = k * dtype.bytes();
-            decode(dtype, &bytes[c * row_bytes..(c + 1) * row_bytes], &mut row);
+            row.clear();
+            dtype.decode(&bytes[c * row_bytes..(c + 1) * row_bytes], &mut row);
             if m == 1 {
                 out[0] = dot(&x[..k], &row);
             } else {

@@ -35,27 +35,6 @@ pub(crate) fn stored(defines: Defines, dtype: Dtype) -> Defines {
     }
 }
 
-/// Decodes stored values to f32, exactly.
-pub fn decode(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
-    match dtype {
-        Dtype::F32 => {
-            for (o, b) in out.iter_mut().zip(bytes.chunks_exact(4)) {
-                *o = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
-            }
-        }
-        Dtype::F16 => {
-            for (o, b) in out.iter_mut().zip(bytes.chunks_exact(2)) {
-                *o = half::f16::from_le_bytes([b[0], b[1]]).to_f32();
-            }
-        }
-        Dtype::BF16 => {
-            for (o, b) in out.iter_mut().zip(bytes.chunks_exact(2)) {
-                *o = half::bf16::from_le_bytes([b[0], b[1]]).to_f32();
-            }
-        }
-    }
-}
-
 /// Runs `body(i, item)` over `items`, on rayon's threads where the `parallel` feature is on.
 pub(crate) fn for_each<T: Send>(items: impl IntoItems<T>, body: impl Fn(usize, T) + Sync + Send) {
     items.run(body);
