@@ -1,0 +1,1 @@
+//! The jobs of a verifier with a face.

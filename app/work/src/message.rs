@@ -1,0 +1,516 @@
+//! The messages between a face and the worker behind it: one enum each way, for every platform.
+//!
+//! Natively they cross a channel to a thread, in a browser they cross to a Web Worker as bytes ([`ToWorker::to_bytes`]). A face
+//! numbers its jobs; every [`Event`] carries the number of the job that it is about. A job ends with exactly one
+//! [`News::Done`], whatever happens to it, and jobs run one at a time, in order.
+//!
+//! Reports and manifests travel as the JSON text that the command line prints, so that what a face saves is the same bytes.
+
+use assay_engine::sampler::SamplerSpec;
+use assay_engine::{AdapterInfo, Phase};
+use assay_verify::Details;
+use serde::{Deserialize, Serialize};
+
+/// Number of a job: ascending, chosen by the face.
+pub type JobId = u64;
+
+/// Where bytes come from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Source {
+    /// One of the files that come with the program.
+    Sample(Sample),
+    /// A path on this machine; natively only.
+    Path(String),
+    /// An address to fetch; in a browser only.
+    Url(String),
+    /// A file that the user chose or dropped in a browser: the platform keeps the handle under this number.
+    Picked {
+        /// The platform's number for it.
+        handle: u32,
+        /// The file's own name.
+        name: String,
+        /// Its length, bytes.
+        bytes: u64,
+    },
+    /// Something that an earlier job of this worker made.
+    Kept(KeptId),
+}
+
+impl Source {
+    /// What a user would call it.
+    pub fn name(&self) -> String {
+        let last = |text: &str| {
+            let text = text.split(['?', '#']).next().unwrap_or_default();
+            let cut = text.trim_end_matches(['/', '\\']).rsplit(['/', '\\']).next();
+            cut.unwrap_or_default().to_owned()
+        };
+        match self {
+            Self::Sample(sample) => sample.name().to_owned(),
+            Self::Path(path) => last(path),
+            Self::Url(url) => last(url),
+            Self::Picked { name, .. } => name.clone(),
+            Self::Kept(_) => "trace.bin".to_owned(),
+        }
+    }
+}
+
+/// Files that come with the program, so that a first visitor has something to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Sample {
+    /// An honest trace of the demo model.
+    Honest,
+    /// The same with one token replaced and every hash made to fit.
+    SwappedToken,
+    /// The same with one byte changed.
+    FlippedByte,
+}
+
+impl Sample {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Honest, Self::SwappedToken, Self::FlippedByte];
+
+    /// Its file name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Honest => "honest.bin",
+            Self::SwappedToken => "swapped-token.bin",
+            Self::FlippedByte => "flipped-byte.bin",
+        }
+    }
+}
+
+/// Number of something that a worker keeps; see [`Outcome::Proved`].
+pub type KeptId = u64;
+
+/// A checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ModelSource {
+    /// The demo model that comes with the program.
+    Demo,
+    /// A folder or a file on this machine; natively only.
+    Path(String),
+    /// A folder's or a file's address; in a browser only. In a folder, `config.json` names the rest.
+    Url(String),
+    /// Files that the user chose or dropped: each with its path inside what was chosen.
+    Files(Vec<(String, Source)>),
+}
+
+impl ModelSource {
+    /// What a user would call it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Demo => "demo model".to_owned(),
+            Self::Path(path) => Source::Path(path.clone()).name(),
+            Self::Url(url) => Source::Url(url.clone()).name(),
+            Self::Files(files) => match files.as_slice() {
+                [(path, _)] => Source::Path(path.clone()).name(),
+                [(path, _), ..] => path.split('/').next().unwrap_or_default().to_owned(),
+                [] => String::new(),
+            },
+        }
+    }
+}
+
+/// Which device computes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum DeviceChoice {
+    /// The best adapter.
+    #[default]
+    Best,
+    /// The first whose name contains this.
+    Named(String),
+    /// Assay's own CPU kernels.
+    Cpu,
+}
+
+/// What the verifier asked its prover for; nothing that is absent is compared.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Expect {
+    /// The nonce, 64 hexadecimal digits.
+    pub nonce: Option<String>,
+    /// The prompt's text.
+    pub prompt: Option<String>,
+    /// The sampler.
+    pub sampler: Option<SamplerSpec>,
+}
+
+/// What a prover is asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProveRequest {
+    /// The prompt's text.
+    pub prompt: String,
+    /// Most tokens to generate, at least one.
+    pub max_tokens: u32,
+    /// How tokens are chosen.
+    pub sampler: SamplerSpec,
+    /// The verifier's nonce, 64 hexadecimal digits.
+    pub nonce: Option<String>,
+    /// Go on after an end-of-sequence token.
+    pub ignore_eos: bool,
+}
+
+/// One piece of work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Job {
+    /// The adapters there are, best first, and the one that `device` means.
+    Adapters {
+        /// The choice in question.
+        device: DeviceChoice,
+    },
+    /// Tells traces from checkpoints among files that were chosen or dropped together, by looking at how they begin.
+    Sort {
+        /// Each with its path inside what was chosen. Natively a folder may be among them.
+        files: Vec<(String, Source)>,
+    },
+    /// What a trace claims, unverified.
+    Inspect {
+        /// The trace.
+        trace: Source,
+    },
+    /// Opens a checkpoint and says what it is.
+    OpenModel {
+        /// The checkpoint.
+        model: ModelSource,
+    },
+    /// Verifies a trace.
+    Verify {
+        /// The trace.
+        trace: Source,
+        /// The verifier's own copy of the model.
+        model: ModelSource,
+        /// What was asked for.
+        expect: Expect,
+        /// Where to compute.
+        device: DeviceChoice,
+    },
+    /// Runs a model and keeps a trace of it.
+    Prove {
+        /// The model.
+        model: ModelSource,
+        /// The request.
+        request: ProveRequest,
+        /// Where to compute.
+        device: DeviceChoice,
+    },
+    /// Every committed hash at one position of a trace.
+    Hashes {
+        /// The trace.
+        trace: Source,
+        /// The position.
+        position: u32,
+    },
+    /// The bytes of a kept trace, to be saved.
+    Bytes {
+        /// Which.
+        kept: KeptId,
+    },
+    /// What the platform keeps on disk.
+    Cache,
+    /// Deletes one entry of it, or all.
+    ClearCache {
+        /// The entry's key; all of them if `None`.
+        key: Option<String>,
+    },
+}
+
+/// To the worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// Do this once everything before it is done.
+    Start {
+        /// Its number.
+        id: JobId,
+        /// The work.
+        job: Job,
+    },
+    /// Stop this, running or waiting. It ends as [`Failure::cancelled`].
+    Cancel {
+        /// Its number.
+        id: JobId,
+    },
+}
+
+/// What is going on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Stage {
+    /// Reading or fetching a file; bytes.
+    Fetch,
+    /// Looking at what the trace says; bytes.
+    Read,
+    /// Hashing the checkpoint; bytes.
+    Hash,
+    /// Uploading weights; bytes.
+    Load,
+    /// Running the prompt, or a whole trace; tokens.
+    Prefill,
+    /// Generating; tokens.
+    Decode,
+    /// Comparing; checks.
+    Checks,
+}
+
+impl Stage {
+    /// Whether its units are bytes; they are tokens or checks otherwise.
+    pub fn counts_bytes(self) -> bool {
+        matches!(self, Self::Fetch | Self::Read | Self::Hash | Self::Load)
+    }
+}
+
+impl From<Phase> for Stage {
+    fn from(phase: Phase) -> Self {
+        match phase {
+            Phase::Hash => Self::Hash,
+            Phase::Load => Self::Load,
+            Phase::Prefill => Self::Prefill,
+            Phase::Decode => Self::Decode,
+            Phase::Checks => Self::Checks,
+        }
+    }
+}
+
+/// From the worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// The job that it is about.
+    pub id: JobId,
+    /// What happened.
+    pub news: News,
+}
+
+/// What happened to a job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum News {
+    /// It goes on.
+    Progress {
+        /// With what.
+        stage: Stage,
+        /// Units done.
+        done: u64,
+        /// Units in all; 0 where that is not known.
+        total: u64,
+    },
+    /// A prover chose a token; `text` is the whole output so far.
+    Text {
+        /// The output so far.
+        text: String,
+    },
+    /// It ended.
+    Done(Result<Box<Outcome>, Failure>),
+}
+
+/// What came of a job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant, reason = "it travels boxed")]
+pub enum Outcome {
+    /// Of [`Job::Adapters`].
+    Adapters {
+        /// All of them, best first.
+        found: Vec<AdapterInfo>,
+        /// The one that was chosen, if it can be opened.
+        chosen: Option<AdapterInfo>,
+        /// Why not, otherwise.
+        fault: Option<Failure>,
+    },
+    /// Of [`Job::Sort`].
+    Sorted {
+        /// What begins as a trace does, or could be nothing else.
+        traces: Vec<Source>,
+        /// The checkpoint, if there is one.
+        model: Option<ModelSource>,
+        /// Names of files that are neither.
+        ignored: Vec<String>,
+    },
+    /// Of [`Job::Inspect`].
+    Inspected(Claims),
+    /// Of [`Job::OpenModel`].
+    Model(ModelFacts),
+    /// Of [`Job::Verify`].
+    Verified {
+        /// The report, as `assay --verify --json` prints it.
+        report: String,
+        /// Figures by position.
+        details: Box<Details>,
+    },
+    /// Of [`Job::Prove`].
+    Proved(Proved),
+    /// Of [`Job::Hashes`].
+    Hashes(Hashes),
+    /// Of [`Job::Bytes`].
+    Bytes(Vec<u8>),
+    /// Of [`Job::Cache`] and [`Job::ClearCache`]: what is there now.
+    Cache(Vec<CacheEntry>),
+}
+
+/// What a trace claims. Nothing of it is verified.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Claims {
+    /// The file's name.
+    pub name: String,
+    /// The file's length.
+    pub bytes: u64,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// The manifest's JSON (an [`assay_trace::Manifest`]); `None` if the file is no well-formed trace.
+    pub manifest: Option<String>,
+    /// Why not, or which hash is wrong: a code of docs/checks.md and a sentence.
+    pub fault: Option<(String, String)>,
+}
+
+/// An open checkpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelFacts {
+    /// What a user would call it.
+    pub name: String,
+    /// Architecture.
+    pub family: String,
+    /// Stored type.
+    pub dtype: String,
+    /// Weights.
+    pub parameters: u64,
+    /// Bytes of all weights.
+    pub bytes: u64,
+    /// Decoder layers.
+    pub layers: u32,
+    /// Width of the residual stream.
+    pub hidden: u32,
+    /// Vocabulary entries.
+    pub vocab: u32,
+    /// Most positions.
+    pub context: u32,
+    /// Whether it came with a tokenizer.
+    pub has_tokenizer: bool,
+    /// What a user should know about how it was read.
+    pub notes: Vec<String>,
+    /// The model root, if it was hashed already.
+    pub root: Option<String>,
+}
+
+/// A finished proof.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Proved {
+    /// Under which number the worker keeps the trace.
+    pub kept: KeptId,
+    /// Length of the trace, bytes.
+    pub bytes: u64,
+    /// The output's text.
+    pub text: String,
+    /// Tokens of the prompt.
+    pub prompt_tokens: u32,
+    /// Tokens generated.
+    pub tokens: u32,
+    /// Tokens a second while generating.
+    pub tokens_per_s: f64,
+    /// Seconds in all.
+    pub total_s: f64,
+    /// Merkle root of the trace.
+    pub root: String,
+    /// Why it stopped: `eos`, `length` or `context`.
+    pub stop: String,
+    /// The device.
+    pub adapter: String,
+}
+
+/// Committed hashes at one position, hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hashes {
+    /// The position.
+    pub position: u32,
+    /// The Merkle leaf.
+    pub leaf: String,
+    /// The hidden states, 0..=layers.
+    pub states: Vec<String>,
+    /// The logits; `None` inside the prompt.
+    pub logits: Option<String>,
+    /// The inclusion proof, from the leaf up.
+    pub proof: Vec<String>,
+}
+
+/// Something kept on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheEntry {
+    /// Names it in [`Job::ClearCache`].
+    pub key: String,
+    /// Where it came from.
+    pub origin: String,
+    /// Its length, bytes.
+    pub bytes: u64,
+    /// Whether all of it is there.
+    pub complete: bool,
+}
+
+/// Why a job has no outcome. Never a verdict.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// A stable word: `cancelled`, `not-found`, `network`, `cors`, `interrupted-download`, `too-large`, `not-a-trace`, `model`,
+    /// `device`, `out-of-memory`, `self-test`, `request`, `unsupported`, `internal`.
+    pub code: String,
+    /// What happened, a sentence without a full stop.
+    pub message: String,
+    /// What to do next, if there is anything.
+    pub next: Option<String>,
+}
+
+impl Failure {
+    /// The word for a job that the user stopped.
+    pub const CANCELLED: &str = "cancelled";
+
+    /// A failure.
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        Self {
+            code: code.to_owned(),
+            message: message.into(),
+            next: None,
+        }
+    }
+
+    /// With what to do next.
+    pub fn with_next(mut self, next: impl Into<String>) -> Self {
+        self.next = Some(next.into());
+        self
+    }
+
+    /// The user stopped it.
+    pub fn cancelled() -> Self {
+        Self::new(Self::CANCELLED, "cancelled")
+    }
+
+    /// Whether the user stopped it.
+    pub fn is_cancelled(&self) -> bool {
+        self.code == Self::CANCELLED
+    }
+}
+
+impl ToWorker {
+    /// For a channel that carries bytes.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Failure> {
+        encode(self)
+    }
+
+    /// The reverse.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Failure> {
+        decode(bytes)
+    }
+}
+
+impl Event {
+    /// For a channel that carries bytes.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Failure> {
+        encode(self)
+    }
+
+    /// The reverse.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Failure> {
+        decode(bytes)
+    }
+}
+
+fn encode(message: &impl Serialize) -> Result<Vec<u8>, Failure> {
+    postcard::to_allocvec(message)
+        .map_err(|err| Failure::new("internal", format!("a message cannot be encoded: {err}")))
+}
+
+fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Failure> {
+    postcard::from_bytes(bytes)
+        .map_err(|err| Failure::new("internal", format!("a message cannot be decoded: {err}")))
+}

@@ -1,0 +1,1 @@
+//! The page: its canvas, and the worker that owns the GPU.
