@@ -176,6 +176,8 @@ pub enum ModelError {
         end: u64,
         most: u64,
     },
+    #[error("model root is not finished: got {done} bytes, want {total}")]
+    RootUnfinished { done: u64, total: u64 },
     #[error("range lies outside the file: got {begin} to {end}, want at most {most}")]
     ReadOutside { begin: u64, end: u64, most: u64 },
 

@@ -45,7 +45,7 @@ pub use bytes::MappedFile;
 pub use config::{Family, ModelConfig};
 pub use error::ModelError;
 pub use model::Model;
-pub use root::CHUNK_BYTES;
+pub use root::{CHUNK_BYTES, RootHasher};
 pub use rope::{Rope, RopeLayout, RopeScaling};
 pub use tokenizer::{HuggingFaceTokenizer, Llama2cTokenizer, Tokenizer};
 pub use weights::{Dtype, LayerRole, Role, TensorRef};

@@ -10,7 +10,7 @@ use assay_trace::merkle::{leaf_hash, root as merkle_root};
 
 /// Bytes of a tensor under one leaf of its own tree.
 pub const CHUNK_BYTES: usize = 1 << 20;
-/// Chunks hashed between two calls of the progress function; also the most that are resident at once.
+/// Chunks hashed in one step; also the most that are resident at once.
 const BATCH_CHUNKS: usize = 64;
 const CONFIG_DOMAIN: &[u8] = b"assay/config/v1\0";
 const TENSOR_DOMAIN: &[u8] = b"assay/tensor/v1\0";
@@ -21,40 +21,25 @@ impl Model {
     /// Equal roots mean equal configs and equal weights, in name, type, shape and every bit. They do not mean that the weights are
     /// any good, nor that the checkpoint is the one that somebody meant.
     pub fn root(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Digest, ModelError> {
-        let total = self.bytes();
-        let mut done = 0;
-        let mut leaves = vec![leaf_hash(
-            &[CONFIG_DOMAIN, self.config_canonical_json().as_bytes()].concat(),
-        )];
-        for tensor in self.tensors() {
-            let bytes_root = self.bytes_root(tensor, &mut |bytes| {
-                done += bytes;
-                progress(done, total);
-            })?;
-            leaves.push(leaf_hash(&tensor_leaf(tensor, &bytes_root)));
+        let mut hasher = self.root_hasher();
+        while hasher.done() < hasher.total() {
+            hasher.step()?;
+            progress(hasher.done(), hasher.total());
         }
-        // There is a leaf for the config, so the tree is not empty.
-        Ok(merkle_root(&leaves).unwrap_or(Digest([0; 32])))
+        hasher.finish()
     }
 
-    /// The root over one tensor's bytes, with the pages that it touched released behind it.
-    fn bytes_root(
-        &self,
-        tensor: &TensorRef,
-        hashed: &mut dyn FnMut(u64),
-    ) -> Result<Digest, ModelError> {
-        let n_chunks =
-            usize::try_from(tensor.bytes.div_ceil(CHUNK_BYTES as u64)).unwrap_or(usize::MAX);
-        let mut leaves = Vec::with_capacity(n_chunks);
-        for first in (0..n_chunks).step_by(BATCH_CHUNKS) {
-            let begin = first as u64 * CHUNK_BYTES as u64;
-            let len = (tensor.bytes - begin).min((BATCH_CHUNKS * CHUNK_BYTES) as u64);
-            leaves.extend(self.chunk_hashes(tensor, first..n_chunks.min(first + BATCH_CHUNKS))?);
-            self.release_range(tensor, begin, len);
-            hashed(len);
+    /// The same in steps, for whoever must do other things between them: hear of a cancel, say.
+    pub fn root_hasher(&self) -> RootHasher<'_> {
+        let config = [CONFIG_DOMAIN, self.config_canonical_json().as_bytes()].concat();
+        RootHasher {
+            model: self,
+            tensors: self.tensors(),
+            leaves: vec![leaf_hash(&config)],
+            chunks: Vec::new(),
+            done: 0,
+            total: self.bytes(),
         }
-        // Dimensions are positive, so there is a chunk.
-        Ok(merkle_root(&leaves).unwrap_or(Digest([0; 32])))
     }
 
     fn chunk_hashes(
@@ -74,6 +59,71 @@ impl Model {
         }
         #[cfg(not(feature = "native"))]
         chunks.map(hash).collect()
+    }
+}
+
+/// A model root on its way: [`RootHasher::step`] until that says true, then [`RootHasher::finish`].
+pub struct RootHasher<'a> {
+    model: &'a Model,
+    tensors: Vec<&'a TensorRef>,
+    /// The config's and those of the tensors that are done.
+    leaves: Vec<Digest>,
+    /// Those of the tensor at hand, in its own tree.
+    chunks: Vec<Digest>,
+    done: u64,
+    total: u64,
+}
+
+impl RootHasher<'_> {
+    /// Hashes the next 64 MiB, or what is left of a tensor, and releases the pages behind it. True when everything is hashed. A step
+    /// that failed changed nothing and may be tried again.
+    pub fn step(&mut self) -> Result<bool, ModelError> {
+        let Some(tensor) = self.tensors.get(self.leaves.len() - 1).copied() else {
+            return Ok(true);
+        };
+        let n_chunks =
+            usize::try_from(tensor.bytes.div_ceil(CHUNK_BYTES as u64)).unwrap_or(usize::MAX);
+        let first = self.chunks.len();
+        let begin = first as u64 * CHUNK_BYTES as u64;
+        let len = (tensor.bytes - begin).min((BATCH_CHUNKS * CHUNK_BYTES) as u64);
+        let batch = first..n_chunks.min(first + BATCH_CHUNKS);
+        self.chunks.extend(self.model.chunk_hashes(tensor, batch)?);
+        self.model.release_range(tensor, begin, len);
+        self.done += len;
+        if self.chunks.len() == n_chunks {
+            // Dimensions are positive, so there is a chunk.
+            let bytes_root = merkle_root(&self.chunks).unwrap_or(Digest([0; 32]));
+            self.leaves
+                .push(leaf_hash(&tensor_leaf(tensor, &bytes_root)));
+            self.chunks.clear();
+        }
+        Ok(self.leaves.len() > self.tensors.len())
+    }
+
+    /// Bytes hashed so far.
+    pub fn done(&self) -> u64 {
+        self.done
+    }
+
+    /// Bytes of all weights; a tied matrix counts once.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// The model root, once every step was done.
+    pub fn finish(self) -> Result<Digest, ModelError> {
+        let Self {
+            tensors,
+            leaves,
+            done,
+            total,
+            ..
+        } = self;
+        if leaves.len() <= tensors.len() {
+            return Err(ModelError::RootUnfinished { done, total });
+        }
+        // There is a leaf for the config, so the tree is not empty.
+        Ok(merkle_root(&leaves).unwrap_or(Digest([0; 32])))
     }
 }
 

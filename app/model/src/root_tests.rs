@@ -49,6 +49,53 @@ fn root_is_deterministic_and_reports_every_byte() {
     assert!(heard.is_sorted());
 }
 
+#[test]
+fn steps_are_bounded_and_end_in_the_same_root() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut shape = Shape::named("tiny").unwrap();
+    // An embedding of two full batches, one chunk and a rest.
+    shape.config.vocab = (2 * BATCH_CHUNKS + 1) * CHUNK_BYTES / 256 + 3;
+    synth::write(&shape, Dtype::F32, 7, &dir.path().join("m")).unwrap();
+    let model = Model::open(&dir.path().join("m")).unwrap();
+    let mut hasher = model.root_hasher();
+    assert_eq!((hasher.done(), hasher.total()), (0, model.bytes()));
+    let (mut steps, mut all_done) = (0, false);
+    while !all_done {
+        let before = hasher.done();
+        all_done = hasher.step().unwrap();
+        steps += 1;
+        let did = hasher.done() - before;
+        assert!(did > 0 && did <= (BATCH_CHUNKS * CHUNK_BYTES) as u64);
+        assert_eq!(all_done, hasher.done() == hasher.total());
+    }
+    assert_eq!(steps, model.tensors().len() + 2);
+    assert!(hasher.step().unwrap() && hasher.done() == hasher.total());
+    assert_eq!(
+        hasher.finish().unwrap(),
+        model.root(&mut |_, _| {}).unwrap()
+    );
+}
+
+#[test]
+fn a_root_of_which_one_step_is_missing_is_an_error() {
+    let model = files().open().unwrap();
+    assert!(matches!(
+        model.root_hasher().finish(),
+        Err(ModelError::RootUnfinished { done: 0, .. })
+    ));
+    let mut hasher = model.root_hasher();
+    let last = model.tensors().last().unwrap().bytes;
+    while hasher.total() - hasher.done() > last {
+        assert!(!hasher.step().unwrap());
+    }
+    let want = model.bytes();
+    let err = hasher.finish().unwrap_err();
+    assert!(
+        matches!(err, ModelError::RootUnfinished { done, total } if done == want - last && total == want),
+        "{err}"
+    );
+}
+
 /// The definition in the head of `root.rs`, transcribed with nothing but a hash function of leaves and nodes.
 #[test]
 fn root_follows_its_definition() {
@@ -232,4 +279,8 @@ fn a_source_that_fails_fails_the_root() {
         model.root(&mut |_, _| {}),
         Err(ModelError::ReadOutside { .. })
     ));
+    let mut hasher = model.root_hasher();
+    while hasher.step().is_ok() {}
+    let done = hasher.done();
+    assert!(done < hasher.total() && hasher.step().is_err() && hasher.done() == done);
 }
