@@ -1,6 +1,8 @@
 //! Text to ids and back, by either of two tokenizers.
 mod hugging_face;
 mod llama2c;
+mod pieces;
+mod utf8;
 
 pub use hugging_face::HuggingFaceTokenizer;
 pub use llama2c::Llama2cTokenizer;
@@ -55,6 +57,16 @@ impl Tokenizer {
         match self {
             Self::HuggingFace(tokenizer) => tokenizer.decode(ids),
             Self::Llama2c(tokenizer) => tokenizer.decode(ids),
+        }
+    }
+
+    /// The text of each of `ids`, so that all of them together read as the text does. A character that takes several tokens appears
+    /// at its last one, and the others get an empty string. A special id gets its name, like `<s>`, where [`Tokenizer::decode`] has
+    /// nothing.
+    pub fn pieces(&self, ids: &[u32]) -> Vec<String> {
+        match self {
+            Self::HuggingFace(tokenizer) => tokenizer.pieces(ids),
+            Self::Llama2c(tokenizer) => tokenizer.pieces(ids),
         }
     }
 

@@ -211,3 +211,44 @@ fn llama2_vocabulary_survives_long_text() {
     assert!(ids.len() < text.len() / 2);
     assert_eq!(tokenizer.decode(&ids), text);
 }
+
+#[test]
+fn pieces_read_as_the_text_does() {
+    let Some(text) = shared("text/tinyshakespeare.txt") else {
+        return;
+    };
+    let text = std::fs::read_to_string(text).unwrap();
+    let text = text.split_at(300_000).0.to_owned() + "naïve 🦀 — 漢字\n";
+    for path in [
+        "tinystories-656k/tokenizer.json",
+        "demo-llama/tokenizer.json",
+        "stories260K/tok512.bin",
+        "tokenizers/llama2-tokenizer.bin",
+    ] {
+        let tokenizer = Tokenizer::open(&shared(path).unwrap()).unwrap();
+        let mut ids = tokenizer.encode(&text).unwrap();
+        let first = tokenizer.pieces(&ids[..1]).concat();
+        assert!(first.starts_with('<') && first.ends_with('>'), "{first}");
+        // Special ids, which have names as pieces and no text.
+        ids.retain(|id| *id > 2);
+        ids.truncate(131_072);
+        let started = std::time::Instant::now();
+        let pieces = tokenizer.pieces(&ids);
+        let seconds = started.elapsed().as_secs_f64();
+        eprintln!("{path}: {} pieces in {seconds:.2} s", ids.len());
+        assert_eq!(pieces.len(), ids.len());
+        assert!(
+            pieces.concat() == tokenizer.decode(&ids),
+            "{path}: texts differ"
+        );
+        // Ids that no text has: whatever they decode to, the pieces do too.
+        let noise: Vec<u32> = (0..50_000u32)
+            .map(|n| 3 + (n.wrapping_mul(2_654_435_761) >> 7) % 509)
+            .collect();
+        assert_eq!(
+            tokenizer.pieces(&noise).concat(),
+            tokenizer.decode(&noise),
+            "{path}"
+        );
+    }
+}

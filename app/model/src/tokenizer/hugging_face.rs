@@ -1,15 +1,18 @@
 //! A `tokenizer.json`, run by the `tokenizers` crate and watched: text that it silently loses is an error here.
+use super::llama2c::byte_piece;
+use super::pieces::{Token, bytes_of_byte_level, of_bytes, of_run};
 use crate::ModelError;
 use assay_trace::Digest;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A Hugging Face tokenizer.
 pub struct HuggingFaceTokenizer {
     inner: tokenizers::Tokenizer,
     reversible: Reversible,
-    /// Ids without text of their own. The crate knows them too, but overlooks those that its normalizer changes.
-    special: HashSet<u32>,
+    decoding: Decoding,
+    /// Ids without text of their own, and their names. The crate knows them too, but overlooks those that its normalizer changes.
+    special: HashMap<u32, String>,
     pub(super) vocab_size: usize,
     pub(super) digest: Digest,
 }
@@ -23,6 +26,17 @@ enum Reversible {
     ButForASpace,
     /// Some normalizer may have changed the text.
     No,
+}
+
+/// How the text of a token depends on its neighbours.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Decoding {
+    /// Tokens are bytes, and the text is all of them as UTF-8.
+    Bytes,
+    /// Tokens are text, but a run of tokens like `<0x0A>` is bytes.
+    TextAndBytes,
+    /// Tokens are text.
+    Text,
 }
 
 impl HuggingFaceTokenizer {
@@ -46,11 +60,12 @@ impl HuggingFaceTokenizer {
         let special = added
             .into_iter()
             .filter(|(_, token)| token.special)
-            .map(|(id, _)| id)
+            .map(|(id, token)| (id, token.content))
             .collect();
         Ok(Self {
             inner,
             reversible: outline.reversible(),
+            decoding: outline.decoding(),
             special,
             vocab_size: largest.map_or(0, |id| id as usize + 1),
             digest: Digest::of(bytes),
@@ -108,7 +123,7 @@ impl HuggingFaceTokenizer {
         let ids: Vec<u32> = ids
             .iter()
             .copied()
-            .filter(|id| !self.special.contains(id))
+            .filter(|id| !self.special.contains_key(id))
             .collect();
         guarded(|| self.inner.decode(&ids, false)).unwrap_or_else(|_| {
             // The decoder gave up; the pieces themselves still tell something.
@@ -116,6 +131,52 @@ impl HuggingFaceTokenizer {
                 .filter_map(|id| self.inner.id_to_token(*id))
                 .collect()
         })
+    }
+
+    pub(super) fn pieces(&self, ids: &[u32]) -> Vec<String> {
+        if self.decoding == Decoding::Bytes {
+            return of_bytes(ids.iter().map(|id| match self.special.get(id) {
+                Some(name) => Token::Special(name.clone()),
+                None => Token::Bytes(bytes_of_byte_level(
+                    self.inner.id_to_token(*id).unwrap_or_default(),
+                )),
+            }));
+        }
+        let mut pieces = vec![String::new(); ids.len()];
+        // Position and id of all that decoding takes notice of; with them the byte, if the token is one.
+        let mut seen = Vec::with_capacity(ids.len());
+        for (at, id) in ids.iter().enumerate() {
+            if let Some(name) = self.special.get(id) {
+                pieces[at].clone_from(name);
+            } else if let Some(token) = self.inner.id_to_token(*id) {
+                let byte = byte_piece(token.as_bytes());
+                let byte = byte.filter(|_| self.decoding == Decoding::TextAndBytes);
+                seen.push((at, *id, byte));
+            }
+        }
+        // The text of a token (or of a run of bytes) is what it adds to the token before it: that is all of the neighbourhood that
+        // a decoder of these kinds looks at, and the window stays small.
+        let decode = |tokens: &[(usize, u32, Option<u8>)]| {
+            self.decode(&tokens.iter().map(|(_, id, _)| *id).collect::<Vec<_>>())
+        };
+        let mut from = 0;
+        while from < seen.len() {
+            let run = seen[from..].iter().map_while(|(_, _, byte)| *byte);
+            let bytes: Vec<u8> = run.collect();
+            let end = from + bytes.len().max(1);
+            let context = from.saturating_sub(1);
+            let before = decode(&seen[context..from]);
+            let whole = decode(&seen[context..end]);
+            let text = match whole.strip_prefix(&before) {
+                Some(text) => text.to_owned(),
+                None => decode(&seen[from..end]),
+            };
+            for ((at, _, _), piece) in seen[from..end].iter().zip(of_run(text, &bytes)) {
+                pieces[*at] = piece;
+            }
+            from = end;
+        }
+        pieces
     }
 }
 
@@ -173,6 +234,19 @@ struct OutlineModel {
 }
 
 impl Outline {
+    fn decoding(&self) -> Decoding {
+        let steps = match self.decoder["decoders"].as_array() {
+            Some(steps) => steps.as_slice(),
+            None => std::slice::from_ref(&self.decoder),
+        };
+        let has = |kind: &str| steps.iter().any(|step| step["type"] == kind);
+        match steps {
+            [only] if only["type"] == "ByteLevel" => Decoding::Bytes,
+            _ if has("ByteFallback") => Decoding::TextAndBytes,
+            _ => Decoding::Text,
+        }
+    }
+
     fn reversible(&self) -> Reversible {
         let is_byte_level = |part: &serde_json::Value| part["type"] == "ByteLevel";
         let steps = match self.pre_tokenizer["pretokenizers"].as_array() {

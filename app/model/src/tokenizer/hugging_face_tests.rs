@@ -138,8 +138,86 @@ fn lossy_byte_level_files_are_caught() {
     assert!(tokenizer.encode("abc").is_ok() && tokenizer.encode(" abc").is_ok());
 }
 
+/// A decoder of each kind over the demo's vocabulary, with a few tokens more.
+fn with_decoder(decoder: Value) -> HuggingFaceTokenizer {
+    let mut json = demo();
+    json["decoder"] = decoder;
+    for (at, token) in ["<0xC3>", "<0xA9>", "<0x41>", "▁", "▁two", "é</w>"]
+        .iter()
+        .enumerate()
+    {
+        json["model"]["vocab"][*token] = json!(2048 + at);
+    }
+    load(&json).unwrap()
+}
+
+fn decoders() -> Vec<Value> {
+    let replace = json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "});
+    let strip = json!({"type": "Strip", "content": " ", "start": 1, "stop": 0});
+    vec![
+        demo()["decoder"].clone(),
+        json!({"type": "Sequence", "decoders": [demo()["decoder"]]}),
+        json!({"type": "Sequence", "decoders": [replace, {"type": "ByteFallback"}, {"type": "Fuse"}, strip]}),
+        json!({"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Metaspace", "replacement": "▁",
+            "prepend_scheme": "always", "split": true}]}),
+        json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": true}),
+        json!({"type": "BPEDecoder", "suffix": "</w>"}),
+        json!({"type": "WordPiece", "prefix": "th", "cleanup": false}),
+        Value::Null,
+    ]
+}
+
+#[test]
+fn pieces_name_what_decoding_leaves_out() {
+    let tokenizer = load(&demo()).unwrap();
+    let ids = tokenizer.encode("naïve 🦀").unwrap();
+    let pieces = tokenizer.pieces(&[&ids[..], &[1, 9_999]].concat());
+    assert_eq!(pieces[0], "<|begin_of_text|>");
+    assert_eq!(pieces[ids.len()..], ["<|end_of_text|>", ""]);
+    assert_eq!(pieces[1..ids.len()].concat(), "naïve 🦀");
+    assert_eq!(pieces[ids.len() - 1], "🦀");
+    assert_eq!(pieces[ids.len() - 2], "");
+    // A special id inside of a character takes nothing from it, and one that is never finished stands where it began.
+    let (split, last) = (&ids[..ids.len() - 1], ids[ids.len() - 1]);
+    let inside = tokenizer.pieces(&[split, &[1, last]].concat());
+    assert_eq!(inside[inside.len() - 3..], ["", "<|end_of_text|>", "🦀"]);
+    let cut = tokenizer.pieces(&[split, &[1]].concat());
+    assert_eq!(cut[cut.len() - 2..], ["\u{fffd}", "<|end_of_text|>"]);
+    assert!(tokenizer.pieces(&[]).is_empty());
+
+    let fallback = with_decoder(decoders()[2].clone());
+    let ids = [2052, 2048, 2049, 0, 2052, 2051, 2048, 2052];
+    assert_eq!(
+        fallback.pieces(&ids),
+        [
+            "two",
+            "",
+            "é",
+            "<|begin_of_text|>",
+            " two",
+            " ",
+            "\u{fffd}",
+            " two"
+        ]
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn pieces_of_any_ids_are_the_text(
+        ids in prop::collection::vec(prop_oneof![0u32..2100, 2048u32..2054, Just(0), Just(200_000)], 0..60)
+    ) {
+        for decoder in decoders() {
+            let tokenizer = with_decoder(decoder.clone());
+            let pieces = tokenizer.pieces(&ids);
+            prop_assert_eq!(pieces.len(), ids.len());
+            let without_special = ids.iter().zip(&pieces).filter(|(id, _)| !tokenizer.special.contains_key(id));
+            let text: String = without_special.map(|(_, piece)| piece.as_str()).collect();
+            prop_assert_eq!(text, tokenizer.decode(&ids), "{}", decoder);
+        }
+    }
 
     #[test]
     fn any_text_survives(text in any::<String>()) {

@@ -2,6 +2,7 @@
 //!
 //! The file is a `u32` (longest piece) and then, to its end, pieces of `f32` score, `i32` length and bytes. Ids 1 and 2 begin and
 //! end a text; byte b has the piece `<0xBB>` with id b + 3.
+use super::pieces::{Token, of_bytes};
 use crate::ModelError;
 use crate::config::most;
 use assay_trace::Digest;
@@ -108,23 +109,43 @@ impl Llama2cTokenizer {
         let mut bytes = Vec::new();
         let mut previous = None;
         for id in ids {
-            let piece = self
-                .pieces
-                .get(*id as usize)
-                .map(Vec::as_slice)
-                .unwrap_or_default();
-            match byte_piece(piece) {
-                _ if *id == BOS || *id == EOS => {}
-                Some(byte) => bytes.push(byte),
-                // SentencePiece leaves out the space that it put before the text.
-                None if previous == Some(BOS) => {
-                    bytes.extend(piece.strip_prefix(b" ").unwrap_or(piece));
-                }
-                None => bytes.extend(piece),
-            }
+            self.append_bytes(*id, previous, &mut bytes);
             previous = Some(*id);
         }
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    pub(super) fn pieces(&self, ids: &[u32]) -> Vec<String> {
+        let mut previous = None;
+        let tokens = ids.iter().map(|id| {
+            let mut bytes = Vec::new();
+            self.append_bytes(*id, previous.replace(*id), &mut bytes);
+            match *id {
+                // The file puts line feeds around their names.
+                BOS | EOS => Token::Special(String::from_utf8_lossy(self.piece(*id)).trim().into()),
+                _ => Token::Bytes(bytes),
+            }
+        });
+        of_bytes(tokens)
+    }
+
+    fn piece(&self, id: u32) -> &[u8] {
+        let piece = self.pieces.get(id as usize);
+        piece.map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The bytes of a text that `id` stands for after `previous`.
+    fn append_bytes(&self, id: u32, previous: Option<u32>, bytes: &mut Vec<u8>) {
+        let piece = self.piece(id);
+        match byte_piece(piece) {
+            _ if id == BOS || id == EOS => {}
+            Some(byte) => bytes.push(byte),
+            // SentencePiece leaves out the space that it put before the text.
+            None if previous == Some(BOS) => {
+                bytes.extend(piece.strip_prefix(b" ").unwrap_or(piece));
+            }
+            None => bytes.extend(piece),
+        }
     }
 
     /// The piece that two neighbours form, with its score, if the vocabulary has it.
@@ -141,7 +162,7 @@ impl Llama2cTokenizer {
 }
 
 /// The byte that a piece like `<0x0A>` stands for.
-fn byte_piece(piece: &[u8]) -> Option<u8> {
+pub(super) fn byte_piece(piece: &[u8]) -> Option<u8> {
     let digits = piece.strip_prefix(b"<0x")?.strip_suffix(b">")?;
     let digits = std::str::from_utf8(digits)
         .ok()

@@ -62,6 +62,19 @@ fn decodes_bytes_and_the_first_space() {
 }
 
 #[test]
+fn pieces_name_the_ends_and_finish_characters() {
+    let tokenizer = small();
+    let ids = tokenizer.encode("abc é");
+    let pieces = tokenizer.pieces(&[&ids[..], &[2, 9_999]].concat());
+    assert_eq!(
+        pieces,
+        ["<s>", "", "abc", " ", "", "é", "</s>", ""],
+        "{ids:?}"
+    );
+    assert_eq!(tokenizer.pieces(&[3 + 0xe2, 2]), ["\u{fffd}", "</s>"]);
+}
+
+#[test]
 fn every_truncation_is_an_error_or_a_smaller_vocabulary() {
     let bytes = file(&[(" ", 0.0), ("a", 0.0)]);
     for len in 0..bytes.len() {
@@ -144,6 +157,16 @@ proptest! {
         let ids = tokenizer.encode(&text);
         prop_assert_eq!(&ids, &encode_by_scanning(&tokenizer, &text));
         prop_assert_eq!(tokenizer.decode(&ids), text);
+    }
+
+    #[test]
+    fn pieces_of_any_ids_are_the_text(ids in prop::collection::vec(0u32..270, 0..60)) {
+        let tokenizer = small();
+        let pieces = tokenizer.pieces(&ids);
+        prop_assert_eq!(pieces.len(), ids.len());
+        let without_ends = ids.iter().zip(pieces).filter(|(id, _)| **id != BOS && **id != EOS);
+        let text: String = without_ends.map(|(_, piece)| piece).collect();
+        prop_assert_eq!(text, tokenizer.decode(&ids));
     }
 
     #[test]
