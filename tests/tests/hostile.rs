@@ -188,6 +188,7 @@ fn own_gpus(max_binding: Option<u64>) -> Vec<Arc<Gpu>> {
             let options = GpuOptions {
                 adapter: Some(info.name.clone()),
                 max_binding,
+                ..GpuOptions::default()
             };
             Arc::new(pollster::block_on(Gpu::open(&options)).expect("a listed adapter opens"))
         })

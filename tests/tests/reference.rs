@@ -186,6 +186,9 @@ fn shards_chunks_and_decoding_give_the_same_bits() {
         let options = GpuOptions {
             adapter: Some(adapter.name.clone()),
             max_binding: Some(400_000),
+            // So short that the prompt is cut into many chunks, layers into many submits, and logits into many blocks.
+            submit: Some(std::time::Duration::from_micros(200)),
+            ..GpuOptions::default()
         };
         let gpu = pollster::block_on(Gpu::open(&options)).expect("opens");
         let device = Device::Gpu(std::sync::Arc::new(gpu));

@@ -1,5 +1,7 @@
 //! What callers hold: a model on a device, run chunk by chunk.
 
+use std::future::{Future, ready};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use assay_model::{Model, ModelConfig};
@@ -50,6 +52,17 @@ pub trait Monitor {
     /// Asked between the pieces of one chunk, where there is nothing to report but work can stop.
     fn alive(&mut self) -> Result<(), EngineError> {
         Ok(())
+    }
+
+    /// Awaited in long work that never waits for a device (hashing, say): where one thread does everything, as in a browser's
+    /// worker, this is when it hears of anything else. At once where threads are.
+    fn breathe(&mut self) -> Pin<Box<dyn Future<Output = ()> + '_>> {
+        Box::pin(ready(()))
+    }
+
+    /// A prover chose a token.
+    fn token(&mut self, id: u32) {
+        let _ = id;
     }
 }
 
@@ -191,6 +204,15 @@ impl Engine {
         }
     }
 
+    /// Tokens that the next [`run`](Self::run) should take: as [`chunk`](Self::chunk), or fewer where a device is slow and a submit
+    /// must be short.
+    pub fn paced_chunk(&self) -> usize {
+        match &self.backend {
+            Backend::Gpu(gpu) => gpu.paced_chunk(self.position),
+            Backend::Cpu(_) => self.chunk(),
+        }
+    }
+
     /// Forgets the KV cache.
     pub fn reset(&mut self) {
         self.position = 0;
@@ -262,8 +284,11 @@ impl Engine {
         let total = tokens.len() as u64;
         let mut done = 0u64;
         monitor.progress(Phase::Prefill, done, total)?;
-        for chunk in tokens.chunks(self.chunk()) {
+        let mut rest = tokens;
+        while !rest.is_empty() {
+            let (chunk, after) = rest.split_at(self.paced_chunk().min(rest.len()));
             sink(self.run(chunk, want, monitor).await?)?;
+            rest = after;
             done += chunk.len() as u64;
             monitor.progress(Phase::Prefill, done, total)?;
         }

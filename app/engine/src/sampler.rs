@@ -12,12 +12,12 @@
 //! [`judge`] holds one emitted token against the verifier's *own* logits, each of which may be off by `tau`. It calls a token
 //! outside the support only if no such error could have put it inside: a hard mask misjudges honest tokens at the boundary.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::philox;
 
 /// How tokens are chosen.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum SamplerSpec {
     /// The largest logit.
     Greedy,

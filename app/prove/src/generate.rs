@@ -156,6 +156,7 @@ async fn run(
         let position = (n_prompt + output.len() - 1) as u32;
         let token = sample(sampler, &last_row, position);
         output.push(token);
+        monitor.token(token);
         monitor.progress(
             Phase::Decode,
             output.len() as u64,

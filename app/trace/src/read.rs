@@ -35,32 +35,31 @@ impl<'a> Trace<'a> {
     /// The first [`TraceError`]; any two files that both parse and hold the same values are the same bytes.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, TraceError> {
         let (header, data) = split(bytes)?;
-        let text = str::from_utf8(header).map_err(|err| TraceError::HeaderUtf8 {
-            offset: err.valid_up_to(),
-        })?;
-        let raw = RawHeader::parse(text)?;
-        let manifest = Manifest::parse(&raw.manifest)?;
-        let tensors = layout::tensors(&manifest);
-        raw.expect_tensors(&tensors)?;
-        let canonical = header::canonical(&raw.manifest, &tensors);
-        if canonical != header {
-            let offset = canonical
-                .iter()
-                .zip(header)
-                .take_while(|(want, got)| want == got)
-                .count();
-            return Err(TraceError::HeaderNotCanonical { offset });
-        }
-        let (got, want) = (
-            data.len() as u64,
-            tensors.last().map_or(0, |tensor| tensor.offsets[1]),
-        );
-        if got != want {
-            return Err(TraceError::DataLength { got, want });
-        }
+        let (manifest, tensors) = read_header(header, data.len() as u64)?;
         let trace = Self::place(bytes, data, manifest, tensors);
         trace.check_values()?;
         Ok(trace)
+    }
+
+    /// Bytes at the beginning of a file that [`check_head`](Self::check_head) must see, given its first eight and its length: so that a
+    /// file can be refused before all of it was read.
+    ///
+    /// # Errors
+    /// A [`TraceError`] that [`parse`](Self::parse) would give as well.
+    pub fn head_bytes(first: [u8; 8], file_bytes: u64) -> Result<usize, TraceError> {
+        check_file_len(file_bytes)?;
+        let header = check_header_len(first, file_bytes.saturating_sub(8))?;
+        Ok(8 + header)
+    }
+
+    /// Everything that [`parse`](Self::parse) checks but values, for a file of `file_bytes` bytes that begins with `head`.
+    ///
+    /// # Errors
+    /// The first [`TraceError`].
+    pub fn check_head(head: &[u8], file_bytes: u64) -> Result<(), TraceError> {
+        let header = split(head)?.0;
+        let data_bytes = file_bytes.saturating_sub(8 + header.len() as u64);
+        read_header(header, data_bytes).map(drop)
     }
 
     /// Cuts `data` into the tensors that end exactly where it does.
@@ -235,6 +234,32 @@ impl fmt::Debug for Trace<'_> {
     }
 }
 
+/// The manifest and where its tensors lie, from a header that is followed by `data_bytes` bytes.
+fn read_header(header: &[u8], data_bytes: u64) -> Result<(Manifest, Vec<Tensor>), TraceError> {
+    let text = str::from_utf8(header).map_err(|err| TraceError::HeaderUtf8 {
+        offset: err.valid_up_to(),
+    })?;
+    let raw = RawHeader::parse(text)?;
+    let manifest = Manifest::parse(&raw.manifest)?;
+    let tensors = layout::tensors(&manifest);
+    raw.expect_tensors(&tensors)?;
+    let canonical = header::canonical(&raw.manifest, &tensors);
+    if canonical != header {
+        let offset = canonical
+            .iter()
+            .zip(header)
+            .take_while(|(want, got)| want == got)
+            .count();
+        return Err(TraceError::HeaderNotCanonical { offset });
+    }
+    let want = tensors.last().map_or(0, |tensor| tensor.offsets[1]);
+    if data_bytes != want {
+        let got = data_bytes;
+        return Err(TraceError::DataLength { got, want });
+    }
+    Ok((manifest, tensors))
+}
+
 /// Header and data of a file, under the caps.
 fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), TraceError> {
     check_file_len(bytes.len() as u64)?;
@@ -243,13 +268,24 @@ fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), TraceError> {
             got: bytes.len() as u64,
         });
     };
-    let (got, have) = (u64::from_le_bytes(*length), rest.len() as u64);
+    let header_len = check_header_len(*length, rest.len() as u64)?;
+    rest.split_at_checked(header_len)
+        .ok_or(TraceError::HeaderPastEnd {
+            got: header_len as u64,
+            have: rest.len() as u64,
+        })
+}
+
+/// Length of the header by the file's first eight bytes, which `have` bytes follow.
+fn check_header_len(length: [u8; 8], have: u64) -> Result<usize, TraceError> {
+    let got = u64::from_le_bytes(length);
     if got > MAX_HEADER_BYTES {
         let max = MAX_HEADER_BYTES;
         return Err(TraceError::HeaderTooLarge { got, max });
     }
-    let header_len = usize::try_from(got).unwrap_or(usize::MAX);
-    rest.split_at_checked(header_len)
+    usize::try_from(got)
+        .ok()
+        .filter(|_| got <= have)
         .ok_or(TraceError::HeaderPastEnd { got, have })
 }
 

@@ -5,6 +5,7 @@
 use assay_engine::Outputs;
 use assay_trace::{Digest, StateDtype, Trace};
 
+use crate::details::{RowFigures, StateFigures};
 use crate::diagnose::{Diagnosis, Evidence};
 use crate::profile::Profile;
 use crate::report::{AcceptRate, Check, Outcome, Where};
@@ -36,6 +37,7 @@ pub struct StateCheck<'t> {
     values: u64,
     first_embedding: Option<usize>,
     test: Option<(Sequential, SequentialState)>,
+    figures: Option<StateFigures>,
 }
 
 impl<'t> StateCheck<'t> {
@@ -50,7 +52,19 @@ impl<'t> StateCheck<'t> {
             values: 0,
             first_embedding: None,
             test: profile.map(|profile| (profile.sequential(), SequentialState::default())),
+            figures: None,
         }
+    }
+
+    /// Keeps the figures of each row, if they are not too many; [`take_figures`](Self::take_figures) hands them over.
+    pub(crate) fn keep_figures(&mut self) {
+        let rows = self.trace.manifest().state_rows();
+        self.figures = StateFigures::new(self.trace.positions(), self.trace.opened().len(), rows);
+    }
+
+    /// What was kept.
+    pub(crate) fn take_figures(&mut self) -> Option<StateFigures> {
+        self.figures.take()
     }
 
     /// Adds the verifier's own hidden states of all layers, as one chunk of [`assay_engine::Engine::prefill`] gives them.
@@ -78,7 +92,11 @@ impl<'t> StateCheck<'t> {
         for ((layer, state), v) in (0u32..).zip(self.layers.iter_mut()).zip(own) {
             let bytes = dtype.encode(v);
             let digests = (self.trace.state_digest(layer, position), Digest::of(&bytes));
-            state.exact += usize::from(digests.0 == digests.1);
+            let exact = digests.0 == digests.1;
+            state.exact += usize::from(exact);
+            if let Some(figures) = &mut self.figures {
+                figures.digest(layer as usize, position, exact);
+            }
             if let Some(before) = before.replace(digests) {
                 state.repeated += usize::from(before.0 == digests.0);
                 state.own_repeated += usize::from(before.1 == digests.1);
@@ -92,6 +110,11 @@ impl<'t> StateCheck<'t> {
             let row = statistics::compare_row(&p, v, &dtype.decode(&bytes), dtype);
             self.values += p.len() as u64;
             state.sums.add(&row);
+            if let (Some(figures), Ok(index)) =
+                (&mut self.figures, self.trace.opened().binary_search(&layer))
+            {
+                figures.row(index, position, RowFigures::of(&row, exact));
+            }
             if layer == 0 {
                 continue;
             }

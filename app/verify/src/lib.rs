@@ -16,25 +16,30 @@
 //! | `statistics`, `verillm`, `fingerprint` | numbers of a pair of rows |
 //! | `sequential`, `binomial` | tests with a stated error |
 //! | `profile`, `calibrate` | where limits come from |
-//! | `report` | the JSON contract |
+//! | `report`, `statement` | the JSON contract, and it as an in-toto statement |
+//! | `details` | figures by position, for a close look |
 
 pub mod binomial;
 pub mod calibrate;
 mod claims;
+pub mod details;
 pub mod diagnose;
 pub mod fingerprint;
 pub mod hidden;
 pub mod profile;
 pub mod report;
 pub mod sequential;
+pub mod statement;
 pub mod statistics;
 #[cfg(test)]
 mod testing;
 pub mod tokens;
 pub mod verify;
 pub mod verillm;
+mod word;
 
 pub use claims::sampler_spec;
+pub use details::Details;
 pub use profile::{Profile, Profiles};
 pub use report::{Check, Outcome, Report, Verdict};
-pub use verify::{Options, VerifyError, verify, verify_with};
+pub use verify::{Options, Verified, VerifyError, verify, verify_in_detail, verify_with};

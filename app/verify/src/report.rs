@@ -6,17 +6,18 @@ use std::collections::BTreeMap;
 
 use assay_engine::AdapterInfo;
 use assay_trace::{Compute, Manifest, NumericsClass, Sampler, StateDtype, StopReason};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::profile::{NearestCheat, Tried};
 use crate::sequential::SequentialState;
 use crate::statistics::LayerStatistics;
+use crate::word::{self, Word};
 
 /// Version of the report's form.
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// The answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// Every check passed. Not a proof: `coverage.not_covered` says what remains open.
@@ -28,7 +29,7 @@ pub enum Verdict {
 }
 
 /// How one check ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// Nothing against it.
@@ -42,42 +43,45 @@ pub enum Outcome {
 }
 
 /// Where a check found what it says.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Where {
     /// Index of a hidden state.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer: Option<u32>,
     /// Position in prompt plus output.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<usize>,
     /// Token id.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<u32>,
     /// Byte offset, in what `detail` names.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub byte: Option<u64>,
 }
 
 /// One check.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Check {
     /// Which check: stable.
-    pub id: &'static str,
+    #[serde(deserialize_with = "word::read")]
+    pub id: Word,
     /// How it ended.
     pub outcome: Outcome,
     /// The reason as a stable word of `docs/checks.md`; `ok` for a pass, `skipped` for a check that did not run.
-    pub code: &'static str,
+    #[serde(deserialize_with = "word::read")]
+    pub code: Word,
     /// What was measured, if it is a number.
     pub measured: Option<f64>,
     /// What it was held against.
     pub limit: Option<f64>,
     /// Where.
-    #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "where", default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Where>,
     /// A sentence for people. The verifier's words; a prover's are escaped and quoted.
     pub detail: String,
     /// The system that the check comes from.
-    pub source: &'static str,
+    #[serde(deserialize_with = "word::read")]
+    pub source: Word,
 }
 
 impl Check {
@@ -159,7 +163,7 @@ fn source_of(id: &str) -> &'static str {
 }
 
 /// The file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceReport {
     /// Of all its bytes.
     pub sha256: String,
@@ -168,7 +172,7 @@ pub struct TraceReport {
 }
 
 /// The verifier's own model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelReport {
     /// Its root; absent where the verdict fell before it was hashed.
     pub root: Option<String>,
@@ -181,7 +185,7 @@ pub struct ModelReport {
 }
 
 /// Whether the trace is known to answer this request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Freshness {
     /// It holds the nonce that was asked for.
@@ -191,7 +195,7 @@ pub enum Freshness {
 }
 
 /// How much was looked at.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Coverage {
     /// Positions whose opened hidden states were compared.
     pub positions: usize,
@@ -216,7 +220,7 @@ pub struct Coverage {
 }
 
 /// Fractions of rows that VeriLLM's rules accept.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct AcceptRate {
     /// The reproduction's rule.
     pub repo: f64,
@@ -229,7 +233,7 @@ pub struct AcceptRate {
 }
 
 /// Statistics over emitted tokens.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct TokenStatistics {
     /// Tokens judged.
     pub n: usize,
@@ -246,7 +250,7 @@ pub struct TokenStatistics {
 }
 
 /// Numbers behind the checks.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Statistics {
     /// By opened hidden state.
     pub per_layer: Vec<LayerStatistics>,
@@ -259,7 +263,7 @@ pub struct Statistics {
 }
 
 /// The profile that the limits come from.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProfileReport {
     /// Its name.
     pub id: String,
@@ -278,14 +282,15 @@ pub struct ProfileReport {
 }
 
 /// Who computed how.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NumericsReport {
     /// The verifier's own kernels: `fast` or `strict`.
-    pub verifier: &'static str,
+    #[serde(deserialize_with = "word::read")]
+    pub verifier: Word,
 }
 
 /// The prover's words: claims that nothing here confirms unless a check says so.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProverSays {
     /// Its device.
     pub adapter: String,
@@ -325,7 +330,7 @@ impl ProverSays {
 }
 
 /// Wall-clock times.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timings {
     /// Self-test and weights onto the device.
     pub load_s: f64,
@@ -340,7 +345,7 @@ pub struct Timings {
 }
 
 /// The whole report.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
     /// [`SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -374,6 +379,11 @@ impl Report {
     /// The JSON object.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string_pretty(self)
+    }
+
+    /// The reverse, for whoever receives a report from a worker of its own.
+    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
     }
 
     /// Codes of the checks that failed, in order, each once.

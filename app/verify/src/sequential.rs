@@ -11,7 +11,7 @@
 //! alpha. That holds for independent normal rows; rows of one trace are not independent, so `sd` is the calibrated deviation
 //! times the square root of a measured variance inflation.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Distances below this count as this: log10 of zero has no place in a mean.
 pub const FLOOR: f64 = 1e-10;
@@ -30,7 +30,7 @@ pub struct Sequential {
 }
 
 /// Where the test stands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct SequentialState {
     /// Positions seen.
     pub n: usize,

@@ -5,7 +5,7 @@
 //! storage costs an honest prover nothing, and one limit serves every state dtype.
 
 use assay_trace::StateDtype;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::fingerprint::{self, Fingerprint};
 use crate::verillm::{self, Rule, VeriLlm};
@@ -80,7 +80,7 @@ pub fn compare_row(p: &[f32], v: &[f32], stored: &[f32], dtype: StateDtype) -> R
 }
 
 /// What the rows of one layer come to.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct LayerStatistics {
     /// Index of the hidden state; 0 is the embedding, which matches whenever the tokens do.
     pub layer: u32,

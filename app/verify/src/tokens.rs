@@ -8,6 +8,7 @@ use assay_engine::sampler::{self, SamplerSpec, Support, TokenJudgement};
 use assay_trace::{Digest, Trace};
 
 use crate::binomial;
+use crate::details::TokenVerdict;
 use crate::profile::Profile;
 use crate::report::{Check, Outcome, TokenStatistics, Where};
 
@@ -53,6 +54,7 @@ pub struct TokenCheck<'t> {
     first_unreplayed: Option<Failure>,
     grid_rows: usize,
     grid: [usize; TEMPERATURES.len()],
+    figures: Option<Vec<TokenVerdict>>,
 }
 
 impl<'t> TokenCheck<'t> {
@@ -76,7 +78,18 @@ impl<'t> TokenCheck<'t> {
             first_unreplayed: None,
             grid_rows: 0,
             grid: [0; TEMPERATURES.len()],
+            figures: None,
         }
+    }
+
+    /// Keeps how each token was judged; [`take_figures`](Self::take_figures) hands that over.
+    pub(crate) fn keep_figures(&mut self) {
+        self.figures = Some(Vec::new());
+    }
+
+    /// What was kept: one for each emitted token, in order.
+    pub(crate) fn take_figures(&mut self) -> Vec<TokenVerdict> {
+        self.figures.take().unwrap_or_default()
     }
 
     /// Adds the verifier's own logits at `position`. Rows before the prompt's last one, and after the trace, count for nothing.
@@ -91,11 +104,14 @@ impl<'t> TokenCheck<'t> {
             return;
         };
         let bytes: Vec<u8> = logits.iter().flat_map(|x| x.to_le_bytes()).collect();
-        self.exact_logits +=
-            usize::from(self.trace.logits_digest(position) == Some(Digest::of(&bytes)));
+        let exact = self.trace.logits_digest(position) == Some(Digest::of(&bytes));
+        self.exact_logits += usize::from(exact);
         let tau = self.profile.map_or(0.0, |profile| profile.tau(logits));
         // Positions are below 2^20.
         let judged = sampler::judge(&self.spec, logits, position as u32, token, tau);
+        if let Some(figures) = &mut self.figures {
+            figures.push(TokenVerdict::of(&judged, exact));
+        }
         self.judged += 1;
         self.replayed += usize::from(judged.replay_matches);
         self.chance += judged.probability;

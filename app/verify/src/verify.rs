@@ -9,6 +9,7 @@ use assay_trace::{Digest, Trace, TraceError};
 use web_time::Instant;
 
 use crate::claims;
+use crate::details::{Details, TokenFigures};
 use crate::hidden::StateCheck;
 use crate::profile::{Profile, Profiles};
 use crate::report::{
@@ -78,7 +79,54 @@ pub async fn verify_with(
     options: &Options,
     monitor: &mut dyn Monitor,
 ) -> Result<Report, VerifyError> {
+    let verified = run(
+        profiles,
+        trace_bytes,
+        model,
+        device,
+        options,
+        monitor,
+        false,
+    )
+    .await?;
+    Ok(verified.report)
+}
+
+/// A report, and the figures behind it.
+#[derive(Debug, Clone)]
+pub struct Verified {
+    /// The report: the same that [`verify`] gives.
+    pub report: Report,
+    /// Figures by position; what was not compared is not there.
+    pub details: Details,
+}
+
+/// [`verify_with`], with figures by position for a close look.
+///
+/// # Errors
+/// As [`verify`].
+pub async fn verify_in_detail(
+    profiles: &Profiles,
+    trace_bytes: &[u8],
+    model: &Model,
+    device: &Device,
+    options: &Options,
+    monitor: &mut dyn Monitor,
+) -> Result<Verified, VerifyError> {
+    run(profiles, trace_bytes, model, device, options, monitor, true).await
+}
+
+async fn run(
+    profiles: &Profiles,
+    trace_bytes: &[u8],
+    model: &Model,
+    device: &Device,
+    options: &Options,
+    monitor: &mut dyn Monitor,
+    in_detail: bool,
+) -> Result<Verified, VerifyError> {
     let mut draft = Draft::new(trace_bytes, model, device, options);
+    draft.in_detail = in_detail;
     let trace = match Trace::parse(trace_bytes) {
         Ok(trace) => trace,
         Err(err) => {
@@ -90,13 +138,13 @@ pub async fn verify_with(
     draft
         .checks
         .push(Check::pass("structure", "a well-formed trace"));
-    if !draft.check_claims(&trace, model, options, monitor)? {
+    if !draft.check_claims(&trace, model, options, monitor).await? {
         return Ok(draft.finish());
     }
     let profile = profiles.select(trace.manifest(), &draft.adapter);
     draft.use_profile(profile);
     draft
-        .run(&trace, model, device, options, profile, monitor)
+        .replay(&trace, model, device, options, profile, monitor)
         .await?;
     Ok(draft.finish())
 }
@@ -141,6 +189,8 @@ struct Draft {
     profile: Option<ProfileReport>,
     prover_says: Option<ProverSays>,
     timings: Timings,
+    in_detail: bool,
+    details: Details,
 }
 
 impl Draft {
@@ -186,6 +236,8 @@ impl Draft {
             profile: None,
             prover_says: None,
             timings: Timings::default(),
+            in_detail: false,
+            details: Details::default(),
         }
     }
 
@@ -195,7 +247,7 @@ impl Draft {
     }
 
     /// Everything that needs no inference. False if a check failed.
-    fn check_claims(
+    async fn check_claims(
         &mut self,
         trace: &Trace<'_>,
         model: &Model,
@@ -220,7 +272,7 @@ impl Draft {
         if options.nonce.is_some() {
             self.coverage.freshness = Freshness::Nonce;
         }
-        let root = own_root(model, monitor)?;
+        let root = own_root(model, monitor).await?;
         self.model.root = Some(root.to_string());
         let is_model = if root == manifest.model.root {
             Check::pass("model-root", "the trace names the verifier's weights")
@@ -272,7 +324,7 @@ impl Draft {
     }
 
     /// Self-test, the verifier's own run, and every check that compares with it.
-    async fn run(
+    async fn replay(
         &mut self,
         trace: &Trace<'_>,
         model: &Model,
@@ -291,6 +343,10 @@ impl Draft {
 
         let mut states = StateCheck::new(trace, profile);
         let mut tokens = TokenCheck::new(trace, profile);
+        if self.in_detail {
+            states.keep_figures();
+            tokens.keep_figures();
+        }
         let (hidden, vocab) = (model.config().hidden, model.config().vocab);
         let mut comparing_s = 0.0;
         let begun = Instant::now();
@@ -316,6 +372,17 @@ impl Draft {
 
         monitor.progress(Phase::Checks, 0, 1)?;
         self.judge(trace, model, &states, &tokens);
+        if self.in_detail {
+            self.details = details_of(trace, model, profile);
+            if let Some(figures) = states.take_figures() {
+                figures.finish(&mut self.details);
+            }
+            let first = self.details.prompt_tokens;
+            let emitted = self.details.tokens.iter_mut().skip(first);
+            for (token, judged) in emitted.zip(tokens.take_figures()) {
+                token.judged = Some(judged);
+            }
+        }
         monitor.progress(Phase::Checks, 1, 1)?;
         Ok(())
     }
@@ -375,7 +442,7 @@ impl Draft {
         };
     }
 
-    fn finish(mut self) -> Report {
+    fn finish(mut self) -> Verified {
         let ran = std::mem::take(&mut self.checks);
         let missing = "not run: an earlier check failed";
         let listed = CHECKS.iter().map(|(id, _)| {
@@ -387,7 +454,7 @@ impl Draft {
         let mut timings = self.timings;
         timings.total_s = self.started.elapsed().as_secs_f64();
         timings.checks_s = (timings.total_s - timings.load_s - timings.prefill_s).max(0.0);
-        Report {
+        let report = Report {
             schema_version: SCHEMA_VERSION,
             verdict,
             summary,
@@ -403,7 +470,41 @@ impl Draft {
             },
             prover_says: self.prover_says,
             timings,
+        };
+        Verified {
+            report,
+            details: self.details,
         }
+    }
+}
+
+/// The tokens and the shape of everything else, before any figure is known.
+fn details_of(trace: &Trace<'_>, model: &Model, profile: Option<&Profile>) -> Details {
+    let n_prompt = trace.prompt().len();
+    let mut texts = model
+        .tokenizer()
+        .map(|tokenizer| tokenizer.pieces(trace.tokens()))
+        .unwrap_or_default()
+        .into_iter();
+    let token = |(index, id): (usize, &u32)| TokenFigures {
+        id: *id,
+        text: texts.next().unwrap_or_default(),
+        emitted: index >= n_prompt,
+        judged: None,
+    };
+    Details {
+        positions: trace.positions(),
+        layers: trace.opened().to_vec(),
+        limits: trace
+            .opened()
+            .iter()
+            .map(|layer| profile?.depth(*layer).filter(|_| *layer > 0).copied())
+            .collect(),
+        layers_total: trace.manifest().state_rows(),
+        rows: Vec::new(),
+        exact: Vec::new(),
+        tokens: trace.tokens().iter().enumerate().map(token).collect(),
+        prompt_tokens: n_prompt,
     }
 }
 
@@ -428,17 +529,14 @@ fn self_test(tested: &selftest::SelfTest) -> Check {
 }
 
 /// The model's root, hashed now: a root that somebody wrote down would be somebody's word.
-fn own_root(model: &Model, monitor: &mut dyn Monitor) -> Result<Digest, VerifyError> {
-    let mut stopped = None;
-    let root = model.root(&mut |done, total| {
-        if stopped.is_none() {
-            stopped = monitor.progress(Phase::Hash, done, total).err();
-        }
-    })?;
-    match stopped {
-        Some(err) => Err(err.into()),
-        None => Ok(root),
+async fn own_root(model: &Model, monitor: &mut dyn Monitor) -> Result<Digest, VerifyError> {
+    let mut hasher = model.root_hasher();
+    while !hasher.step()? {
+        monitor.progress(Phase::Hash, hasher.done(), hasher.total())?;
+        monitor.breathe().await;
     }
+    monitor.progress(Phase::Hash, hasher.total(), hasher.total())?;
+    Ok(hasher.finish()?)
 }
 
 fn not_covered(options: &Options) -> Vec<String> {

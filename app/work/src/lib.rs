@@ -1,1 +1,15 @@
-//! The jobs of a verifier with a face.
+//! The jobs of a verifier with a face, and who does them.
+//!
+//! A face (a window, a page) speaks [`message`]s; a [`Worker`] does what they say, on a [`Platform`] that knows where bytes lie
+//! and how to let an event loop run. Neither knows the other: a channel lies between them, natively to a thread, in a browser
+//! to a Web Worker with a device of its own.
+
+mod explain;
+pub mod message;
+mod monitor;
+mod platform;
+mod sort;
+mod worker;
+
+pub use platform::{Fetched, LocalFuture, Platform};
+pub use worker::Worker;

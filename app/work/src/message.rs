@@ -41,7 +41,10 @@ impl Source {
     pub fn name(&self) -> String {
         let last = |text: &str| {
             let text = text.split(['?', '#']).next().unwrap_or_default();
-            let cut = text.trim_end_matches(['/', '\\']).rsplit(['/', '\\']).next();
+            let cut = text
+                .trim_end_matches(['/', '\\'])
+                .rsplit(['/', '\\'])
+                .next();
             cut.unwrap_or_default().to_owned()
         };
         match self {

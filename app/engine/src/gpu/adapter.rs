@@ -2,10 +2,10 @@
 //!
 //! [`Variants::choose`] is the one place where an adapter's facts turn into kernels.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The facts of one adapter.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AdapterInfo {
     /// The driver's name for it.
     pub name: String,
@@ -35,13 +35,13 @@ pub struct AdapterInfo {
     /// llvmpipe allows 65535 (`LP_MAX_TGSI_LOOP_ITERATIONS`); others are not known to have a limit.
     pub max_loop_iterations: u64,
     /// Features that later variants use: shader-f16, subgroup, timestamp-query.
-    pub features: Vec<&'static str>,
+    pub features: Vec<String>,
     /// The kernel variants that this adapter gets.
     pub variants: Variants,
 }
 
 /// How matrix products are computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MatmulKernel {
     /// `matmul_tile`: registers only, `m` x `n` outputs an invocation.
@@ -58,7 +58,7 @@ pub enum MatmulKernel {
 }
 
 /// How attention is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AttentionKernel {
     /// `attention_row`: one invocation a query and head.
@@ -68,7 +68,7 @@ pub enum AttentionKernel {
 }
 
 /// The kernels that an adapter gets. All variants of a kernel share one canonical order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Variants {
     /// Products with more than one row.
     pub matmul: MatmulKernel,
@@ -78,8 +78,8 @@ pub struct Variants {
     pub attention: AttentionKernel,
     /// Tokens in one prefill chunk.
     pub chunk: usize,
-    /// Multiply-adds that one submit may hold before the queue is waited for.
-    pub submit_budget: u64,
+    /// Multiply-adds a second to start from: a submit's length in time is learned from there.
+    pub first_rate: f64,
 }
 
 impl Variants {
@@ -93,7 +93,7 @@ impl Variants {
                 single: MatmulKernel::Tile { m: 1, n: 8 },
                 attention: AttentionKernel::Row,
                 chunk: 128,
-                submit_budget: 4_000_000_000,
+                first_rate: 5e9,
             }
         } else {
             Self {
@@ -101,7 +101,7 @@ impl Variants {
                 single: MatmulKernel::Vector,
                 attention: AttentionKernel::Group,
                 chunk: 512,
-                submit_budget: 100_000_000_000,
+                first_rate: 2e11,
             }
         }
     }
@@ -112,10 +112,7 @@ impl AdapterInfo {
     pub fn of(adapter: &wgpu::Adapter) -> Self {
         let info = adapter.get_info();
         let limits = adapter.limits();
-        let software = info.device_type == wgpu::DeviceType::Cpu
-            || ["llvmpipe", "SwiftShader", "lavapipe", "Basic Render"]
-                .iter()
-                .any(|s| info.name.contains(s));
+        let software = info.device_type == wgpu::DeviceType::Cpu || is_software(&info.name);
         let have = adapter.features();
         let features = [
             (wgpu::Features::SHADER_F16, "shader-f16"),
@@ -145,10 +142,18 @@ impl AdapterInfo {
             features: features
                 .iter()
                 .filter(|(f, _)| have.contains(*f))
-                .map(|(_, n)| *n)
+                .map(|(_, n)| (*n).to_owned())
                 .collect(),
             variants: Variants::choose(software),
         }
+    }
+
+    /// Gives it a name, and what follows from that.
+    pub(crate) fn rename(&mut self, name: String) {
+        self.software |= is_software(&name);
+        self.max_loop_iterations = loop_limit(&name);
+        self.variants = Variants::choose(self.software);
+        self.name = name;
     }
 
     /// Facts of the CPU twins, which stand in where there is no adapter.
@@ -187,6 +192,13 @@ impl AdapterInfo {
     }
 }
 
+fn is_software(name: &str) -> bool {
+    let name = name.to_lowercase();
+    ["llvmpipe", "swiftshader", "lavapipe", "basic render"]
+        .iter()
+        .any(|known| name.contains(known))
+}
+
 fn loop_limit(name: &str) -> u64 {
     if name.contains("llvmpipe") || name.contains("lavapipe") {
         65_535
@@ -208,6 +220,17 @@ pub(crate) async fn found(backends: wgpu::Backends) -> Vec<(wgpu::Adapter, Adapt
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = backends;
     let instance = wgpu::Instance::new(descriptor);
+    // A browser shows one adapter, and which one depends on what is asked for.
+    #[cfg(target_arch = "wasm32")]
+    let adapters: Vec<wgpu::Adapter> = instance
+        .request_adapter(&wgpu::RequestAdapterOptions {
+            power_preference: wgpu::PowerPreference::HighPerformance,
+            ..Default::default()
+        })
+        .await
+        .into_iter()
+        .collect();
+    #[cfg(not(target_arch = "wasm32"))]
     let adapters = instance.enumerate_adapters(backends).await;
     let mut all: Vec<_> = adapters
         .into_iter()

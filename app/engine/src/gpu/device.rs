@@ -1,8 +1,10 @@
 //! The device: creation, checked allocation, uploads, read-back, and errors that are never swallowed.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::adapter::{self, AdapterInfo};
+use super::pace::Pace;
 use super::pipelines::Pipelines;
 use crate::EngineError;
 
@@ -16,7 +18,14 @@ pub struct GpuOptions {
     pub adapter: Option<String>,
     /// Pretend that a storage binding holds no more than this, bytes: tests of sharding.
     pub max_binding: Option<u64>,
+    /// How long one submit may take: some 20 ms where the same device draws an interface. [`HEADLESS_SUBMIT`] if `None`.
+    pub submit: Option<Duration>,
+    /// What to call an adapter that gives no name: browsers keep it from wgpu, but tell vendor and architecture.
+    pub fallback_name: Option<String>,
 }
+
+/// How long one submit may take where nobody draws: far below the watchdogs' two seconds.
+pub const HEADLESS_SUBMIT: Duration = Duration::from_millis(400);
 
 /// A device with its queue, its pipelines, and the errors it has reported.
 pub struct Gpu {
@@ -30,6 +39,7 @@ pub struct Gpu {
     faults: Arc<Faults>,
     /// Held from pushing error scopes to popping them: the device has one stack of them for all threads.
     scopes: Mutex<()>,
+    pace: Mutex<Pace>,
 }
 
 #[derive(Default)]
@@ -83,10 +93,22 @@ impl Gpu {
         if let Some(limit) = options.max_binding {
             info.max_binding = info.max_binding.min(limit);
         }
-        Self::from_adapter(adapter, info).await
+        if let Some(name) = options
+            .fallback_name
+            .clone()
+            .filter(|_| info.name.is_empty())
+        {
+            info.rename(name);
+        }
+        let submit = options.submit.unwrap_or(HEADLESS_SUBMIT);
+        Self::from_adapter(adapter, info, submit).await
     }
 
-    async fn from_adapter(adapter: wgpu::Adapter, info: AdapterInfo) -> Result<Self, EngineError> {
+    async fn from_adapter(
+        adapter: wgpu::Adapter,
+        info: AdapterInfo,
+        submit: Duration,
+    ) -> Result<Self, EngineError> {
         require(
             "storage buffers in a stage",
             7,
@@ -117,6 +139,7 @@ impl Gpu {
                     adapter: info.name.clone(),
                     reason: err.to_string(),
                 })?;
+        let pace = Pace::new(submit, info.variants.first_rate);
         let faults = Arc::new(Faults::default());
         let sink = Arc::clone(&faults);
         device.on_uncaptured_error(Arc::new(move |err: wgpu::Error| {
@@ -133,7 +156,22 @@ impl Gpu {
             pipelines: Pipelines::default(),
             faults,
             scopes: Mutex::default(),
+            pace: Mutex::new(pace),
         })
+    }
+
+    /// Multiply-adds that the next submit may hold.
+    pub(crate) fn submit_budget(&self) -> u64 {
+        self.pace
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .budget()
+    }
+
+    /// A submit of `work` multiply-adds took `elapsed`.
+    pub(crate) fn learn_pace(&self, work: u64, elapsed: Duration) {
+        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        pace.learn(work, elapsed);
     }
 
     /// The first fault that the device has reported, if any. Asked before any result is used.

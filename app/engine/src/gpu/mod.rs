@@ -2,6 +2,7 @@
 
 mod adapter;
 mod device;
+mod pace;
 mod pipelines;
 
 pub use adapter::{AdapterInfo, AttentionKernel, MatmulKernel, Variants, list_adapters};

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use web_time::Instant;
+
 use super::upload::{GpuMatrix, Uploader};
 use super::{check_shapes, linear, need, rope_table};
 use crate::engine::{Chunk, Monitor, Outputs, Want};
@@ -13,6 +15,8 @@ use assay_model::{LayerRole, Model, ModelConfig, Role};
 
 /// Bytes between parameter blocks: WebGPU's guaranteed uniform offset alignment.
 const SLOT: u64 = 256;
+/// Rows of the largest register tile: fewer at a time waste it.
+const TILE_ROWS: usize = 8;
 /// Bytes of logits made at a time.
 const LOGITS_BYTES: u64 = 64 << 20;
 
@@ -197,6 +201,24 @@ impl GpuLlama {
         self.chunk
     }
 
+    /// Rows that should run together from `pos0` on, so that no single dispatch outlasts the submits' time.
+    pub fn paced_chunk(&self, pos0: usize) -> usize {
+        let (config, wide) = (&self.config, |n: usize, k: usize| n as u64 * k as u64);
+        let attention = 2 * wide(config.q_dim(), pos0 + self.chunk);
+        let a_row = wide(config.intermediate, config.hidden).max(attention);
+        self.fit(a_row, self.chunk)
+    }
+
+    /// Rows of so many multiply-adds that fit one submit: whole tiles where there is room for one, at least one row.
+    fn fit(&self, a_row: u64, most: usize) -> usize {
+        let rows = self.gpu.submit_budget() / a_row.max(1);
+        let rows = usize::try_from(rows).unwrap_or(most).min(most);
+        match rows {
+            0..TILE_ROWS => rows.max(1),
+            _ => rows - rows % TILE_ROWS,
+        }
+    }
+
     /// Runs one chunk; one read-back.
     pub async fn run(
         &mut self,
@@ -236,7 +258,7 @@ impl GpuLlama {
             .chain(&program.layers)
             .enumerate()
         {
-            submit.stage(stage, &self.config, span);
+            submit.stage(stage, &self.config, span, monitor).await?;
             if want.states.contains(&l) {
                 submit
                     .encoder()
@@ -249,8 +271,9 @@ impl GpuLlama {
         }
         if let Some(first) = logits_pos0 {
             let mut row = first - pos0;
+            let a_row = vocab as u64 * hidden as u64;
             while row < rows {
-                let count = self.logit_rows.min(rows - row);
+                let count = self.fit(a_row, self.logit_rows).min(rows - row);
                 let head = if count == 1 {
                     &self.one.head
                 } else {
@@ -262,11 +285,11 @@ impl GpuLlama {
                     head_row: row as u32,
                 };
                 // The head's parameters change between blocks, so each block is a submit of its own.
-                if row + count < rows || row > first - pos0 {
-                    submit.flush(true).await?;
+                if (row + count < rows || row > first - pos0) && submit.flush(true).await? {
+                    monitor.alive()?;
                 }
                 self.set_params(head, span);
-                submit.stage(head, &self.config, span);
+                submit.stage(head, &self.config, span, monitor).await?;
                 let block = (count * vocab * 4) as u64;
                 submit
                     .encoder()
@@ -314,7 +337,7 @@ impl GpuLlama {
     }
 }
 
-/// Encodes stages and sends them off before a submit grows too long for a watchdog or a user.
+/// Encodes steps and sends them off before a submit grows too long for a watchdog or a user.
 struct Submit<'a> {
     gpu: &'a Gpu,
     encoder: Option<wgpu::CommandEncoder>,
@@ -330,20 +353,39 @@ impl Submit<'_> {
         })
     }
 
-    fn stage(&mut self, stage: &Stage, config: &ModelConfig, rows: Rows) {
-        let mut work = 0;
-        let mut pass = self
-            .encoder()
-            .begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        for step in &stage.steps {
-            let (_, grid) = step.work.resolve(config, rows);
-            pass.set_pipeline(&step.kernel.pipeline);
-            pass.set_bind_group(0, &step.bind, &[]);
-            pass.dispatch_workgroups(grid[0], grid[1], grid[2]);
-            work += step.work.multiply_adds(config, rows);
+    /// Encodes a stage, in as many submits as its steps need.
+    async fn stage(
+        &mut self,
+        stage: &Stage,
+        config: &ModelConfig,
+        rows: Rows,
+        monitor: &mut dyn Monitor,
+    ) -> Result<(), EngineError> {
+        let mut steps = stage.steps.iter().peekable();
+        while steps.peek().is_some() {
+            let budget = self.gpu.submit_budget();
+            let mut work = self.work;
+            let mut pass = self
+                .encoder()
+                .begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            while let Some(step) = steps.next_if(|step| {
+                let more = step.work.multiply_adds(config, rows);
+                work == 0 || more == 0 || work + more <= budget
+            }) {
+                let (_, grid) = step.work.resolve(config, rows);
+                pass.set_pipeline(&step.kernel.pipeline);
+                pass.set_bind_group(0, &step.bind, &[]);
+                pass.dispatch_workgroups(grid[0], grid[1], grid[2]);
+                work += step.work.multiply_adds(config, rows);
+            }
+            drop(pass);
+            self.work = work;
+            if steps.peek().is_some() {
+                self.flush(true).await?;
+                monitor.alive()?;
+            }
         }
-        drop(pass);
-        self.work += work;
+        Ok(())
     }
 
     fn send(&mut self) {
@@ -354,12 +396,14 @@ impl Submit<'_> {
 
     /// Sends when the budget is spent (or `always`), and waits for it. True if it did.
     async fn flush(&mut self, always: bool) -> Result<bool, EngineError> {
-        if !always && self.work < self.gpu.info.variants.submit_budget {
+        if !always && self.work < self.gpu.submit_budget() {
             return Ok(false);
         }
+        let started = Instant::now();
         self.send();
-        self.work = 0;
         self.gpu.settle().await?;
+        self.gpu.learn_pace(self.work, started.elapsed());
+        self.work = 0;
         Ok(true)
     }
 }

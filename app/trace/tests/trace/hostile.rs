@@ -320,3 +320,30 @@ proptest! {
         }
     }
 }
+
+/// A file can be refused by its head alone, and for the same reason as by all of it.
+#[test]
+fn head_alone_gives_the_same_answer() {
+    let file = example().to_bytes();
+    let first = *file.first_chunk().unwrap();
+    let head = Trace::head_bytes(first, file.len() as u64).unwrap();
+    assert_eq!(Trace::check_head(&file[..head], file.len() as u64), Ok(()));
+    for claimed in [file.len() as u64 - 1, file.len() as u64 + 1, 3 << 30] {
+        let refused = Trace::check_head(&file[..head], claimed);
+        assert!(
+            matches!(refused, Err(TraceError::DataLength { .. })),
+            "{refused:?}"
+        );
+    }
+    for i in 0..head {
+        let mut changed = file.clone();
+        changed[i] ^= 1;
+        let whole = Trace::parse(&changed).map(drop);
+        let by_head = Trace::head_bytes(*changed.first_chunk().unwrap(), changed.len() as u64)
+            .and_then(|head| Trace::check_head(&changed[..head], changed.len() as u64));
+        if by_head.is_err() {
+            assert_eq!(by_head, whole, "byte {i}");
+        }
+    }
+    assert!(Trace::head_bytes([0xff; 8], 3 << 30).is_err());
+}

@@ -1,0 +1,97 @@
+//! From the engine's progress to a face's news: not too often, and with the cancel in return.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use assay_engine::{EngineError, Monitor, Phase};
+use assay_model::Tokenizer;
+use web_time::Instant;
+
+use crate::message::{Event, Failure, JobId, News, Stage};
+use crate::platform::Platform;
+
+/// Between two pieces of news; more would only keep both sides busy.
+const EVERY: Duration = Duration::from_millis(50);
+
+/// One job's voice and ear.
+pub(crate) struct JobMonitor<'a, P: Platform + ?Sized> {
+    platform: &'a P,
+    id: JobId,
+    told: Option<(Stage, Instant)>,
+    tokenizer: Option<&'a Tokenizer>,
+    output: Vec<u32>,
+    text_told: Option<Instant>,
+}
+
+impl<'a, P: Platform + ?Sized> JobMonitor<'a, P> {
+    pub(crate) fn new(platform: &'a P, id: JobId) -> Self {
+        Self {
+            platform,
+            id,
+            told: None,
+            tokenizer: None,
+            output: Vec::new(),
+            text_told: None,
+        }
+    }
+
+    /// Shows the text of generated tokens as they come.
+    pub(crate) fn with_tokenizer(mut self, tokenizer: Option<&'a Tokenizer>) -> Self {
+        self.tokenizer = tokenizer;
+        self
+    }
+
+    /// Tells of progress if it is time to, and asks whether to go on.
+    pub(crate) fn tell(&mut self, stage: Stage, done: u64, total: u64) -> Result<(), Failure> {
+        let now = Instant::now();
+        let is_due = match self.told {
+            Some((told, at)) => told != stage || done >= total || now.duration_since(at) >= EVERY,
+            None => true,
+        };
+        if is_due {
+            self.told = Some((stage, now));
+            self.say(News::Progress { stage, done, total });
+        }
+        self.check()
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        match self.platform.is_cancelled(self.id) {
+            true => Err(Failure::cancelled()),
+            false => Ok(()),
+        }
+    }
+
+    fn say(&self, news: News) {
+        self.platform.say(Event { id: self.id, news });
+    }
+}
+
+impl<P: Platform + ?Sized> Monitor for JobMonitor<'_, P> {
+    fn progress(&mut self, phase: Phase, done: u64, total: u64) -> Result<(), EngineError> {
+        self.tell(phase.into(), done, total)
+            .map_err(|_cancelled| EngineError::Cancelled)
+    }
+
+    fn alive(&mut self) -> Result<(), EngineError> {
+        self.check().map_err(|_cancelled| EngineError::Cancelled)
+    }
+
+    fn breathe(&mut self) -> Pin<Box<dyn Future<Output = ()> + '_>> {
+        self.platform.breathe()
+    }
+
+    fn token(&mut self, id: u32) {
+        self.output.push(id);
+        let now = Instant::now();
+        let is_due = self
+            .text_told
+            .is_none_or(|at| now.duration_since(at) >= EVERY);
+        if let Some(tokenizer) = self.tokenizer.filter(|_| is_due) {
+            self.text_told = Some(now);
+            let text = tokenizer.decode(&self.output);
+            self.say(News::Text { text });
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What a worker needs of the platform it runs on.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use assay_engine::GpuOptions;
+use assay_model::{ByteSource, Model};
+
+use crate::message::{CacheEntry, Event, Failure, JobId, ModelSource, Source};
+
+/// A future that stays on its thread: a browser's handles cannot leave theirs.
+pub type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// Told how many bytes of how many have come (0 of all where that is not known); an error ends the work.
+pub type Fetched<'a> = dyn FnMut(u64, u64) -> Result<(), Failure> + 'a;
+
+/// Where bytes lie, how to let others run, whom to tell.
+pub trait Platform {
+    /// Opens a trace's bytes; never [`Source::Kept`], which the worker has itself.
+    fn open<'a>(
+        &'a self,
+        source: &'a Source,
+        fetched: &'a mut Fetched<'_>,
+    ) -> LocalFuture<'a, Result<Arc<dyn ByteSource>, Failure>>;
+
+    /// Opens a checkpoint: headers and small files now, weights when they are read.
+    fn open_model<'a>(
+        &'a self,
+        model: &'a ModelSource,
+        fetched: &'a mut Fetched<'_>,
+    ) -> LocalFuture<'a, Result<Model, Failure>>;
+
+    /// Whether this is a folder. Only paths can be.
+    fn is_folder(&self, source: &Source) -> bool {
+        let _ = source;
+        false
+    }
+
+    /// How to open the adapter; [`GpuOptions::adapter`] is the worker's to set.
+    fn gpu_options(&self) -> LocalFuture<'_, GpuOptions>;
+
+    /// Tells the face.
+    fn say(&self, event: Event);
+
+    /// Whether the face has asked to stop this job.
+    fn is_cancelled(&self, id: JobId) -> bool;
+
+    /// Lets everything else on this thread run once, so that a cancel can be heard.
+    fn breathe(&self) -> LocalFuture<'_, ()>;
+
+    /// The largest trace that fits the memory here, bytes.
+    fn max_trace_bytes(&self) -> u64;
+
+    /// What is kept on disk.
+    fn cache(&self) -> LocalFuture<'_, Result<Vec<CacheEntry>, Failure>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    /// Deletes one entry, or all.
+    fn clear_cache<'a>(&'a self, key: Option<&'a str>) -> LocalFuture<'a, Result<(), Failure>> {
+        let _ = key;
+        Box::pin(std::future::ready(Ok(())))
+    }
+}

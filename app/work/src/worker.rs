@@ -1,0 +1,496 @@
+//! Who does the jobs: one at a time, each ending in exactly one [`News::Done`].
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use assay_engine::{Device, Engine, EngineError, Gpu, GpuOptions, Numerics, list_adapters};
+use assay_model::{ByteSource, Model};
+use assay_prove::{Request, prove};
+use assay_trace::{Digest, Trace, merkle};
+use assay_verify::{Options, Profiles, verify_in_detail};
+
+use crate::message::{
+    Claims, DeviceChoice, Event, Expect, Failure, Hashes, Job, JobId, KeptId, ModelFacts,
+    ModelSource, News, Outcome, ProveRequest, Proved, Source, Stage,
+};
+use crate::monitor::JobMonitor;
+use crate::platform::Platform;
+use crate::sort::{self, Kind};
+
+/// Proven traces that are kept; the oldest goes first.
+const MOST_KEPT: usize = 8;
+/// Bytes read between two chances to cancel.
+const PIECE_BYTES: usize = 4 << 20;
+/// A file larger than this whose head is no trace's is refused without reading the rest of it.
+const READ_ANYWAY: u64 = 64 << 20;
+
+/// The worker's state between jobs: what is worth keeping open.
+pub struct Worker<P> {
+    platform: P,
+    kept: Vec<(KeptId, Arc<Vec<u8>>)>,
+    next_kept: KeptId,
+    trace: Option<(Source, Arc<Vec<u8>>)>,
+    model: Option<OpenModel>,
+    device: Option<(DeviceChoice, Device)>,
+}
+
+struct OpenModel {
+    source: ModelSource,
+    model: Rc<Model>,
+    root: Option<Digest>,
+}
+
+impl<P: Platform> Worker<P> {
+    /// A worker that has done nothing yet.
+    pub fn new(platform: P) -> Self {
+        Self {
+            platform,
+            kept: Vec::new(),
+            next_kept: 1,
+            trace: None,
+            model: None,
+            device: None,
+        }
+    }
+
+    /// The platform.
+    pub fn platform(&self) -> &P {
+        &self.platform
+    }
+
+    /// Does a job and tells of its end.
+    pub async fn run(&mut self, id: JobId, job: Job) {
+        let done = match self.platform.is_cancelled(id) {
+            true => Err(Failure::cancelled()),
+            false => self.attempt(id, job).await.map(Box::new),
+        };
+        if done.as_ref().is_err_and(|failure| failure.code == "device") {
+            // Whatever is wrong with it, the next job opens it anew.
+            self.device = None;
+        }
+        let news = News::Done(done);
+        self.platform.say(Event { id, news });
+    }
+
+    async fn attempt(&mut self, id: JobId, job: Job) -> Result<Outcome, Failure> {
+        match job {
+            Job::Adapters { device } => self.adapters(device).await,
+            Job::Sort { files } => self.sort(id, files).await,
+            Job::Inspect { trace } => self.inspect(id, trace).await.map(Outcome::Inspected),
+            Job::OpenModel { model } => {
+                self.open_model(id, &model).await?;
+                self.facts().map(Outcome::Model)
+            }
+            Job::Verify {
+                trace,
+                model,
+                expect,
+                device,
+            } => self.verify(id, trace, model, expect, device).await,
+            Job::Prove {
+                model,
+                request,
+                device,
+            } => self.prove(id, model, request, device).await,
+            Job::Hashes { trace, position } => {
+                let bytes = self.trace_bytes(id, &trace).await?;
+                hashes(&bytes, position).map(Outcome::Hashes)
+            }
+            Job::Bytes { kept } => Ok(Outcome::Bytes(self.kept(kept)?.to_vec())),
+            Job::Cache => self.platform.cache().await.map(Outcome::Cache),
+            Job::ClearCache { key } => {
+                // A model that is read from the cache must not be read on.
+                self.model = None;
+                self.platform.clear_cache(key.as_deref()).await?;
+                self.platform.cache().await.map(Outcome::Cache)
+            }
+        }
+    }
+
+    async fn adapters(&mut self, choice: DeviceChoice) -> Result<Outcome, Failure> {
+        let found = list_adapters().await;
+        let (chosen, fault) = match self.device(&choice).await {
+            Ok(device) => (Some(device.info()), None),
+            Err(failure) => (None, Some(failure)),
+        };
+        Ok(Outcome::Adapters {
+            found,
+            chosen,
+            fault,
+        })
+    }
+
+    async fn device(&mut self, choice: &DeviceChoice) -> Result<Device, Failure> {
+        if let Some((open, device)) = &self.device
+            && open == choice
+        {
+            // A device that was lost meanwhile is opened again.
+            match device {
+                Device::Gpu(gpu) if gpu.check().is_err() => {}
+                device => return Ok(device.clone()),
+            }
+        }
+        self.device = None;
+        let device = match choice {
+            DeviceChoice::Cpu => Device::Cpu,
+            DeviceChoice::Best | DeviceChoice::Named(_) => {
+                let adapter = match choice {
+                    DeviceChoice::Named(name) => Some(name.clone()),
+                    _ => None,
+                };
+                let options = GpuOptions {
+                    adapter,
+                    ..self.platform.gpu_options().await
+                };
+                Device::Gpu(Arc::new(Gpu::open(&options).await?))
+            }
+        };
+        self.device = Some((choice.clone(), device.clone()));
+        Ok(device)
+    }
+
+    async fn sort(&self, id: JobId, files: Vec<(String, Source)>) -> Result<Outcome, Failure> {
+        let monitor = JobMonitor::new(&self.platform, id);
+        let mut told = Vec::with_capacity(files.len());
+        for (path, source) in files {
+            monitor.check()?;
+            if self.platform.is_folder(&source) {
+                let Source::Path(folder) = source else {
+                    continue;
+                };
+                // The slash says that it is a folder.
+                let folder = format!("{}/", folder.trim_end_matches('/'));
+                told.push((path, Source::Path(folder), Kind::Model));
+                continue;
+            }
+            let opened = self.platform.open(&source, &mut |_, _| Ok(())).await?;
+            let kind = sort::kind(&path, &*opened);
+            told.push((path, source, kind));
+        }
+        let sort::Sorted {
+            traces,
+            model,
+            ignored,
+        } = sort::sorted(told);
+        Ok(Outcome::Sorted {
+            traces,
+            model,
+            ignored,
+        })
+    }
+
+    fn kept(&self, id: KeptId) -> Result<Arc<Vec<u8>>, Failure> {
+        let found = self.kept.iter().find(|(kept, _)| *kept == id);
+        found
+            .map(|(_, bytes)| Arc::clone(bytes))
+            .ok_or_else(|| Failure::new("not-found", "this trace is no longer kept"))
+    }
+
+    fn keep(&mut self, bytes: Vec<u8>) -> KeptId {
+        let id = self.next_kept;
+        self.next_kept += 1;
+        if self.kept.len() == MOST_KEPT {
+            self.kept.remove(0);
+        }
+        self.kept.push((id, Arc::new(bytes)));
+        id
+    }
+
+    /// All bytes of a trace. The last one stays, so that looking at it and verifying it read it once.
+    async fn trace_bytes(&mut self, id: JobId, source: &Source) -> Result<Arc<Vec<u8>>, Failure> {
+        if let Source::Kept(kept) = source {
+            return self.kept(*kept);
+        }
+        if let Some((open, bytes)) = &self.trace
+            && open == source
+        {
+            return Ok(Arc::clone(bytes));
+        }
+        self.trace = None;
+        let bytes = Arc::new(self.read_trace(id, source).await?);
+        self.trace = Some((source.clone(), Arc::clone(&bytes)));
+        Ok(bytes)
+    }
+
+    async fn read_trace(&self, id: JobId, source: &Source) -> Result<Vec<u8>, Failure> {
+        let mut monitor = JobMonitor::new(&self.platform, id);
+        let opened = {
+            let mut fetched = |done, total| monitor.tell(Stage::Fetch, done, total);
+            self.platform.open(source, &mut fetched).await?
+        };
+        let total = opened.len();
+        refuse_by_head(&*opened, source, self.platform.max_trace_bytes())?;
+        // It fits: `refuse_by_head` has compared.
+        let mut bytes = Vec::new();
+        bytes
+            .try_reserve_exact(total as usize)
+            .map_err(|_full| too_large(source, total, self.platform.max_trace_bytes()))?;
+        while (bytes.len() as u64) < total {
+            monitor.tell(Stage::Read, bytes.len() as u64, total)?;
+            self.platform.breathe().await;
+            let at = bytes.len() as u64;
+            let len = PIECE_BYTES.min((total - at) as usize);
+            bytes.extend_from_slice(&opened.read(at, len)?);
+        }
+        Ok(bytes)
+    }
+
+    async fn inspect(&mut self, id: JobId, source: Source) -> Result<Claims, Failure> {
+        // Whoever asks anew wants the file as it is now.
+        self.trace = None;
+        let bytes = self.trace_bytes(id, &source).await?;
+        let parsed = Trace::parse(&bytes);
+        let fault = match &parsed {
+            Ok(trace) => trace
+                .check_commitment()
+                .err()
+                .map(|err| (err.code().to_owned(), err.to_string())),
+            Err(err) => Some((err.code().to_owned(), err.to_string())),
+        };
+        let manifest = match parsed {
+            Ok(trace) => Some(
+                serde_json::to_string(trace.manifest())
+                    .map_err(|err| Failure::new("internal", err.to_string()))?,
+            ),
+            Err(_) => None,
+        };
+        Ok(Claims {
+            name: source.name(),
+            bytes: bytes.len() as u64,
+            sha256: Digest::of(&bytes).to_string(),
+            manifest,
+            fault,
+        })
+    }
+
+    async fn open_model(&mut self, id: JobId, source: &ModelSource) -> Result<Rc<Model>, Failure> {
+        if let Some(open) = self.model.as_ref().filter(|open| open.source == *source) {
+            return Ok(Rc::clone(&open.model));
+        }
+        self.model = None;
+        let mut monitor = JobMonitor::new(&self.platform, id);
+        let mut fetched = |done, total| monitor.tell(Stage::Fetch, done, total);
+        let model = self.platform.open_model(source, &mut fetched).await?;
+        let model = Rc::new(model);
+        self.model = Some(OpenModel {
+            source: source.clone(),
+            model: Rc::clone(&model),
+            root: None,
+        });
+        Ok(model)
+    }
+
+    fn facts(&self) -> Result<ModelFacts, Failure> {
+        let Some(OpenModel {
+            source,
+            model,
+            root,
+        }) = &self.model
+        else {
+            return Err(Failure::new("internal", "no model is open"));
+        };
+        let config = model.config();
+        Ok(ModelFacts {
+            name: source.name(),
+            family: config.family.as_str().to_owned(),
+            dtype: model.dtype().to_owned(),
+            parameters: model.parameters(),
+            bytes: model.bytes(),
+            layers: config.layers as u32,
+            hidden: config.hidden as u32,
+            vocab: config.vocab as u32,
+            context: config.context as u32,
+            has_tokenizer: model.tokenizer().is_some(),
+            notes: model.notes().to_vec(),
+            root: root.map(|root| root.to_string()),
+        })
+    }
+
+    async fn verify(
+        &mut self,
+        id: JobId,
+        trace: Source,
+        model: ModelSource,
+        expect: Expect,
+        device: DeviceChoice,
+    ) -> Result<Outcome, Failure> {
+        let bytes = self.trace_bytes(id, &trace).await?;
+        let model = self.open_model(id, &model).await?;
+        let options = options(&expect, &model)?;
+        let device = self.device(&device).await?;
+        let mut monitor = JobMonitor::new(&self.platform, id);
+        let profiles = Profiles::embedded();
+        let verified =
+            verify_in_detail(&profiles, &bytes, &model, &device, &options, &mut monitor).await?;
+        let report = verified
+            .report
+            .to_json()
+            .map_err(|err| Failure::new("internal", err.to_string()))?;
+        if let Some(open) = &mut self.model {
+            open.root = verified
+                .report
+                .model
+                .root
+                .and_then(|root| root.parse().ok());
+        }
+        Ok(Outcome::Verified {
+            report,
+            details: Box::new(verified.details),
+        })
+    }
+
+    async fn prove(
+        &mut self,
+        id: JobId,
+        source: ModelSource,
+        request: ProveRequest,
+        device: DeviceChoice,
+    ) -> Result<Outcome, Failure> {
+        let model = self.open_model(id, &source).await?;
+        let Some(tokenizer) = model.tokenizer() else {
+            return Err(Failure::new(
+                "request",
+                "this checkpoint has no tokenizer, so a prompt cannot be turned into tokens",
+            )
+            .with_next("choose its tokenizer's file together with it"));
+        };
+        let request = Request {
+            prompt: tokenizer.encode(&request.prompt)?,
+            max_tokens: request.max_tokens as usize,
+            sampler: request.sampler,
+            ignore_eos: request.ignore_eos,
+            nonce: request.nonce.as_deref().map(nonce).transpose()?,
+            opened: None,
+        };
+        request.check(model.config())?;
+        let device = self.device(&device).await?;
+        let root = self.root(id, &model).await?;
+        let mut monitor = JobMonitor::new(&self.platform, id).with_tokenizer(model.tokenizer());
+        let capacity = request.capacity(model.config());
+        let mut engine =
+            Engine::load(&device, &model, capacity, Numerics::Fast, &mut monitor).await?;
+        let proved = prove(&mut engine, &model, root, &request, &mut monitor).await?;
+        let bytes = proved.trace.to_bytes();
+        let stop = serde_json::to_value(proved.trace.manifest().output.stop)
+            .ok()
+            .and_then(|stop| stop.as_str().map(str::to_owned))
+            .unwrap_or_default();
+        Ok(Outcome::Proved(Proved {
+            bytes: bytes.len() as u64,
+            kept: self.keep(bytes),
+            text: tokenizer.decode(&proved.output),
+            prompt_tokens: request.prompt.len() as u32,
+            tokens: proved.output.len() as u32,
+            tokens_per_s: proved.timings.tokens_per_s,
+            total_s: proved.timings.total_s,
+            root: proved.trace.root().to_string(),
+            stop,
+            adapter: device.info().name,
+        }))
+    }
+
+    /// The open model's root: hashed once for proving, where a wrong one only harms the prover. A verifier hashes anew.
+    async fn root(&mut self, id: JobId, model: &Model) -> Result<Digest, Failure> {
+        if let Some(root) = self.model.as_ref().and_then(|open| open.root) {
+            return Ok(root);
+        }
+        let mut monitor = JobMonitor::new(&self.platform, id);
+        let mut hasher = model.root_hasher();
+        while !hasher.step()? {
+            monitor.tell(Stage::Hash, hasher.done(), hasher.total())?;
+            self.platform.breathe().await;
+        }
+        let root = hasher.finish()?;
+        if let Some(open) = &mut self.model {
+            open.root = Some(root);
+        }
+        Ok(root)
+    }
+}
+
+fn too_large(source: &Source, bytes: u64, most: u64) -> Failure {
+    Failure::new(
+        "too-large",
+        format!(
+            "`{}` has {bytes} bytes, and the largest trace that can be read here has {most}",
+            source.name()
+        ),
+    )
+    .with_next("use the desktop program on a machine with more memory, or a trace that opens fewer hidden states")
+}
+
+/// Refuses what need not be read: a file too large to hold, and a large one that begins as no trace does. Small ones go on, so that
+/// they get a verdict with their digest.
+fn refuse_by_head(file: &dyn ByteSource, source: &Source, most: u64) -> Result<(), Failure> {
+    let total = file.len();
+    if total <= READ_ANYWAY.min(most) {
+        return Ok(());
+    }
+    let not_a_trace = |err: assay_trace::TraceError| {
+        Failure::new(
+            "not-a-trace",
+            format!("`{}` is no trace: {err}", source.name()),
+        )
+        .with_next(
+            "choose the trace.bin that the prover gave you; weights go where the model is chosen",
+        )
+    };
+    let mut first = [0; 8];
+    first.copy_from_slice(&file.read(0, 8)?);
+    let head = Trace::head_bytes(first, total).map_err(not_a_trace)?;
+    Trace::check_head(&file.read(0, head)?, total).map_err(not_a_trace)?;
+    match total > most {
+        true => Err(too_large(source, total, most)),
+        false => Ok(()),
+    }
+}
+
+fn nonce(text: &str) -> Result<[u8; 32], Failure> {
+    text.trim()
+        .parse::<Digest>()
+        .map(|digest| digest.0)
+        .map_err(|_err| Failure::new("request", "a nonce has 64 hexadecimal digits"))
+}
+
+fn options(expect: &Expect, model: &Model) -> Result<Options, Failure> {
+    let prompt = match (&expect.prompt, model.tokenizer()) {
+        (None, _) => None,
+        (Some(text), Some(tokenizer)) => Some(tokenizer.encode(text)?),
+        (Some(_), None) => {
+            return Err(Failure::new(
+                "request",
+                "the prompt cannot be compared: this checkpoint has no tokenizer",
+            )
+            .with_next("choose its tokenizer's file together with it, or leave the prompt empty"));
+        }
+    };
+    Ok(Options {
+        nonce: expect.nonce.as_deref().map(nonce).transpose()?,
+        expect_prompt: prompt,
+        expect_sampler: expect.sampler,
+        numerics: Numerics::Fast,
+    })
+}
+
+fn hashes(bytes: &[u8], position: u32) -> Result<Hashes, Failure> {
+    let trace = Trace::parse(bytes).map_err(|err| Failure::new("not-a-trace", err.to_string()))?;
+    let at = position as usize;
+    if at >= trace.positions() {
+        return Err(Failure::new(
+            "request",
+            format!("position {position} is outside the trace"),
+        ));
+    }
+    let leaves = trace.leaves();
+    let proof = merkle::inclusion_proof(&leaves, at).unwrap_or_default();
+    let hex = |digest: &Digest| digest.to_string();
+    Ok(Hashes {
+        position,
+        leaf: leaves.get(at).map(hex).unwrap_or_default(),
+        states: (0..=trace.manifest().model.layers)
+            .map(|layer| trace.state_digest(layer, at).to_string())
+            .collect(),
+        logits: trace.logits_digest(at).map(|digest| digest.to_string()),
+        proof: proof.iter().map(hex).collect(),
+    })
+}

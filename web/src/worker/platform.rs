@@ -1,0 +1,132 @@
+//! The browser, as the worker's jobs see it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use assay_engine::GpuOptions;
+use assay_model::{ByteSource, Model};
+use assay_work::message::{CacheEntry, Event, Failure, JobId, ModelSource, Source};
+use assay_work::{Fetched, LocalFuture, Platform};
+use eframe::wasm_bindgen::{JsCast as _, JsValue};
+use js_sys::{Function, Promise, Reflect};
+
+use super::cache::Cache;
+use super::handles::HandleSource;
+use super::net::{self, wait};
+use super::{Cancelled, model, say, scope};
+
+/// The page's canvas is drawn by the same GPU: a frame waits for what was submitted before it.
+const SUBMIT: Duration = Duration::from_millis(20);
+/// A module has 4 GiB of memory for everything; a trace is held whole.
+const MAX_TRACE_BYTES: u64 = 1 << 30;
+
+/// The browser.
+pub struct WebPlatform {
+    cancelled: Cancelled,
+}
+
+impl WebPlatform {
+    /// Hears of cancels through `cancelled`.
+    pub fn new(cancelled: Cancelled) -> Self {
+        Self { cancelled }
+    }
+}
+
+impl Platform for WebPlatform {
+    fn open<'a>(
+        &'a self,
+        source: &'a Source,
+        fetched: &'a mut Fetched<'_>,
+    ) -> LocalFuture<'a, Result<Arc<dyn ByteSource>, Failure>> {
+        Box::pin(async move {
+            let url = match source {
+                Source::Sample(sample) => format!("samples/{}", sample.name()),
+                Source::Url(url) => url.clone(),
+                Source::Picked { handle, name, .. } => {
+                    let file = HandleSource::picked(*handle).ok_or_else(|| model::gone(name))?;
+                    return Ok(Arc::new(file) as Arc<dyn ByteSource>);
+                }
+                Source::Path(_) | Source::Kept(_) => {
+                    return Err(Failure::new("unsupported", "a browser cannot open a path")
+                        .with_next("choose or drop the file"));
+                }
+            };
+            let bytes = net::small_file(&url, MAX_TRACE_BYTES, fetched).await?;
+            let bytes = bytes.ok_or_else(|| net::missing(&url))?;
+            Ok(Arc::new(bytes) as Arc<dyn ByteSource>)
+        })
+    }
+
+    fn open_model<'a>(
+        &'a self,
+        source: &'a ModelSource,
+        fetched: &'a mut Fetched<'_>,
+    ) -> LocalFuture<'a, Result<Model, Failure>> {
+        Box::pin(model::open(source, fetched))
+    }
+
+    fn gpu_options(&self) -> LocalFuture<'_, GpuOptions> {
+        Box::pin(async {
+            GpuOptions {
+                submit: Some(SUBMIT),
+                fallback_name: adapter_name().await,
+                ..GpuOptions::default()
+            }
+        })
+    }
+
+    fn say(&self, event: Event) {
+        say(&event);
+    }
+
+    fn is_cancelled(&self, id: JobId) -> bool {
+        self.cancelled.borrow().contains(&id)
+    }
+
+    fn breathe(&self) -> LocalFuture<'_, ()> {
+        Box::pin(async {
+            let pause = Promise::new(&mut |resolve: Function, _reject: Function| {
+                drop(scope().set_timeout_with_callback(&resolve));
+            });
+            drop(wait(pause).await);
+        })
+    }
+
+    fn max_trace_bytes(&self) -> u64 {
+        MAX_TRACE_BYTES
+    }
+
+    fn cache(&self) -> LocalFuture<'_, Result<Vec<CacheEntry>, Failure>> {
+        Box::pin(async {
+            Ok(match Cache::open().await {
+                Some(cache) => cache.entries().await,
+                None => Vec::new(),
+            })
+        })
+    }
+
+    fn clear_cache<'a>(&'a self, key: Option<&'a str>) -> LocalFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            match Cache::open().await {
+                Some(cache) => cache.clear(key).await,
+                None => Ok(()),
+            }
+        })
+    }
+}
+
+/// The adapter's vendor and architecture (`nvidia lovelace`), which are all that browsers tell of it.
+async fn adapter_name() -> Option<String> {
+    let get = |object: &JsValue, key: &str| Reflect::get(object, &key.into()).ok();
+    let gpu = get(&scope().navigator(), "gpu").filter(|gpu| !gpu.is_undefined())?;
+    let ask: Function = get(&gpu, "requestAdapter")?.dyn_into().ok()?;
+    let wish = js_sys::Object::new();
+    Reflect::set(&wish, &"powerPreference".into(), &"high-performance".into()).ok()?;
+    let asked = ask.call1(&gpu, &wish).ok()?;
+    let adapter = wait(asked.unchecked_into()).await.ok()?;
+    let info = get(&adapter, "info").filter(|info| !info.is_undefined())?;
+    let words = ["vendor", "architecture", "device", "description"];
+    let words = words.iter().filter_map(|key| get(&info, key)?.as_string());
+    let name: Vec<String> = words.filter(|word| !word.is_empty()).collect();
+    Some(name.join(" ")).filter(|name| !name.is_empty())
+}
