@@ -31,6 +31,18 @@ pub enum ModelError {
     NoCheckpoint { path: PathBuf },
     #[error("{found} cannot be read, want safetensors or a llama2.c `.bin`: {path}", path = path.display())]
     UnsupportedFormat { found: &'static str, path: PathBuf },
+    #[error("{got} safetensors files, but no `model.safetensors.index.json` that says what is in which: {path}", path = path.display())]
+    IndexMissing { got: usize, path: PathBuf },
+    #[error("`{name}` is not among the files")]
+    FileMissing { name: String },
+    #[error("`{name}` is among the files twice")]
+    FileTwice { name: String },
+    #[error(
+        "no checkpoint among the files: got {found}, want `config.json` and `model.safetensors` (or its index and shards), or a llama2.c `.bin`"
+    )]
+    NothingToOpen { found: String },
+    #[error("more than one checkpoint: got {found}, want one")]
+    SeveralCheckpoints { found: String },
 
     // Configs
     #[error("{file} is not valid JSON: {source}")]

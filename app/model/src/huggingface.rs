@@ -1,4 +1,6 @@
 //! A Hugging Face checkpoint: one or more safetensors files whose tensors must be exactly those that the config asks for.
+pub(crate) mod folder;
+
 use crate::names::{self, EMBEDDING, LM_HEAD, Wanted};
 use crate::safetensors_file::{Entry, read_header};
 use crate::{
@@ -247,122 +249,6 @@ impl Stored<'_> {
             ignored.len(),
             listed.join(", ")
         ));
-    }
-}
-
-#[cfg(feature = "native")]
-pub(crate) mod folder {
-    //! Finding the files of a folder.
-    use super::{MAX_SHARDS, Shard, assemble};
-    use crate::{MappedFile, Model, ModelError, Tokenizer, config_json::MAX_CONFIG_BYTES};
-    use std::collections::BTreeMap;
-    use std::path::Path;
-    use std::sync::Arc;
-
-    const MAX_INDEX_BYTES: usize = 16 << 20;
-    const SINGLE: &str = "model.safetensors";
-    const INDEX: &str = "model.safetensors.index.json";
-
-    /// Opens a folder; `tokenizer` stands in for the folder's own.
-    pub(crate) fn open(dir: &Path, tokenizer: Option<Tokenizer>) -> Result<Model, ModelError> {
-        let config_path = dir.join("config.json");
-        if !config_path.exists() {
-            return Err(ModelError::NoCheckpoint {
-                path: dir.to_owned(),
-            });
-        }
-        let config = crate::model::read_capped(&config_path, MAX_CONFIG_BYTES)?;
-        let generation_path = dir.join("generation_config.json");
-        let generation = match generation_path.exists() {
-            true => Some(crate::model::read_capped(
-                &generation_path,
-                MAX_CONFIG_BYTES,
-            )?),
-            false => None,
-        };
-        // The config first: a family that is not supported should be refused for that, not for how its weights are stored.
-        crate::config_json::parse(&config, generation.as_deref())?;
-        let tokenizer_path = dir.join("tokenizer.json");
-        let tokenizer = match tokenizer {
-            None if tokenizer_path.exists() => Some(Tokenizer::open(&tokenizer_path)?),
-            other => other,
-        };
-        let (shards, weight_map) = shards(dir)?;
-        assemble(
-            &config,
-            generation.as_deref(),
-            shards,
-            weight_map.as_ref(),
-            tokenizer,
-        )
-    }
-
-    type WeightMap = BTreeMap<String, String>;
-
-    fn shards(dir: &Path) -> Result<(Vec<Shard>, Option<WeightMap>), ModelError> {
-        let open = |name: &str| -> Result<Shard, ModelError> {
-            let path = dir.join(name);
-            Ok(Shard {
-                label: name.to_owned(),
-                source: Arc::new(MappedFile::open(&path)?),
-            })
-        };
-        if dir.join(SINGLE).exists() {
-            return Ok((vec![open(SINGLE)?], None));
-        }
-        let index_path = dir.join(INDEX);
-        if !index_path.exists() {
-            return Err(match dir.join("pytorch_model.bin").exists() {
-                true => ModelError::UnsupportedFormat {
-                    found: "`pytorch_model.bin` (pickle)",
-                    path: dir.to_owned(),
-                },
-                false => ModelError::NoCheckpoint {
-                    path: dir.to_owned(),
-                },
-            });
-        }
-        let index = crate::model::read_capped(&index_path, MAX_INDEX_BYTES)?;
-        let weight_map = parse_index(&index)?;
-        let mut names: Vec<&String> = weight_map.values().collect();
-        names.sort();
-        names.dedup();
-        if names.len() > MAX_SHARDS {
-            return Err(ModelError::TooManyShards {
-                got: names.len(),
-                most: MAX_SHARDS,
-            });
-        }
-        let shards = names
-            .into_iter()
-            .map(|name| open(name))
-            .collect::<Result<_, _>>()?;
-        Ok((shards, Some(weight_map)))
-    }
-
-    /// The `weight_map` of an index: tensor to file, each file a plain name.
-    pub(crate) fn parse_index(bytes: &[u8]) -> Result<WeightMap, ModelError> {
-        #[derive(serde::Deserialize)]
-        struct Index {
-            weight_map: WeightMap,
-        }
-        let Index { weight_map } =
-            serde_json::from_slice(bytes).map_err(|source| ModelError::Json {
-                file: "`model.safetensors.index.json`",
-                source,
-            })?;
-        let plain = |name: &str| {
-            name.len() <= 255
-                && name.ends_with(".safetensors")
-                && !name.starts_with('.')
-                && name
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || "-_.+=@ ".contains(c))
-        };
-        match weight_map.values().find(|name| !plain(name)) {
-            Some(name) => Err(ModelError::ShardPath { got: name.clone() }),
-            None => Ok(weight_map),
-        }
     }
 }
 

@@ -329,7 +329,7 @@ mod on_disk {
         std::fs::write(dir.path().join("config.json"), CONFIG).unwrap();
         assert!(matches!(
             Model::open(dir.path()),
-            Err(ModelError::NoCheckpoint { .. })
+            Err(ModelError::IndexMissing { got: 2, .. })
         ));
         let mut map: serde_json::Map<_, _> = first
             .iter()

@@ -12,6 +12,7 @@
 //! | `config` | `config.json` to [`ModelConfig`], with every refusal |
 //! | `rope` | inverse frequencies and cos/sin tables, with the rounding of transformers |
 //! | `names` | which tensors a config asks for, under which names and shapes |
+//! | `files` | which of some files are a checkpoint |
 //! | `safetensors_file` | one file's header |
 //! | `huggingface` | a folder of them |
 //! | `llama2c` | the other format |
@@ -27,6 +28,7 @@ mod config_json;
 #[cfg(feature = "demo")]
 mod demo;
 mod error;
+mod files;
 mod huggingface;
 mod llama2c;
 mod model;
@@ -44,6 +46,7 @@ pub use bytes::ByteSource;
 pub use bytes::MappedFile;
 pub use config::{Family, ModelConfig};
 pub use error::ModelError;
+pub use files::NamedSource;
 pub use model::Model;
 pub use root::{CHUNK_BYTES, RootHasher};
 pub use rope::{Rope, RopeLayout, RopeScaling};

@@ -2,7 +2,9 @@
 //!
 //! The tensors get the names that Hugging Face would give them. They are *not* interchangeable with that format: rotary pairs are
 //! neighbours here, which the config says and the model root binds.
+use crate::files::Folder;
 use crate::names::{EMBEDDING, FINAL_NORM, LAYER_ROLES, LM_HEAD, layer_name, layer_shape};
+use crate::tokenizer::MAX_TOKENIZER_BYTES;
 use crate::{
     ByteSource, Dtype, Family, LayerRole, Model, ModelConfig, ModelError, Role, Rope, RopeLayout,
     RopeScaling, TensorRef, Tokenizer,
@@ -10,6 +12,7 @@ use crate::{
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+const USUAL_TOKENIZER: &str = "tokenizer.bin";
 const HEADER_BYTES: u64 = 28;
 /// `ak42`, with which later versions begin.
 const MAGIC: i32 = 0x616b_3432;
@@ -31,6 +34,12 @@ pub(crate) fn parse(
     let Header { config, seq_len } = Header::read(&*source)?;
     let tensors = layout(&config, seq_len, source.len())?;
     Model::new(config, Vec::new(), tokenizer, vec![source], tensors)
+}
+
+/// Whether a file is such a checkpoint, told from its header and its length.
+pub(crate) fn check(source: &dyn ByteSource) -> Result<(), ModelError> {
+    let Header { config, seq_len } = Header::read(source)?;
+    layout(&config, seq_len, source.len()).map(drop)
 }
 
 struct Header {
@@ -170,18 +179,18 @@ fn layout(
 }
 
 /// Opens a `.bin` file with the tokenizer given, or with the one that lies beside it.
-#[cfg(feature = "native")]
 pub(crate) fn open(
-    path: &std::path::Path,
+    folder: &dyn Folder,
+    name: &str,
     tokenizer: Option<Tokenizer>,
 ) -> Result<Model, ModelError> {
-    let source: Arc<dyn ByteSource> = Arc::new(crate::MappedFile::open(path)?);
+    let source = folder.open(name)?;
     let Header { config, seq_len } = Header::read(&*source)?;
     let tensors = layout(&config, seq_len, source.len())?;
     let mut notes = Vec::new();
     let tokenizer = match tokenizer {
         Some(tokenizer) => Some(tokenizer),
-        None => beside(path, config.vocab)?,
+        None => beside(folder, config.vocab)?,
     };
     if tokenizer.is_none() {
         notes.push(format!(
@@ -193,26 +202,19 @@ pub(crate) fn open(
 }
 
 /// `tokenizer.bin` beside the model, or else the one `tok*.bin` whose pieces are as many as the model's.
-#[cfg(feature = "native")]
-fn beside(path: &std::path::Path, vocab: usize) -> Result<Option<Tokenizer>, ModelError> {
-    let dir = path
-        .parent()
-        .filter(|dir| !dir.as_os_str().is_empty())
-        .unwrap_or(".".as_ref());
-    let usual = dir.join("tokenizer.bin");
-    if usual.exists() {
-        return Tokenizer::open(&usual).map(Some);
+fn beside(folder: &dyn Folder, vocab: usize) -> Result<Option<Tokenizer>, ModelError> {
+    let read = |name: &str| {
+        let bytes = folder.read(name, MAX_TOKENIZER_BYTES)?;
+        Tokenizer::from_llama2c(&bytes)
+    };
+    if folder.has(USUAL_TOKENIZER) {
+        return read(USUAL_TOKENIZER).map(Some);
     }
     let mut fitting = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(|err| ModelError::io("list", dir, err))? {
-        let candidate = entry
-            .map_err(|err| ModelError::io("list", dir, err))?
-            .path();
-        let name = candidate.file_name().unwrap_or_default().to_string_lossy();
+    for name in folder.names()? {
         // A file that only happens to be called so is none of ours.
-        if name.starts_with("tok")
-            && name.ends_with(".bin")
-            && let Ok(tokenizer) = Tokenizer::open(&candidate)
+        if is_tokenizer_name(&name)
+            && let Ok(tokenizer) = read(&name)
             && tokenizer.vocab_size() == vocab
         {
             fitting.push(tokenizer);
@@ -223,9 +225,14 @@ fn beside(path: &std::path::Path, vocab: usize) -> Result<Option<Tokenizer>, Mod
         got => Err(ModelError::TokenizerChoice {
             got,
             vocab,
-            path: dir.to_owned(),
+            path: folder.path(),
         }),
     }
+}
+
+/// Whether a file is called as the tokenizers of this format are: `tokenizer.bin`, `tok512.bin`.
+pub(crate) fn is_tokenizer_name(name: &str) -> bool {
+    name.starts_with("tok") && name.ends_with(".bin")
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! An open checkpoint: its config, its tensors by role, and their bytes on demand.
 use crate::{
-    ByteSource, Dtype, LayerRole, ModelConfig, ModelError, Role, TensorRef, Tokenizer, huggingface,
-    llama2c,
+    ByteSource, Dtype, LayerRole, ModelConfig, ModelError, NamedSource, Role, TensorRef, Tokenizer,
+    files, huggingface, llama2c,
 };
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -57,10 +57,12 @@ impl Model {
     #[cfg(feature = "native")]
     fn open_any(path: &Path, tokenizer: Option<Tokenizer>) -> Result<Self, ModelError> {
         if path.is_dir() {
-            return huggingface::folder::open(path, tokenizer);
+            return files::open_folder(path, tokenizer);
         }
+        let folder = files::Disk(path.parent().unwrap_or("".as_ref()));
+        let name = path.file_name().and_then(|name| name.to_str());
         match path.extension().and_then(|extension| extension.to_str()) {
-            Some("bin") => llama2c::open(path, tokenizer),
+            Some("bin") if let Some(name) = name => llama2c::open(&folder, name, tokenizer),
             Some("gguf") => Err(ModelError::UnsupportedFormat {
                 found: "GGUF",
                 path: path.to_owned(),
@@ -74,6 +76,13 @@ impl Model {
                 std::io::ErrorKind::NotFound.into(),
             )),
         }
+    }
+
+    /// Opens the one checkpoint among files that a user dropped or chose, where there is no file system: those of a Hugging Face
+    /// folder, perhaps inside of another one, or a llama2.c `.bin` and its tokenizer. Other files among them do no harm, but a second
+    /// checkpoint is an error.
+    pub fn open_files(files: Vec<NamedSource>) -> Result<Self, ModelError> {
+        files::open(files)
     }
 
     /// A Hugging Face checkpoint whose files are already in memory, or behind any other [`ByteSource`].

@@ -1,8 +1,12 @@
 //! Checkpoints that other programs wrote: what is supported opens with the shapes it should have, the rest is refused by name.
 #![cfg(feature = "native")]
 mod common;
-use assay_model::{Family, LayerRole, Model, ModelError, Role, RopeLayout, RopeScaling, Tokenizer};
+use assay_model::{
+    Family, LayerRole, MappedFile, Model, ModelError, NamedSource, Role, RopeLayout, RopeScaling,
+    Tokenizer,
+};
 use common::{ids, json, shared};
+use std::sync::Arc;
 
 const SUPPORTED: [&str; 4] = [
     "llama-mha-f32",
@@ -146,6 +150,36 @@ fn stories260k_opens_with_the_tokenizer_beside_it() {
         ),
         "{err}"
     );
+}
+
+#[test]
+fn a_dropped_folder_is_the_same_model() {
+    for (dir, case) in [
+        ("tinystories-656k", "tinystories-656k"),
+        ("hf-reference/mistral-bf16", "hf-reference/mistral-bf16"),
+        ("stories260K", "stories260K/stories260K.bin"),
+    ] {
+        let Some(path) = shared(dir) else { return };
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(&path).unwrap() {
+            let file = entry.unwrap().path();
+            let name = file.file_name().unwrap().to_str().unwrap();
+            // References and other checkpoints of the same model.
+            if name.starts_with("reference") || name.contains("q8") || name.ends_with(".gguf") {
+                continue;
+            }
+            files.push(NamedSource {
+                path: format!("dropped/{name}"),
+                source: Arc::new(MappedFile::open(&file).unwrap()),
+            });
+        }
+        let model = Model::open_files(files).unwrap();
+        let on_disk = Model::open(&shared(case).unwrap()).unwrap();
+        let root = |model: &Model| model.root(&mut |_, _| {}).unwrap();
+        assert_eq!(root(&model), root(&on_disk));
+        let digest = |model: &Model| model.tokenizer().map(Tokenizer::digest);
+        assert_eq!(digest(&model), digest(&on_disk));
+    }
 }
 
 #[test]
