@@ -1,0 +1,434 @@
+//! Everything a user can do, in one list: menus, shortcuts, the palette, help and the page all read it.
+
+use egui::{Key, KeyboardShortcut, Modifiers};
+
+/// One thing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Command {
+    VerifySample,
+    SampleSwapped,
+    SampleFlipped,
+    OpenFiles,
+    OpenFolder,
+    DemoModel,
+    Verify,
+    Prove,
+    RunProve,
+    Cancel,
+    StartOver,
+    ShowOverview,
+    ShowTokens,
+    ShowFigures,
+    ShowEvidence,
+    NextToken,
+    PreviousToken,
+    NextLayer,
+    PreviousLayer,
+    NextProblem,
+    ResetPlot,
+    SaveReport,
+    SaveStatement,
+    SaveCsv,
+    SavePlot,
+    SaveTrace,
+    CopyReport,
+    Palette,
+    Help,
+    Devices,
+    Storage,
+    About,
+    ThemeSystem,
+    ThemeDark,
+    ThemeLight,
+    ZoomIn,
+    ZoomOut,
+    ZoomReset,
+    ResetSettings,
+}
+
+/// What is known about a command.
+pub(crate) struct Facts {
+    /// For links, tests and the page; never changes.
+    pub name: &'static str,
+    /// On menus.
+    pub label: &'static str,
+    /// What it does.
+    pub tip: &'static str,
+    /// The first is shown; all work.
+    pub shortcuts: &'static [KeyboardShortcut],
+}
+
+const fn ctrl(key: Key) -> KeyboardShortcut {
+    KeyboardShortcut::new(Modifiers::COMMAND, key)
+}
+
+const fn alone(key: Key) -> KeyboardShortcut {
+    KeyboardShortcut::new(Modifiers::NONE, key)
+}
+
+impl Command {
+    /// All, in the order in which the palette lists them.
+    pub const ALL: [Self; 39] = [
+        Self::VerifySample,
+        Self::SampleSwapped,
+        Self::SampleFlipped,
+        Self::OpenFiles,
+        Self::OpenFolder,
+        Self::DemoModel,
+        Self::Verify,
+        Self::Prove,
+        Self::RunProve,
+        Self::Cancel,
+        Self::StartOver,
+        Self::ShowOverview,
+        Self::ShowTokens,
+        Self::ShowFigures,
+        Self::ShowEvidence,
+        Self::NextToken,
+        Self::PreviousToken,
+        Self::NextLayer,
+        Self::PreviousLayer,
+        Self::NextProblem,
+        Self::ResetPlot,
+        Self::SaveReport,
+        Self::SaveStatement,
+        Self::SaveCsv,
+        Self::SavePlot,
+        Self::SaveTrace,
+        Self::CopyReport,
+        Self::Palette,
+        Self::Help,
+        Self::Devices,
+        Self::Storage,
+        Self::About,
+        Self::ThemeSystem,
+        Self::ThemeDark,
+        Self::ThemeLight,
+        Self::ZoomIn,
+        Self::ZoomOut,
+        Self::ZoomReset,
+        Self::ResetSettings,
+    ];
+
+    /// By its stable name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|command| command.facts().name == name)
+    }
+
+    /// What is known about it.
+    pub fn facts(self) -> Facts {
+        let facts = |name, label, tip, shortcuts| Facts {
+            name,
+            label,
+            tip,
+            shortcuts,
+        };
+        match self {
+            Self::VerifySample => facts(
+                "verify-sample",
+                "Verify the sample trace",
+                "An honest trace of the demo model, checked on this machine",
+                &[],
+            ),
+            Self::SampleSwapped => facts(
+                "verify-swapped",
+                "Sample with a swapped token",
+                "One token replaced and every hash made to fit: only running the model tells",
+                &[],
+            ),
+            Self::SampleFlipped => facts(
+                "verify-flipped",
+                "Sample with a flipped byte",
+                "One byte changed on the way: the hashes tell",
+                &[],
+            ),
+            Self::OpenFiles => facts(
+                "open-files",
+                "Open files…",
+                "A trace, a model file, or both at once",
+                const { &[ctrl(Key::O)] },
+            ),
+            Self::OpenFolder => facts(
+                "open-folder",
+                "Open model folder…",
+                "A checkpoint's folder with config.json, tokenizer.json and safetensors",
+                const {
+                    &[KeyboardShortcut::new(
+                        Modifiers::COMMAND.plus(Modifiers::SHIFT),
+                        Key::O,
+                    )]
+                },
+            ),
+            Self::DemoModel => facts(
+                "demo-model",
+                "Use the demo model",
+                "The small Llama that comes with Assay",
+                &[],
+            ),
+            Self::Verify => facts(
+                "verify",
+                "Verify",
+                "Run the claimed inference again and compare",
+                const { &[ctrl(Key::Enter)] },
+            ),
+            Self::Prove => facts(
+                "prove",
+                "Prove…",
+                "Run the model on a prompt of yours and keep a trace",
+                &[],
+            ),
+            Self::RunProve => facts(
+                "run-prove",
+                "Generate with a trace",
+                "Runs the prompt of the Prove page",
+                &[],
+            ),
+            Self::Cancel => facts(
+                "cancel",
+                "Cancel",
+                "Stop the job that runs, or close what is open",
+                const { &[alone(Key::Escape)] },
+            ),
+            Self::StartOver => facts(
+                "start-over",
+                "Start over",
+                "Puts trace and result away",
+                &[],
+            ),
+            Self::ShowOverview => facts(
+                "show-overview",
+                "Show the overview",
+                "Coverage and every check",
+                const { &[alone(Key::Num1)] },
+            ),
+            Self::ShowTokens => facts(
+                "show-tokens",
+                "Show text and states",
+                "The tokens, and a map of every layer and position",
+                const { &[alone(Key::Num2)] },
+            ),
+            Self::ShowFigures => facts(
+                "show-figures",
+                "Show distributions",
+                "Curves and histograms against the calibration profile",
+                const { &[alone(Key::Num3)] },
+            ),
+            Self::ShowEvidence => facts(
+                "show-evidence",
+                "Show hashes and device",
+                "Hashes, the calibration profile, the device",
+                const { &[alone(Key::Num4)] },
+            ),
+            Self::NextToken => facts(
+                "next-token",
+                "Next token",
+                "Selects the next position",
+                const { &[alone(Key::ArrowRight)] },
+            ),
+            Self::PreviousToken => facts(
+                "previous-token",
+                "Previous token",
+                "Selects the position before",
+                const { &[alone(Key::ArrowLeft)] },
+            ),
+            Self::NextLayer => facts(
+                "next-layer",
+                "Next layer",
+                "Selects the next compared layer",
+                const { &[alone(Key::ArrowUp)] },
+            ),
+            Self::PreviousLayer => facts(
+                "previous-layer",
+                "Previous layer",
+                "Selects the compared layer before",
+                const { &[alone(Key::ArrowDown)] },
+            ),
+            Self::NextProblem => facts(
+                "next-problem",
+                "Next token that fails",
+                "Selects the next token beyond its limit",
+                const { &[alone(Key::N)] },
+            ),
+            Self::ResetPlot => facts(
+                "reset-plot",
+                "Reset plots",
+                "Shows all of every plot again",
+                const { &[alone(Key::R)] },
+            ),
+            Self::SaveReport => facts(
+                "save-report",
+                "Save report (JSON)",
+                "The same bytes as `assay --verify --json`",
+                const { &[ctrl(Key::S)] },
+            ),
+            Self::SaveStatement => facts(
+                "save-statement",
+                "Save in-toto statement",
+                "For attestation tools: predicate Simple Verification Result",
+                &[],
+            ),
+            Self::SaveCsv => facts(
+                "save-csv",
+                "Save figures (CSV)",
+                "A line for each compared state and judged token",
+                &[],
+            ),
+            Self::SavePlot => facts(
+                "save-plot",
+                "Save plot (PNG)",
+                "The plot that is on screen, as it is",
+                &[],
+            ),
+            Self::SaveTrace => facts(
+                "save-trace",
+                "Save the trace",
+                "The trace that was just proven",
+                &[],
+            ),
+            Self::CopyReport => facts(
+                "copy-report",
+                "Copy report",
+                "The report's JSON as text",
+                &[],
+            ),
+            Self::Palette => facts(
+                "palette",
+                "Command palette",
+                "Everything Assay can do, by name",
+                const { &[ctrl(Key::K), ctrl(Key::P)] },
+            ),
+            Self::Help => facts(
+                "help",
+                "Help and shortcuts",
+                "What the words mean, and which key does what",
+                const { &[alone(Key::Questionmark), alone(Key::F1)] },
+            ),
+            Self::Devices => facts("devices", "Devices…", "Which GPU does the work", &[]),
+            Self::Storage => facts(
+                "storage",
+                "Storage…",
+                "Weights kept on this machine, and their size",
+                &[],
+            ),
+            Self::About => facts(
+                "about",
+                "About Assay",
+                "Version, and what leaves this machine: nothing",
+                &[],
+            ),
+            Self::ThemeSystem => facts(
+                "theme-system",
+                "Theme: as the system",
+                "Follows the system",
+                &[],
+            ),
+            Self::ThemeDark => facts("theme-dark", "Theme: dark", "Light on dark", &[]),
+            Self::ThemeLight => facts("theme-light", "Theme: light", "Dark on light", &[]),
+            Self::ZoomIn => facts(
+                "zoom-in",
+                "Zoom in",
+                "Everything larger",
+                const { &[ctrl(Key::Plus), ctrl(Key::Equals)] },
+            ),
+            Self::ZoomOut => facts(
+                "zoom-out",
+                "Zoom out",
+                "Everything smaller",
+                const { &[ctrl(Key::Minus)] },
+            ),
+            Self::ZoomReset => facts(
+                "zoom-reset",
+                "Normal size",
+                "Zoom back to 100 %",
+                const { &[ctrl(Key::Num0)] },
+            ),
+            Self::ResetSettings => facts(
+                "reset-settings",
+                "Reset settings",
+                "Theme, zoom, sampler and device as at the first start",
+                &[],
+            ),
+        }
+    }
+
+    /// Takes the pressed shortcuts out of the input. While text is typed, only those with a modifier count, and Escape.
+    pub fn pressed(ctx: &egui::Context) -> Vec<Self> {
+        let is_typing = ctx.text_edit_focused();
+        let has_focus = ctx.memory(|memory| memory.focused()).is_some();
+        let is_open = egui::Popup::is_any_open(ctx);
+        let usable = |command: Self, shortcut: &KeyboardShortcut| {
+            let arrow = matches!(
+                shortcut.logical_key,
+                Key::ArrowLeft | Key::ArrowRight | Key::ArrowUp | Key::ArrowDown
+            );
+            if shortcut.modifiers != Modifiers::NONE || command == Self::Cancel {
+                true
+            } else {
+                // Arrows belong to whatever has the focus, be it a list or the token strip (which asks for them itself).
+                !is_typing && !is_open && !(arrow && has_focus)
+            }
+        };
+        let mut pressed = Vec::new();
+        // The longer shortcut first: Ctrl+Shift+O is not Ctrl+O.
+        let mut all: Vec<(Self, KeyboardShortcut)> = Self::ALL
+            .into_iter()
+            .flat_map(|command| {
+                command
+                    .facts()
+                    .shortcuts
+                    .iter()
+                    .map(move |shortcut| (command, *shortcut))
+            })
+            .collect();
+        all.sort_by_key(|(_, shortcut)| !shortcut.modifiers.shift);
+        for (command, shortcut) in all {
+            if usable(command, &shortcut)
+                && ctx.input_mut(|input| input.consume_shortcut(&shortcut))
+                && !pressed.contains(&command)
+            {
+                pressed.push(command);
+            }
+        }
+        pressed
+    }
+
+    /// Its first shortcut in words, for menus.
+    pub fn shortcut_text(self, ctx: &egui::Context) -> String {
+        let facts = self.facts();
+        match facts.shortcuts.first() {
+            Some(shortcut) if shortcut.logical_key == Key::Questionmark => "?".to_owned(),
+            // Plain names: our fonts have no key symbols.
+            Some(shortcut) => shortcut.format(
+                &egui::ModifierNames::NAMES,
+                ctx.os() == egui::os::OperatingSystem::Mac,
+            ),
+            None => String::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_and_shortcuts_are_unique() {
+        let names: BTreeSet<&str> = Command::ALL
+            .iter()
+            .map(|command| command.facts().name)
+            .collect();
+        assert_eq!(names.len(), Command::ALL.len());
+        let mut shortcuts = Vec::new();
+        for command in Command::ALL {
+            assert_eq!(Command::named(command.facts().name), Some(command));
+            for shortcut in command.facts().shortcuts {
+                assert!(!shortcuts.contains(shortcut), "{:?}", command);
+                shortcuts.push(*shortcut);
+            }
+        }
+        assert_eq!(Command::named("rm"), None);
+    }
+}

@@ -1,0 +1,140 @@
+//! Files that a result can be saved as.
+
+use egui::{ColorImage, Rect};
+
+use crate::judged::Judged;
+use crate::text;
+
+/// A file to be saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct File {
+    pub name: String,
+    pub mime: &'static str,
+    pub bytes: Vec<u8>,
+}
+
+/// The report, byte for byte as the command line prints it.
+pub(crate) fn report(judged: &Judged) -> File {
+    File {
+        name: format!("{}.report.json", stem(&judged.trace)),
+        mime: "application/json",
+        bytes: judged.text.clone().into_bytes(),
+    }
+}
+
+/// The in-toto statement.
+pub(crate) fn statement(judged: &Judged, build: &str) -> Result<File, String> {
+    let statement = assay_verify::statement::in_toto(&judged.report, build, &text::now());
+    let text = serde_json::to_string_pretty(&statement).map_err(|err| err.to_string())?;
+    Ok(File {
+        name: format!("{}.intoto.json", stem(&judged.trace)),
+        mime: "application/vnd.in-toto+json",
+        bytes: text.into_bytes(),
+    })
+}
+
+/// Figures by position.
+pub(crate) fn csv(judged: &Judged) -> File {
+    File {
+        name: format!("{}.figures.csv", stem(&judged.trace)),
+        mime: "text/csv",
+        bytes: judged.details.to_csv().into_bytes(),
+    }
+}
+
+/// The part `rect` (points) of a picture of the whole window.
+pub(crate) fn png(
+    image: &ColorImage,
+    rect: Rect,
+    pixels_per_point: f32,
+    name: &str,
+) -> Result<File, String> {
+    let [width, height] = image.size;
+    let pixel = |x: f32, most: usize| ((x * pixels_per_point).round().max(0.0) as usize).min(most);
+    let (left, right) = (pixel(rect.min.x, width), pixel(rect.max.x, width));
+    let (top, bottom) = (pixel(rect.min.y, height), pixel(rect.max.y, height));
+    let mut bytes = Vec::new();
+    for row in image
+        .pixels
+        .chunks_exact(width.max(1))
+        .take(bottom)
+        .skip(top)
+    {
+        for pixel in row.iter().take(right).skip(left) {
+            bytes.extend([pixel.r(), pixel.g(), pixel.b()]);
+        }
+    }
+    let size = |from: usize, to: usize| u32::try_from(to.saturating_sub(from)).unwrap_or(0);
+    let (w, h) = (size(left, right), size(top, bottom));
+    if w == 0 || h == 0 {
+        return Err("the plot is not on screen".to_owned());
+    }
+    let mut out = Vec::new();
+    let mut encoder = png::Encoder::new(&mut out, w, h);
+    encoder.set_color(png::ColorType::Rgb);
+    let mut writer = encoder.write_header().map_err(|err| err.to_string())?;
+    writer
+        .write_image_data(&bytes)
+        .map_err(|err| err.to_string())?;
+    writer.finish().map_err(|err| err.to_string())?;
+    Ok(File {
+        name: format!("assay-{name}.png"),
+        mime: "image/png",
+        bytes: out,
+    })
+}
+
+/// A file's name without its last extension, fit to be a name elsewhere.
+fn stem(name: &str) -> String {
+    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+    let safe = |c: char| {
+        if c.is_ascii_alphanumeric() || "-_.".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    };
+    let stem: String = stem.chars().take(80).map(safe).collect();
+    if stem.trim_matches('.').is_empty() {
+        "trace".to_owned()
+    } else {
+        stem
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use egui::{Color32, pos2};
+
+    #[test]
+    fn pictures_are_cut_to_the_plot() {
+        let image = ColorImage::filled([20, 10], Color32::from_rgb(1, 2, 3));
+        let file = png(
+            &image,
+            Rect::from_min_max(pos2(1.0, 1.0), pos2(4.0, 3.0)),
+            2.0,
+            "plot",
+        )
+        .unwrap();
+        let decoder = png::Decoder::new(std::io::Cursor::new(&file.bytes));
+        let info = decoder.read_info().unwrap();
+        assert_eq!((info.info().width, info.info().height), (6, 4));
+        assert!(
+            png(
+                &image,
+                Rect::from_min_max(pos2(90.0, 1.0), pos2(99.0, 3.0)),
+                2.0,
+                "plot"
+            )
+            .is_err()
+        );
+    }
+
+    #[test]
+    fn names_are_safe() {
+        assert_eq!(stem("honest.bin"), "honest");
+        assert_eq!(stem("../../a b\u{202e}.bin"), ".._.._a_b_");
+        assert_eq!(stem(".bin"), "trace");
+    }
+}

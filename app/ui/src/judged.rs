@@ -1,0 +1,503 @@
+//! A report and its figures, read once when they arrive, with what views make of them kept for the next frame.
+
+use std::collections::BTreeMap;
+
+use assay_verify::details::{RowFigures, TokenFigures};
+use assay_verify::{Check, Details, Outcome, Report, Verdict};
+
+use crate::text;
+
+/// Characters of one token that the strip shows at most.
+const TOKEN_ROOM: usize = 40;
+/// Columns of a plot at most: more positions than that share one, the worst of them showing.
+pub(crate) const MAX_COLUMNS: usize = 2048;
+
+/// A verdict with all that belongs to it.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    /// The report, verbatim.
+    pub text: String,
+    /// The same, read.
+    pub report: Report,
+    /// Figures by position.
+    pub details: Details,
+    /// What the user calls the trace.
+    pub trace: String,
+    /// What the user calls the model.
+    pub model: String,
+    /// Tokens as the strip shows them.
+    pub tokens: Vec<ShownToken>,
+    /// Tokens beyond their limit.
+    pub problems: Vec<usize>,
+    histograms: BTreeMap<u32, Histogram>,
+    margins: Option<Vec<[f64; 2]>>,
+    curves: Option<Curves>,
+}
+
+/// A token, fit to be shown.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ShownToken {
+    /// Escaped and cut.
+    pub text: String,
+    /// Its characters.
+    pub width: u32,
+    /// Whether a line ends after it.
+    pub ends_line: bool,
+    /// Margin over limit; `None` in the prompt and where nothing was judged.
+    pub heat: Option<f32>,
+}
+
+impl ShownToken {
+    fn of(token: &TokenFigures, has_glyph: &dyn Fn(char) -> bool) -> Self {
+        let mut shown = text::plain(&token.text, TOKEN_ROOM, has_glyph);
+        if shown.is_empty() {
+            shown = format!("⟨{}⟩", token.id);
+            if !has_glyph('⟨') {
+                shown = format!("‹{}›", token.id);
+            }
+        }
+        Self {
+            width: u32::try_from(shown.chars().count()).unwrap_or(u32::MAX),
+            text: shown,
+            ends_line: token.text.ends_with('\n'),
+            heat: token.judged.map(|judged| over(judged.margin, judged.limit)),
+        }
+    }
+}
+
+/// Margin over limit, where a margin of none is none whatever the limit.
+fn over(margin: f32, limit: f32) -> f32 {
+    if margin <= 0.0 {
+        0.0
+    } else {
+        margin / limit.max(f32::MIN_POSITIVE)
+    }
+}
+
+impl Judged {
+    /// Reads a report. `Err` says why it cannot be read.
+    pub fn new(
+        text: String,
+        details: Details,
+        trace: String,
+        model: String,
+        has_glyph: &dyn Fn(char) -> bool,
+    ) -> Result<Self, String> {
+        let report: Report = serde_json::from_str(&text).map_err(|err| err.to_string())?;
+        let tokens = details
+            .tokens
+            .iter()
+            .map(|token| ShownToken::of(token, has_glyph))
+            .collect();
+        let is_problem =
+            |token: &TokenFigures| token.judged.is_some_and(|judged| !judged.explained);
+        let problems = details
+            .tokens
+            .iter()
+            .enumerate()
+            .filter(|(_, token)| is_problem(token))
+            .map(|(index, _)| index)
+            .collect();
+        Ok(Self {
+            text,
+            report,
+            details,
+            trace,
+            model,
+            tokens,
+            problems,
+            histograms: BTreeMap::new(),
+            margins: None,
+            curves: None,
+        })
+    }
+
+    /// The check that the verdict rests on, if it is one alone.
+    pub fn decisive(&self) -> Option<&Check> {
+        let outcome = match self.report.verdict {
+            Verdict::Accept => return None,
+            Verdict::Reject => Outcome::Fail,
+            Verdict::Inconclusive => Outcome::Inconclusive,
+        };
+        self.report
+            .checks
+            .iter()
+            .find(|check| check.outcome == outcome)
+    }
+
+    /// The summary without what the banner says anyway.
+    pub fn sentence(&self) -> String {
+        let code = self.decisive().map_or("", |check| check.code);
+        let word = match self.report.verdict {
+            Verdict::Accept => "accepted: ".to_owned(),
+            Verdict::Reject => format!("rejected, {code}: "),
+            Verdict::Inconclusive => format!("inconclusive, {code}: "),
+        };
+        let summary = &self.report.summary;
+        let rest = summary.strip_prefix(&word).unwrap_or(summary);
+        let mut chars = rest.chars();
+        match chars.next() {
+            Some(first) => first.to_uppercase().chain(chars).collect(),
+            None => String::new(),
+        }
+    }
+
+    /// The limit of hidden state `layer`, if the profile has one.
+    pub fn limit(&self, layer: u32) -> Option<f64> {
+        let index = self.details.layers.binary_search(&layer).ok()?;
+        Some(self.details.limits.get(index)?.as_ref()?.rel_l2)
+    }
+
+    /// Distances of `layer` against what was calibrated.
+    pub fn histogram(&mut self, layer: u32) -> Option<&Histogram> {
+        if !self.histograms.contains_key(&layer) {
+            let index = self.details.layers.binary_search(&layer).ok()?;
+            let histogram = Histogram::of(self.details.layer(index)?);
+            self.histograms.insert(layer, histogram);
+        }
+        self.histograms.get(&layer)
+    }
+
+    /// log10 of margin over limit, by position.
+    pub fn margins(&mut self) -> &[[f64; 2]] {
+        let tokens = &self.tokens;
+        self.margins.get_or_insert_with(|| {
+            let judged: Vec<(usize, f32)> = tokens
+                .iter()
+                .enumerate()
+                .filter_map(|(index, token)| Some((index, token.heat?)))
+                .collect();
+            let size = judged.len().div_ceil(MAX_COLUMNS).max(1);
+            let worst =
+                |chunk: &[(usize, f32)]| chunk.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1));
+            judged
+                .chunks(size)
+                .filter_map(worst)
+                .map(|(index, heat)| [index as f64, f64::from(heat).max(MARGIN_FLOOR).log10()])
+                .collect()
+        })
+    }
+
+    /// Largest and mean distance of every compared layer.
+    pub fn curves(&mut self) -> &Curves {
+        let (report, details) = (&self.report, &self.details);
+        self.curves.get_or_insert_with(|| {
+            let log = |value: f64| value.max(DISTANCE_FLOOR).log10();
+            let by_layer = |f: &dyn Fn(&assay_verify::statistics::LayerStatistics) -> f64| {
+                report
+                    .statistics
+                    .per_layer
+                    .iter()
+                    .map(|layer| [f64::from(layer.layer), log(f(layer))])
+                    .collect::<Vec<_>>()
+            };
+            let limits = details.layers.iter().zip(&details.limits);
+            Curves {
+                max: by_layer(&|layer| layer.rel_l2_max),
+                mean: by_layer(&|layer| layer.rel_l2_mean),
+                limit: limits
+                    .filter_map(|(layer, limit)| {
+                        Some([f64::from(*layer), log(limit.as_ref()?.rel_l2)])
+                    })
+                    .collect(),
+            }
+        })
+    }
+}
+
+/// Margins below this part of their limit are drawn there.
+pub(crate) const MARGIN_FLOOR: f64 = 1e-4;
+/// Distances below this are drawn there.
+pub(crate) const DISTANCE_FLOOR: f64 = 1e-9;
+
+/// Points `[layer, log10 of the distance]`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Curves {
+    pub max: Vec<[f64; 2]>,
+    pub mean: Vec<[f64; 2]>,
+    pub limit: Vec<[f64; 2]>,
+}
+
+/// How often which distance occurs.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Histogram {
+    /// Middle of each bin, log10, and rows in it.
+    pub bins: Vec<(f64, u32)>,
+    /// Width of a bin.
+    pub width: f64,
+    /// Rows at a distance of exactly none: log10 has no place for them.
+    pub zeros: usize,
+    /// Rows with a distance.
+    pub rows: usize,
+}
+
+impl Histogram {
+    /// Width of a bin, decades.
+    const WIDTH: f64 = 0.05;
+
+    fn of(rows: &[RowFigures]) -> Self {
+        let mut bins: BTreeMap<i64, u32> = BTreeMap::new();
+        let mut zeros = 0;
+        for row in rows {
+            let distance = f64::from(row.rel_l2);
+            if distance > 0.0 && distance.is_finite() {
+                *bins
+                    .entry((distance.log10() / Self::WIDTH).floor() as i64)
+                    .or_default() += 1;
+            } else if distance == 0.0 {
+                zeros += 1;
+            }
+        }
+        Self {
+            rows: bins.values().map(|n| *n as usize).sum(),
+            bins: bins
+                .into_iter()
+                .map(|(bin, n)| ((bin as f64 + 0.5) * Self::WIDTH, n))
+                .collect(),
+            width: Self::WIDTH,
+            zeros,
+        }
+    }
+}
+
+/// What the heat map shows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Statistic {
+    #[default]
+    RelL2,
+    Pe,
+    Pm,
+    Pw,
+    MeanError,
+    TopMatch,
+    Cosine,
+    Digest,
+}
+
+impl Statistic {
+    pub const ALL: [Self; 8] = [
+        Self::RelL2,
+        Self::Pe,
+        Self::Pm,
+        Self::Pw,
+        Self::MeanError,
+        Self::TopMatch,
+        Self::Cosine,
+        Self::Digest,
+    ];
+
+    /// On the chooser.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::RelL2 => "relative L2",
+            Self::Pe => "Pe",
+            Self::Pm => "Pm",
+            Self::Pw => "Pw",
+            Self::MeanError => "mean error",
+            Self::TopMatch => "top-k overlap",
+            Self::Cosine => "1 − cosine",
+            Self::Digest => "equal digests",
+        }
+    }
+
+    /// In a sentence.
+    pub fn tip(self) -> &'static str {
+        match self {
+            Self::RelL2 => {
+                "Distance between the prover's state and yours over the size of yours. This one decides."
+            }
+            Self::Pe => "VeriLLM: values whose exponents differ, as a fraction. For reading only.",
+            Self::Pm => {
+                "VeriLLM: values that differ by more than 1e-5, as a fraction. For reading only."
+            }
+            Self::Pw => {
+                "VeriLLM: values that differ by less than 1e-7, as a fraction; high is good. For reading only."
+            }
+            Self::MeanError => "Mean of the absolute differences. For reading only.",
+            Self::TopMatch => {
+                "TOPLOC: of your largest activations, those with the prover's exponent and sign; high is good. For reading only."
+            }
+            Self::Cosine => "How far the two states point apart. For reading only.",
+            Self::Digest => {
+                "Whether the committed hash equals that of your own state, bit for bit, at every layer."
+            }
+        }
+    }
+
+    /// Whether its colours are spread by log10.
+    pub fn is_log(self) -> bool {
+        matches!(self, Self::RelL2 | Self::MeanError | Self::Cosine)
+    }
+
+    /// Whether small is bad.
+    pub fn is_worse_below(self) -> bool {
+        matches!(self, Self::Pw | Self::TopMatch | Self::Digest)
+    }
+
+    /// Its value for a row.
+    pub fn of(self, row: &RowFigures) -> f32 {
+        match self {
+            Self::RelL2 => row.rel_l2,
+            Self::Pe => row.pe,
+            Self::Pm => row.pm,
+            Self::Pw => row.pw,
+            Self::MeanError => row.mean_error,
+            Self::TopMatch => row.top_match,
+            Self::Cosine => (1.0 - row.cosine).max(0.0),
+            Self::Digest => f32::from(u8::from(row.exact)),
+        }
+    }
+}
+
+/// A statistic over layers and positions, small enough for a texture.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Grid {
+    /// Hidden states, one a line, from the first up.
+    pub layers: Vec<u32>,
+    /// Columns of a line.
+    pub columns: usize,
+    /// Positions in a column.
+    pub per_column: usize,
+    /// Positions in all.
+    pub positions: usize,
+    /// `[layers, columns]`; NaN where nothing is known.
+    pub values: Vec<f32>,
+    /// Smallest and largest finite value; of log statistics the smallest above none.
+    pub range: Option<(f32, f32)>,
+}
+
+impl Grid {
+    /// The worst value of each column.
+    pub fn of(details: &Details, statistic: Statistic) -> Self {
+        let positions = details.positions;
+        let per_column = positions.div_ceil(MAX_COLUMNS).max(1);
+        let columns = positions.div_ceil(per_column);
+        let layers: Vec<u32> = match statistic {
+            Statistic::Digest => (0..details.layers_total)
+                .filter_map(|layer| u32::try_from(layer).ok())
+                .collect(),
+            _ => details.layers.clone(),
+        };
+        let mut values = Vec::with_capacity(layers.len() * columns);
+        for &layer in &layers {
+            let index = details.layers.binary_search(&layer).ok();
+            let rows = index.and_then(|index| details.layer(index));
+            for column in 0..columns {
+                let span = column * per_column..((column + 1) * per_column).min(positions);
+                let each = span.filter_map(|position| match statistic {
+                    Statistic::Digest => details
+                        .is_exact(layer, position)
+                        .map(|exact| f32::from(u8::from(exact))),
+                    _ => rows?.get(position).map(|row| statistic.of(row)),
+                });
+                let worse = |a: f32, b: f32| {
+                    if statistic.is_worse_below() {
+                        a.min(b)
+                    } else {
+                        a.max(b)
+                    }
+                };
+                values.push(each.reduce(worse).unwrap_or(f32::NAN));
+            }
+        }
+        let shown = |value: &&f32| value.is_finite() && (!statistic.is_log() || **value > 0.0);
+        let range = values
+            .iter()
+            .filter(shown)
+            .fold(None, |range: Option<(f32, f32)>, &value| {
+                Some(range.map_or((value, value), |(low, high)| {
+                    (low.min(value), high.max(value))
+                }))
+            });
+        let range = match statistic {
+            Statistic::Digest => Some((0.0, 1.0)),
+            _ => range,
+        };
+        Self {
+            layers,
+            columns,
+            per_column,
+            positions,
+            values,
+            range,
+        }
+    }
+
+    /// Where `value` lies on the colour map, 0 for good and 1 for bad; `None` where nothing is known.
+    pub fn heat(&self, statistic: Statistic, value: f32) -> Option<f32> {
+        let (low, high) = self.range?;
+        if value.is_nan() {
+            return None;
+        }
+        let scale = |x: f32| {
+            if statistic.is_log() {
+                x.max(f32::MIN_POSITIVE).log10()
+            } else {
+                x
+            }
+        };
+        let (from, to) = (scale(low), scale(high));
+        let at = if to > from {
+            ((scale(value) - from) / (to - from)).clamp(0.0, 1.0)
+        } else {
+            0.0
+        };
+        Some(if statistic.is_worse_below() {
+            1.0 - at
+        } else {
+            at
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn details(layers: u32, positions: usize) -> Details {
+        let row = |layer: u32, position: usize| RowFigures {
+            rel_l2: layer as f32 * 1e-6 + position as f32 * 1e-9,
+            cosine: 1.0,
+            ..RowFigures::default()
+        };
+        Details {
+            positions,
+            layers: (0..layers).collect(),
+            limits: vec![None; layers as usize],
+            layers_total: layers as usize,
+            rows: (0..layers)
+                .flat_map(|layer| (0..positions).map(move |position| row(layer, position)))
+                .collect(),
+            exact: vec![true; layers as usize * positions],
+            ..Details::default()
+        }
+    }
+
+    #[test]
+    fn long_traces_keep_their_worst() {
+        let details = details(3, 10_000);
+        let grid = Grid::of(&details, Statistic::RelL2);
+        assert!(grid.columns <= MAX_COLUMNS);
+        assert_eq!(grid.values.len(), 3 * grid.columns);
+        let last = grid.values.last().copied().unwrap();
+        assert_eq!(last, details.rows.last().unwrap().rel_l2);
+        assert_eq!(grid.heat(Statistic::RelL2, last), Some(1.0));
+        assert_eq!(grid.heat(Statistic::RelL2, f32::NAN), None);
+        let digests = Grid::of(&details, Statistic::Digest);
+        assert_eq!(digests.heat(Statistic::Digest, 1.0), Some(0.0));
+    }
+
+    #[test]
+    fn nothing_compared_makes_an_empty_grid() {
+        let grid = Grid::of(&Details::default(), Statistic::Pe);
+        assert_eq!((grid.columns, grid.range), (0, None));
+    }
+
+    #[test]
+    fn histograms_count_every_row_once() {
+        let rows: Vec<RowFigures> = details(2, 100).rows;
+        let histogram = Histogram::of(&rows);
+        assert_eq!(histogram.rows + histogram.zeros, rows.len());
+        assert_eq!(histogram.zeros, 1);
+    }
+}

@@ -1,0 +1,322 @@
+//! All that the app knows, and what views may ask for. Views change forms and what is shown; anything that reaches the
+//! platform or the worker they ask for, and [`App`](crate::App) does it after the frame.
+
+use assay_engine::AdapterInfo;
+use assay_trace::Manifest;
+use assay_work::message::{
+    CacheEntry, Claims, DeviceChoice, Failure, Hashes, Job, ModelFacts, ModelSource, Proved, Source,
+};
+use web_time::Instant;
+
+use crate::command::Command;
+use crate::jobs::{Jobs, Purpose};
+use crate::judged::Judged;
+use crate::link::Place;
+use crate::settings::{SamplerForm, Settings};
+use crate::shell::Platform;
+
+/// Something for the app to do once the frame is drawn.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Ask {
+    /// As if it were chosen on a menu.
+    Command(Command),
+    /// Choose this trace.
+    Trace(Source),
+    /// Put the trace away.
+    DropTrace,
+    /// Put the model away: back to the demo model.
+    DropModel,
+    /// Look at this place.
+    Select(Place),
+    /// Give it to the worker.
+    Start(Purpose, Box<Job>),
+    /// Put text on the clipboard; what it is.
+    Copy(String, &'static str),
+    /// A random seed for proving.
+    Dice,
+    /// A random nonce for proving.
+    DiceNonce,
+    /// Compute there.
+    Device(DeviceChoice),
+    /// Forget an error.
+    Dismiss,
+}
+
+/// Which page.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Page {
+    #[default]
+    Verify,
+    Prove,
+}
+
+/// Which part of a result.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Tab {
+    #[default]
+    Overview,
+    Tokens,
+    Figures,
+    Evidence,
+}
+
+impl Tab {
+    pub const ALL: [(Self, &'static str); 4] = [
+        (Self::Overview, "Overview"),
+        (Self::Tokens, "Text and states"),
+        (Self::Figures, "Distributions"),
+        (Self::Evidence, "Hashes and device"),
+    ];
+}
+
+/// Which dialog is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Dialog {
+    Palette,
+    Help,
+    About,
+    Storage,
+    Devices,
+}
+
+/// A chosen trace.
+#[derive(Debug, Clone)]
+pub(crate) struct TraceInput {
+    pub source: Source,
+    /// What it claims, once it was looked at.
+    pub claims: Option<Claims>,
+    /// The same, read.
+    pub manifest: Option<Manifest>,
+}
+
+/// A chosen model.
+#[derive(Debug, Clone)]
+pub(crate) struct ModelInput {
+    pub source: ModelSource,
+    pub facts: Option<ModelFacts>,
+    /// Whether the user chose it; otherwise it is the demo model, for want of another.
+    pub is_chosen: bool,
+}
+
+impl Default for ModelInput {
+    fn default() -> Self {
+        Self {
+            source: ModelSource::Demo,
+            facts: None,
+            is_chosen: false,
+        }
+    }
+}
+
+/// What the user says was asked of the prover.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ExpectForm {
+    pub is_open: bool,
+    pub nonce: String,
+    pub prompt: String,
+    pub with_sampler: bool,
+    pub sampler: SamplerForm,
+}
+
+/// A request of the Prove page.
+#[derive(Debug, Clone)]
+pub(crate) struct ProveForm {
+    pub prompt: String,
+    pub max_tokens: String,
+    pub nonce: String,
+    /// Text as it comes.
+    pub text: String,
+    pub done: Option<Proved>,
+}
+
+/// A short message that goes away.
+#[derive(Debug, Clone)]
+pub(crate) struct Toast {
+    pub text: String,
+    pub is_error: bool,
+    pub since: Instant,
+}
+
+/// A failure, and what was tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    pub failure: Failure,
+    pub during: &'static str,
+}
+
+/// The devices there are.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Adapters {
+    pub found: Vec<AdapterInfo>,
+    pub chosen: Option<AdapterInfo>,
+    pub fault: Option<Failure>,
+    pub is_known: bool,
+}
+
+/// Everything.
+pub(crate) struct State {
+    pub platform: Platform,
+    pub settings: Settings,
+    pub page: Page,
+    pub tab: Tab,
+    pub dialog: Option<Dialog>,
+    pub palette: Palette,
+    pub trace: Option<TraceInput>,
+    pub model: ModelInput,
+    pub expect: ExpectForm,
+    pub prove: ProveForm,
+    pub jobs: Jobs,
+    pub judged: Option<Box<Judged>>,
+    pub trouble: Option<Trouble>,
+    pub selected: Option<Place>,
+    pub hashes: Option<Hashes>,
+    pub adapters: Adapters,
+    pub cache: Option<Vec<CacheEntry>>,
+    pub toast: Option<Toast>,
+    pub dragging: usize,
+    pub view: ViewState,
+    pub asks: Vec<Ask>,
+    /// For what must ask the fonts.
+    pub ctx: Option<egui::Context>,
+}
+
+/// The palette's line and choice.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Palette {
+    pub text: String,
+    pub index: usize,
+    pub is_fresh: bool,
+}
+
+/// What the result's views keep between frames.
+#[derive(Debug, Default)]
+pub(crate) struct ViewState {
+    /// Statistic of the heat map.
+    pub statistic: crate::judged::Statistic,
+    /// Layer whose histogram is shown; follows the selection until it is chosen.
+    pub histogram_layer: Option<u32>,
+    /// Checks that are unfolded, by id.
+    pub unfolded: std::collections::BTreeSet<&'static str>,
+    /// Where the plot is that a picture would show, and its name.
+    pub plot: Option<(egui::Rect, &'static str)>,
+    /// Show all of every plot in the next frame.
+    pub reset_plots: bool,
+    /// Scroll the strip to the selection in the next frame.
+    pub scroll_to_selection: bool,
+    /// Lines of the token strip, for a width.
+    pub strip: crate::views::strip::Lines,
+    /// The heat map's texture.
+    pub texture: Option<crate::views::heatmap::Texture>,
+}
+
+impl State {
+    pub fn new(platform: Platform, settings: Settings) -> Self {
+        let max_tokens = settings.max_tokens.to_string();
+        Self {
+            platform,
+            settings,
+            page: Page::default(),
+            tab: Tab::default(),
+            dialog: None,
+            palette: Palette::default(),
+            trace: None,
+            model: ModelInput::default(),
+            expect: ExpectForm::default(),
+            prove: ProveForm {
+                prompt: "To be, or not".to_owned(),
+                max_tokens,
+                nonce: String::new(),
+                text: String::new(),
+                done: None,
+            },
+            jobs: Jobs::default(),
+            judged: None,
+            trouble: None,
+            selected: None,
+            hashes: None,
+            adapters: Adapters::default(),
+            cache: None,
+            toast: None,
+            dragging: 0,
+            view: ViewState::default(),
+            asks: Vec::new(),
+            ctx: None,
+        }
+    }
+
+    /// Has the app do `ask` once the frame is drawn.
+    pub fn ask(&mut self, ask: Ask) {
+        self.asks.push(ask);
+    }
+
+    /// The same for a command.
+    pub fn run(&mut self, command: Command) {
+        self.ask(Ask::Command(command));
+    }
+
+    /// Shows a short message.
+    pub fn toast(&mut self, text: impl Into<String>, is_error: bool) {
+        self.toast = Some(Toast {
+            text: text.into(),
+            is_error,
+            since: Instant::now(),
+        });
+    }
+
+    /// Whether `command` makes sense now. Menus and the palette grey out the rest.
+    pub fn can(&self, command: Command) -> bool {
+        let is_busy = self.jobs.long().is_some();
+        let has_details = self
+            .judged
+            .as_ref()
+            .is_some_and(|judged| !judged.details.tokens.is_empty());
+        match command {
+            Command::Verify => self.trace.is_some() && !is_busy,
+            Command::VerifySample
+            | Command::SampleSwapped
+            | Command::SampleFlipped
+            | Command::RunProve => !is_busy,
+            Command::Cancel => self.jobs.awaited().is_some() || self.dialog.is_some(),
+            Command::StartOver => {
+                self.trace.is_some() || self.judged.is_some() || self.trouble.is_some()
+            }
+            Command::ShowOverview
+            | Command::ShowEvidence
+            | Command::SaveReport
+            | Command::SaveStatement
+            | Command::CopyReport => self.judged.is_some() && !is_busy,
+            Command::ShowTokens
+            | Command::ShowFigures
+            | Command::NextToken
+            | Command::PreviousToken
+            | Command::NextLayer
+            | Command::PreviousLayer
+            | Command::SaveCsv
+            | Command::ResetPlot => has_details && !is_busy,
+            Command::NextProblem => self
+                .judged
+                .as_ref()
+                .is_some_and(|judged| !judged.problems.is_empty()),
+            Command::SavePlot => self.view.plot.is_some(),
+            Command::SaveTrace => self.prove.done.is_some(),
+            _ => true,
+        }
+    }
+
+    /// Whether the model's identity or else its sizes are those that the trace names; `None` where that cannot be told.
+    pub fn model_fits(&self) -> Option<bool> {
+        let manifest = self.trace.as_ref()?.manifest.as_ref()?;
+        let facts = self.model.facts.as_ref()?;
+        if let Some(root) = &facts.root {
+            return Some(*root == manifest.model.root.to_string());
+        }
+        let claim = &manifest.model;
+        Some(
+            claim.family == facts.family
+                && claim.layers == facts.layers
+                && claim.hidden == facts.hidden
+                && claim.vocab == facts.vocab
+                && claim.parameters == facts.parameters,
+        )
+    }
+}

@@ -1,0 +1,78 @@
+//! The fonts that ship with the app, and its type scale.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use egui::{FontData, FontDefinitions, FontFamily, FontId, TextStyle};
+
+const SANS: &[u8] = include_bytes!("../../fonts/IBMPlexSans-Regular.ttf");
+const SEMIBOLD: &[u8] = include_bytes!("../../fonts/IBMPlexSans-SemiBold.ttf");
+const MONO: &[u8] = include_bytes!("../../fonts/IBMPlexMono-Regular.ttf");
+
+/// The family of headings and of what stands out.
+pub(crate) fn semibold() -> FontFamily {
+    FontFamily::Name("semibold".into())
+}
+
+/// 13, in labels and tables.
+pub(crate) const SMALL: f32 = 13.0;
+/// 15, in text.
+pub(crate) const BODY: f32 = 15.0;
+/// 18, on cards.
+pub(crate) const TITLE: f32 = 18.0;
+/// 24, on the banner.
+pub(crate) const LARGE: f32 = 24.0;
+/// 32, on the first screen.
+pub(crate) const DISPLAY: f32 = 32.0;
+
+/// Fixed-width text of the tables' size.
+pub(crate) fn mono() -> FontId {
+    FontId::new(SMALL, FontFamily::Monospace)
+}
+
+/// Small text.
+pub(crate) fn small() -> FontId {
+    FontId::new(SMALL, FontFamily::Proportional)
+}
+
+/// Text.
+pub(crate) fn body() -> FontId {
+    FontId::new(BODY, FontFamily::Proportional)
+}
+
+/// Semibold text of `size`.
+pub(crate) fn bold(size: f32) -> FontId {
+    FontId::new(size, semibold())
+}
+
+pub(super) fn definitions() -> FontDefinitions {
+    let mut fonts = FontDefinitions {
+        font_data: BTreeMap::new(),
+        families: BTreeMap::new(),
+    };
+    for (name, bytes) in [("sans", SANS), ("semibold", SEMIBOLD), ("mono", MONO)] {
+        let data = Arc::new(FontData::from_static(bytes));
+        fonts.font_data.insert(name.to_owned(), data);
+    }
+    // Each falls back on the others: the mono has box drawing and control pictures.
+    for (family, names) in [
+        (FontFamily::Proportional, ["sans", "mono"]),
+        (semibold(), ["semibold", "mono"]),
+        (FontFamily::Monospace, ["mono", "sans"]),
+    ] {
+        let names = names.map(str::to_owned).to_vec();
+        fonts.families.insert(family, names);
+    }
+    fonts
+}
+
+pub(super) fn text_styles() -> BTreeMap<TextStyle, FontId> {
+    [
+        (TextStyle::Small, small()),
+        (TextStyle::Body, body()),
+        (TextStyle::Button, body()),
+        (TextStyle::Monospace, mono()),
+        (TextStyle::Heading, bold(TITLE)),
+    ]
+    .into()
+}

@@ -1,0 +1,141 @@
+//! What the user asked the prover for. Without it a trace may answer another question.
+
+use egui::{Rect, Role, Sense, Ui, WidgetInfo, vec2};
+
+use crate::settings::{self, SamplerForm};
+use crate::state::State;
+use crate::theme::{self, Icon};
+use crate::widgets;
+
+pub(super) fn show(ui: &mut Ui, state: &mut State) {
+    widgets::card(ui, |ui| {
+        let form = &mut state.expect;
+        head(ui, &mut form.is_open);
+        if !form.is_open {
+            return;
+        }
+        widgets::muted(
+            ui,
+            "All of it is optional. A trace only shows that its numbers are this model’s. Filling these in shows that they answer \
+             your question: that it is fresh (nonce), to your words (prompt), drawn the way you asked for (sampler and seed). \
+             What is left empty is not compared, and the report says so.",
+        );
+        let width = ui.available_width();
+        widgets::field(
+            ui,
+            "Nonce that you sent",
+            &mut form.nonce,
+            "64 hexadecimal digits",
+            width.min(620.0),
+            true,
+        );
+        if let Err(why) = settings::nonce(&form.nonce) {
+            problem(ui, &why);
+        }
+        widgets::field(
+            ui,
+            "Prompt that you sent",
+            &mut form.prompt,
+            "not compared",
+            width,
+            false,
+        );
+        ui.checkbox(&mut form.with_sampler, "Compare the sampler");
+        if form.with_sampler {
+            sampler(ui, &mut form.sampler, "expected");
+        }
+    });
+}
+
+fn head(ui: &mut Ui, is_open: &mut bool) {
+    let height = ui.spacing().interact_size.y;
+    let (rect, response) =
+        ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::click());
+    response.widget_info(|| {
+        WidgetInfo::selected(
+            Role::DisclosureTriangle,
+            true,
+            *is_open,
+            "What did you ask for?",
+        )
+    });
+    let colors = theme::of(ui);
+    let icon = if *is_open { Icon::Down } else { Icon::Right };
+    theme::icons::paint(
+        ui.painter(),
+        Rect::from_min_size(rect.left_center() - vec2(2.0, 9.0), theme::square(18.0)),
+        icon,
+        colors.muted,
+    );
+    let at = rect.left_center() + vec2(24.0, 0.0);
+    let drawn = ui.painter().text(
+        at,
+        egui::Align2::LEFT_CENTER,
+        "What did you ask for?",
+        theme::fonts::bold(theme::fonts::BODY),
+        colors.text,
+    );
+    if rect.width() > 420.0 {
+        let at = egui::pos2(drawn.max.x + 12.0, rect.center().y);
+        ui.painter().text(
+            at,
+            egui::Align2::LEFT_CENTER,
+            "optional: nonce, prompt, sampler",
+            theme::fonts::small(),
+            colors.muted,
+        );
+    }
+    if response.has_focus() {
+        ui.painter().rect_stroke(
+            rect.expand(4.0),
+            6,
+            egui::Stroke::new(2.0, colors.accent),
+            egui::StrokeKind::Inside,
+        );
+    }
+    if response.clicked() {
+        *is_open = !*is_open;
+    }
+}
+
+/// Fields of a sampler.
+pub(super) fn sampler(ui: &mut Ui, form: &mut SamplerForm, salt: &str) {
+    ui.push_id(salt, |ui| {
+        let mut greedy = form.greedy;
+        widgets::segmented(ui, &mut greedy, &[(false, "Sampled"), (true, "Greedy")]);
+        form.greedy = greedy;
+        if form.greedy {
+            widgets::muted(ui, "Always the likeliest token.");
+            return;
+        }
+        ui.horizontal_wrapped(|ui| {
+            ui.spacing_mut().item_spacing = vec2(12.0, 8.0);
+            widgets::field(ui, "Temperature", &mut form.temperature, "0.8", 104.0, true);
+            widgets::field(ui, "Top-k", &mut form.top_k, "all", 104.0, true);
+            widgets::field(ui, "Top-p", &mut form.top_p, "1", 104.0, true);
+            widgets::field(ui, "Seed", &mut form.seed, "a number", 160.0, true);
+        });
+        if let Err(why) = form.spec() {
+            problem(ui, &why);
+        }
+    });
+}
+
+/// What is wrong with a field.
+pub(super) fn problem(ui: &mut Ui, why: &str) {
+    let color = theme::of(ui).unsure;
+    ui.horizontal(|ui| {
+        let (rect, _) = ui.allocate_exact_size(vec2(18.0, 20.0), Sense::hover());
+        theme::icons::paint(
+            ui.painter(),
+            Rect::from_center_size(rect.center(), theme::square(16.0)),
+            Icon::Error,
+            color,
+        );
+        ui.label(
+            egui::RichText::new(why)
+                .size(theme::fonts::SMALL)
+                .color(color),
+        );
+    });
+}
