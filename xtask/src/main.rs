@@ -10,6 +10,7 @@ mod fuzz;
 mod lint;
 mod setup;
 mod test;
+mod web;
 
 use std::process::ExitCode;
 
@@ -20,6 +21,8 @@ cargo xtask VERB
   test                      set up, format, clippy, all tests
   setup                     install what demo and tests need, or say what to install
   lint                      format and clippy
+  web                       build the page and serve it on this machine
+  web --release DIR         write the folder to deploy; --build DIR writes it even where there is no wasm-opt
   bench [ADAPTER] [--peers] measure speed and memory; --peers builds and times burn too
   fuzz [TARGET] [SECONDS]   run fuzz targets, 30 seconds each (needs cargo-fuzz)";
 
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
         Some("test") if rest.is_empty() => test::run(),
         Some("setup") if rest.is_empty() => setup::run(setup::Wanted::Tests).map(drop),
         Some("lint") if rest.is_empty() => lint::run(),
+        Some("web") => web::run(rest),
         Some("bench") => bench::run(rest),
         Some("fuzz") if rest.len() <= 2 => fuzz::run(rest),
         Some("help" | "--help" | "-h") => {

@@ -29,14 +29,24 @@ pub fn run(wanted: Wanted) -> Result<Adapters> {
     if packages.is_empty() {
         return Ok(adapters);
     }
+    install(
+        &packages,
+        "install your distribution's Vulkan loader and Mesa's Vulkan drivers (llvmpipe); tests also use\n\
+         setup: Chromium's SwiftShader where there is one.",
+    );
+    Ok(Adapters::find())
+}
+
+/// Installs Debian's `packages`, or says what to install: `elsewhere` on a system that has other packages, if there is
+/// anything to say. Whoever asked looks again for what it needs.
+pub fn install(packages: &[&str], elsewhere: &str) {
     if !Path::new("/usr/bin/apt-get").exists() {
-        println!(
-            "setup: not found: {}\n\
-             setup: install your distribution's Vulkan loader and Mesa's Vulkan drivers (llvmpipe); tests also use\n\
-             setup: Chromium's SwiftShader where there is one. Going on with what is there.",
-            packages.join(", ")
-        );
-        return Ok(adapters);
+        println!("setup: not found: {}", packages.join(", "));
+        if !elsewhere.is_empty() {
+            println!("setup: {elsewhere}");
+        }
+        println!("setup: Going on with what is there.");
+        return;
     }
     let Some(prefix) = privilege() else {
         println!(
@@ -47,10 +57,9 @@ pub fn run(wanted: Wanted) -> Result<Adapters> {
             packages.join(", "),
             packages.join(" ")
         );
-        return Ok(adapters);
+        return;
     };
-    install(prefix, &packages);
-    Ok(Adapters::find())
+    apt_install(prefix, packages);
 }
 
 /// Debian's names of what is not there.
@@ -98,7 +107,7 @@ fn privilege() -> Option<&'static [&'static str]> {
 }
 
 /// Installs one package after another, so that one that fails costs only itself.
-fn install(prefix: &[&str], packages: &[&str]) {
+fn apt_install(prefix: &[&str], packages: &[&str]) {
     let apt_get = |args: &[&str]| {
         let mut words = prefix.iter().chain(&["apt-get"]).chain(args);
         let mut command = Command::new(words.next().unwrap_or(&"apt-get"));

@@ -1,0 +1,111 @@
+//! The page: builds the module, makes its glue, shrinks it, and assembles the folder to deploy or serves it on this machine.
+//! What needs libraries is done by `xtask/webtool`, and wasm-opt comes from npm, so that xtask itself stays free of both.
+
+mod compile;
+mod node;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::command::{self, cargo, root};
+
+/// `cargo xtask web` with these arguments.
+pub fn run(args: &[String]) -> Result<()> {
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        [] => {
+            let folder = target_folder()?.join("web/site");
+            build(&folder, Shrink::IfPossible)?;
+            // Until interrupted, which ends the server and us alike.
+            command::run(webtool()?.arg("serve").arg(&folder))
+        }
+        ["--release", folder] => build(&absolute(folder)?, Shrink::Always),
+        ["--build", folder] => build(&absolute(folder)?, Shrink::IfPossible),
+        _ => bail!("want `cargo xtask web`, or with --release DIR or --build DIR"),
+    }
+}
+
+/// Whether the module goes through wasm-opt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shrink {
+    /// Or there is no deployable folder.
+    Always,
+    /// Where Node.js is.
+    IfPossible,
+}
+
+fn build(folder: &Path, shrink: Shrink) -> Result<()> {
+    let target = target_folder()?;
+    let module = compile::module(&target.join("wasm"))?;
+    let glue = target.join("web/glue");
+    println!("web: glue");
+    command::run(webtool()?.arg("glue").arg(&module).arg(&glue))?;
+    let made = glue.join("assay.wasm");
+    match node::wasm_opt(shrink == Shrink::Always) {
+        Ok(wasm_opt) => shrunk(&wasm_opt, &made, &target.join("web/shrunk"))?,
+        Err(err) if shrink == Shrink::IfPossible => println!("web: without wasm-opt: {err:#}"),
+        Err(err) => return Err(err.context("a release needs wasm-opt")),
+    }
+    command::run(
+        webtool()?
+            .arg("assemble")
+            .args([&root(), &glue, folder])
+            .arg(env!("CARGO_PKG_VERSION")),
+    )
+}
+
+/// Replaces `module` by what wasm-opt makes of it. That takes a minute, so the last result is kept with what it came from.
+fn shrunk(wasm_opt: &Path, module: &Path, keep: &Path) -> Result<()> {
+    let (before, after) = (keep.join("before.wasm"), keep.join("after.wasm"));
+    let read = |path: &Path| {
+        std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let input = read(module)?;
+    if !(after.is_file() && read(&before).is_ok_and(|known| known == input)) {
+        println!("web: wasm-opt");
+        std::fs::create_dir_all(keep)
+            .with_context(|| format!("cannot create {}", keep.display()))?;
+        // The order matters: whatever interrupts this, `before` never stands beside another's `after`.
+        drop(std::fs::remove_file(&before));
+        let mut optimise = Command::new(wasm_opt);
+        optimise
+            .args(["-O2", "--all-features", "-o"])
+            .arg(&after)
+            .arg(module);
+        command::run(&mut optimise)?;
+        std::fs::write(&before, &input)
+            .with_context(|| format!("cannot write {}", before.display()))?;
+    }
+    std::fs::copy(&after, module).with_context(|| format!("cannot write {}", module.display()))?;
+    Ok(())
+}
+
+/// The program beside this one that has libraries, ready for its verb.
+fn webtool() -> Result<Command> {
+    let mut command = cargo(&[
+        "run",
+        "--quiet",
+        "--locked",
+        "--manifest-path",
+        "xtask/webtool/Cargo.toml",
+    ]);
+    command
+        .env("CARGO_TARGET_DIR", target_folder()?.join("webtool"))
+        .arg("--");
+    Ok(command)
+}
+
+/// The workspace's target folder, wherever it is: this program lies in it.
+fn target_folder() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("cannot tell where this program is")?;
+    let target = own.parent().and_then(Path::parent);
+    Ok(target
+        .context("this program is in no target folder")?
+        .to_owned())
+}
+
+fn absolute(folder: &str) -> Result<PathBuf> {
+    std::path::absolute(folder).with_context(|| format!("no path: {folder:?}"))
+}
