@@ -5,13 +5,14 @@
 //! | `app` | what happens when: jobs started, news taken in, commands run |
 //! | `state` | all that is known; what views may ask for |
 //! | `jobs` | what the worker has not finished yet |
-//! | `judged` | a report, and what views make of its figures |
+//! | `judged`, `grid` | a report, and what views make of its figures |
 //! | `command` | everything a user can do, by name |
 //! | `theme`, `widgets`, `views` | how it looks |
 
 mod app;
 mod command;
 mod export;
+mod grid;
 mod jobs;
 mod judged;
 mod link;

@@ -192,7 +192,7 @@ pub(crate) struct Palette {
 #[derive(Debug, Default)]
 pub(crate) struct ViewState {
     /// Statistic of the heat map.
-    pub statistic: crate::judged::Statistic,
+    pub statistic: crate::grid::Statistic,
     /// Layer whose histogram is shown; follows the selection until it is chosen.
     pub histogram_layer: Option<u32>,
     /// Checks that are unfolded, by id.

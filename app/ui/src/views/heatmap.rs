@@ -4,7 +4,8 @@ use egui::{Color32, ColorImage, Rect, Sense, Stroke, TextureHandle, TextureOptio
 use egui_plot::{PlotImage, PlotPoint, Polygon};
 
 use super::plot;
-use crate::judged::{Grid, Judged, Statistic};
+use crate::grid::{Grid, Statistic};
+use crate::judged::Judged;
 use crate::link::Place;
 use crate::state::{Ask, State};
 use crate::text;

@@ -25,6 +25,7 @@ mod start;
 mod storage;
 pub(crate) mod strip;
 mod toast;
+mod token;
 
 use egui::{Align, Id, Layout, Margin, Ui, vec2};
 

@@ -35,7 +35,7 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
     };
     fetch(state, place);
     let Some(judged) = &state.judged else { return };
-    let rows = super::strip::facts(judged, place.position);
+    let rows = super::token::facts(judged, place.position);
     let row = judged.details.row(place.layer, place.position).copied();
     let limit = judged.limit(place.layer);
     let enters = place.position < judged.details.positions;

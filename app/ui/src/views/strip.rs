@@ -305,7 +305,7 @@ fn tokens(
             clicked = hovered.or(clicked);
         }
         if let Some(index) = hovered {
-            response.on_hover_ui_at_pointer(|ui| tooltip(ui, judged, index));
+            response.on_hover_ui_at_pointer(|ui| super::token::tooltip(ui, judged, index));
         }
     });
     clicked
@@ -323,74 +323,6 @@ fn moved(lines: &Lines, all: usize, from: usize, by: i64, down: i64) -> usize {
         (line as i64 + down).clamp(0, lines.starts.len().saturating_sub(1) as i64) as usize;
     let span = lines.tokens(target, all);
     (span.start + column).min(span.end.saturating_sub(1))
-}
-
-/// All about one token.
-pub(super) fn facts(judged: &Judged, index: usize) -> Vec<(&'static str, String)> {
-    let Some(token) = judged.details.tokens.get(index) else {
-        return Vec::new();
-    };
-    let shown = judged
-        .tokens
-        .get(index)
-        .map(|token| token.text.clone())
-        .unwrap_or_default();
-    let mut rows = vec![
-        ("position", index.to_string()),
-        ("token", format!("“{shown}”, id {}", token.id)),
-    ];
-    match &token.judged {
-        Some(verdict) => {
-            let number = |x: f32| text::number(f64::from(x));
-            rows.push((
-                "margin",
-                format!(
-                    "{} of {} allowed",
-                    number(verdict.margin),
-                    number(verdict.limit)
-                ),
-            ));
-            rows.push((
-                "probability",
-                format!(
-                    "{} %, rank {}",
-                    number(verdict.probability * 100.0),
-                    u64::from(verdict.rank) + 1
-                ),
-            ));
-            let how = match (verdict.explained, verdict.outside, verdict.replayed) {
-                (true, _, true) => "the very token that you would have drawn",
-                (true, _, false) => "within tolerance of the one you would have drawn",
-                (false, true, _) => "outside what the sampler allows",
-                (false, false, _) => "not explained: others score higher by more than errors allow",
-            };
-            rows.push(("verdict", how.to_owned()));
-            rows.push((
-                "logits hash",
-                if verdict.exact_logits {
-                    "exact"
-                } else {
-                    "within tolerance, or not"
-                }
-                .to_owned(),
-            ));
-            if verdict.explained && !verdict.exact_logits {
-                rows.pop();
-                rows.push(("logits hash", "other bits than yours".to_owned()));
-            }
-        }
-        None if token.emitted => {
-            rows.push(("verdict", "not judged: the run ended before it".to_owned()))
-        }
-        None => rows.push(("verdict", "given: part of the prompt".to_owned())),
-    }
-    rows
-}
-
-fn tooltip(ui: &mut Ui, judged: &Judged, index: usize) {
-    ui.set_max_width(340.0);
-    ui.spacing_mut().item_spacing.y = 2.0;
-    widgets::facts(ui, facts(judged, index));
 }
 
 #[cfg(test)]

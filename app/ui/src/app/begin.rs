@@ -1,0 +1,151 @@
+//! Jobs begun: what is sent to the worker, and what is forgotten for it.
+
+use assay_work::message::{
+    Expect, Job, JobId, ModelSource, ProveRequest, Sample, Source, ToWorker,
+};
+
+use super::App;
+use crate::jobs::Purpose;
+use crate::settings;
+use crate::state::{ModelInput, Page, TraceInput};
+use crate::text;
+
+impl App {
+    pub(super) fn start(&mut self, purpose: Purpose, job: Job) -> JobId {
+        if purpose.is_long() {
+            self.meter.reset();
+            self.shell.announce(crate::jobs::title(&job), false);
+        }
+        if purpose.is_awaited() {
+            self.state.trouble = None;
+        }
+        let id = self.state.jobs.start(purpose);
+        self.shell.send(ToWorker::Start { id, job });
+        id
+    }
+
+    pub(super) fn set_trace(&mut self, source: Source) {
+        self.state.page = Page::Verify;
+        self.state.judged = None;
+        self.state.selected = None;
+        self.state.hashes = None;
+        self.state.trace = Some(TraceInput {
+            source: source.clone(),
+            claims: None,
+            manifest: None,
+        });
+        self.inspecting = Some(self.start(Purpose::Inspect, Job::Inspect { trace: source }));
+    }
+
+    pub(super) fn set_model(&mut self, source: ModelSource) {
+        self.state.model = ModelInput {
+            source,
+            facts: None,
+            is_chosen: true,
+        };
+        self.open_model();
+    }
+
+    pub(super) fn open_model(&mut self) {
+        let model = self.state.model.source.clone();
+        self.opening = Some(self.start(Purpose::OpenModel, Job::OpenModel { model }));
+    }
+
+    pub(super) fn verify(&mut self) {
+        let Some(trace) = self.state.trace.as_ref().map(|trace| trace.source.clone()) else {
+            return;
+        };
+        let expect = match expectation(&self.state.expect) {
+            Ok(expect) => expect,
+            Err(why) => {
+                self.state.expect.is_open = true;
+                self.state.judged = None;
+                self.state.toast(why, true);
+                return;
+            }
+        };
+        let model = self.state.model.source.clone();
+        let name = text::plain(&trace.name(), 80, &|_| true);
+        self.verifying = Some((name, text::plain(&model.name(), 80, &|_| true)));
+        self.state.judged = None;
+        self.state.page = Page::Verify;
+        let device = self.state.settings.device.clone();
+        self.start(
+            Purpose::Verify,
+            Job::Verify {
+                trace,
+                model,
+                expect,
+                device,
+            },
+        );
+    }
+
+    pub(super) fn sample(&mut self, sample: Sample) {
+        self.state.model = ModelInput {
+            source: ModelSource::Demo,
+            facts: None,
+            is_chosen: false,
+        };
+        self.opening = None;
+        self.state.expect = Default::default();
+        self.is_eager = false;
+        self.set_trace(Source::Sample(sample));
+        // Before the long job, so that nothing is left to do once there is a verdict.
+        self.open_model();
+        self.verify();
+    }
+
+    pub(super) fn prove(&mut self) {
+        let form = &self.state.prove;
+        let request = (|| {
+            let max_tokens = form.max_tokens.trim().parse().ok().filter(|n| *n > 0);
+            Ok::<_, String>(ProveRequest {
+                prompt: if form.prompt.is_empty() {
+                    return Err("a prompt is needed".to_owned());
+                } else {
+                    form.prompt.clone()
+                },
+                max_tokens: max_tokens
+                    .ok_or("the number of tokens must be a whole number above 0")?,
+                sampler: self.state.settings.sampler.spec()?,
+                nonce: settings::nonce(&form.nonce)?,
+                ignore_eos: false,
+            })
+        })();
+        match request {
+            Ok(request) => {
+                self.state.settings.max_tokens = request.max_tokens;
+                self.state.page = Page::Prove;
+                self.state.prove.text.clear();
+                self.state.prove.done = None;
+                let (model, device) = (
+                    self.state.model.source.clone(),
+                    self.state.settings.device.clone(),
+                );
+                self.start(
+                    Purpose::Prove,
+                    Job::Prove {
+                        model,
+                        request,
+                        device,
+                    },
+                );
+            }
+            Err(why) => self.state.toast(why, true),
+        }
+    }
+}
+
+/// What the user says was asked for, or which field is wrong.
+fn expectation(form: &crate::state::ExpectForm) -> Result<Expect, String> {
+    Ok(Expect {
+        nonce: settings::nonce(&form.nonce)?,
+        prompt: (!form.prompt.is_empty()).then(|| form.prompt.clone()),
+        sampler: if form.with_sampler {
+            Some(form.sampler.spec()?)
+        } else {
+            None
+        },
+    })
+}

@@ -1,0 +1,323 @@
+//! News from outside taken in: what a job came to, what was chosen or dropped, where a link leads.
+
+use assay_trace::Manifest;
+use assay_verify::Details;
+use assay_work::message::{Claims, Event, Failure, Job, JobId, ModelSource, News, Outcome, Source};
+
+use super::App;
+use crate::jobs::{Live, Purpose};
+use crate::judged::Judged;
+use crate::shell::Input;
+use crate::state::{ModelInput, Page, Tab, Trouble};
+use crate::{link, text, theme, views};
+
+impl App {
+    pub(super) fn take(&mut self, ctx: &egui::Context, input: Input) {
+        match input {
+            Input::Event(Event { id, news }) => self.hear(id, news),
+            Input::Chosen(files) => {
+                self.state.dragging = 0;
+                self.state.dialog = None;
+                if !files.is_empty() {
+                    self.start(Purpose::Sort, Job::Sort { files });
+                }
+            }
+            Input::Dragging(n) => self.state.dragging = n,
+            Input::Command(name) => {
+                self.command(&name);
+            }
+            Input::Link(fragment) => {
+                if let Some(place) = link::parse(&fragment) {
+                    self.link = Some(place);
+                    self.follow_link();
+                }
+            }
+            Input::Saved(Ok(to)) => {
+                let to = text::plain(&to, 120, &|_| true);
+                self.state.toast(format!("Saved {to}"), false);
+            }
+            Input::Saved(Err(why)) => {
+                let why = text::plain(&why, text::SHOWN, &|_| true);
+                self.state.toast(format!("Not saved: {why}"), true);
+            }
+            Input::WorkerDied(words) => {
+                let lost = self.state.jobs.clear();
+                if let Some(job) = lost.iter().find(|job| job.purpose.is_awaited()) {
+                    let failure = Failure::new("internal", format!("the worker stopped: {words}"))
+                        .with_next("Try again. If it happens every time, please report it with these words.");
+                    self.fail(job, failure);
+                }
+            }
+        }
+        ctx.request_repaint();
+    }
+
+    pub(super) fn hear(&mut self, id: JobId, news: News) {
+        match news {
+            News::Progress { stage, done, total } => {
+                let Some(job) = self.state.jobs.get(id) else {
+                    return;
+                };
+                if job.progress(stage, done, total) && job.purpose.is_long() {
+                    let label = job.steps().get(job.step()).map(|step| step.label);
+                    if let Some(label) = label {
+                        self.shell.announce(label, false);
+                    }
+                }
+            }
+            News::Text { text } => {
+                if self
+                    .state
+                    .jobs
+                    .get(id)
+                    .is_some_and(|job| job.purpose == Purpose::Prove)
+                {
+                    self.state.prove.text = text;
+                }
+            }
+            News::Done(ended) => {
+                let Some(job) = self.state.jobs.finish(id) else {
+                    return;
+                };
+                match ended {
+                    Ok(outcome) => self.succeed(&job, *outcome),
+                    Err(failure) => self.fail(&job, failure),
+                }
+            }
+        }
+    }
+
+    pub(super) fn succeed(&mut self, job: &Live, outcome: Outcome) {
+        match outcome {
+            Outcome::Adapters {
+                found,
+                chosen,
+                fault,
+            } => {
+                self.state.adapters = crate::state::Adapters {
+                    found,
+                    chosen,
+                    fault,
+                    is_known: true,
+                };
+            }
+            Outcome::Sorted {
+                traces,
+                model,
+                ignored,
+            } => self.sorted(traces, model, &ignored),
+            Outcome::Inspected(claims) => {
+                if self.inspecting == Some(job.id) {
+                    self.inspected(claims);
+                }
+            }
+            Outcome::Model(facts) => {
+                if self.opening == Some(job.id) {
+                    self.state.model.facts = Some(facts);
+                    self.opening = None;
+                    self.verify_if_eager();
+                }
+            }
+            Outcome::Verified { report, details } => self.verified(report, *details),
+            Outcome::Proved(proved) => {
+                self.shell.announce(
+                    &format!(
+                        "Generated {}; the trace is ready",
+                        text::count(u64::from(proved.tokens), "token")
+                    ),
+                    true,
+                );
+                self.state.prove.text.clone_from(&proved.text);
+                self.state.prove.done = Some(proved);
+            }
+            Outcome::Hashes(hashes) => self.state.hashes = Some(hashes),
+            Outcome::Bytes(bytes) => {
+                if let Purpose::Save(name) = &job.purpose {
+                    self.shell.save(name, "application/octet-stream", bytes);
+                }
+            }
+            Outcome::Cache(entries) => self.state.cache = Some(entries),
+        }
+    }
+
+    pub(super) fn fail(&mut self, job: &Live, failure: Failure) {
+        if failure.is_cancelled() {
+            if job.purpose.is_awaited() {
+                self.state.toast("Cancelled", false);
+                self.shell.announce("Cancelled", false);
+            }
+            self.is_eager = false;
+            return;
+        }
+        if !job.purpose.is_awaited() {
+            if job.purpose == Purpose::Adapters {
+                self.state.adapters.fault = Some(failure);
+                self.state.adapters.is_known = true;
+            } else {
+                let message = text::plain(&failure.message, text::SHOWN, &|_| true);
+                self.state.toast(message, true);
+            }
+            return;
+        }
+        self.is_eager = false;
+        let during = match job.purpose {
+            Purpose::Verify => "verifying",
+            Purpose::Prove => "generating",
+            Purpose::Inspect => "reading the trace",
+            Purpose::OpenModel => "opening the model",
+            _ => "opening files",
+        };
+        if job.purpose == Purpose::OpenModel && self.opening == Some(job.id) {
+            self.state.model = ModelInput::default();
+            self.opening = None;
+        }
+        let next = failure.next.as_deref().unwrap_or_default();
+        self.shell
+            .announce(&format!("Error: {}. {next}", failure.message), true);
+        self.state.trouble = Some(Trouble { failure, during });
+    }
+
+    pub(super) fn sorted(
+        &mut self,
+        traces: Vec<Source>,
+        model: Option<ModelSource>,
+        ignored: &[String],
+    ) {
+        if traces.is_empty() && model.is_none() {
+            let names = ignored
+                .iter()
+                .take(3)
+                .map(|name| text::plain(name, 60, &|_| true))
+                .collect::<Vec<_>>()
+                .join(", ");
+            let failure = Failure::new("unsupported", format!("neither a trace nor a model: {names}"))
+                .with_next("A trace is a .bin file that a prover wrote. A model is a Hugging Face folder with safetensors, or a llama2.c .bin file.");
+            self.shell
+                .announce(&format!("Error: {}", failure.message), true);
+            self.state.trouble = Some(Trouble {
+                failure,
+                during: "opening files",
+            });
+            return;
+        }
+        let many = traces.len();
+        self.state.page = Page::Verify;
+        if let Some(model) = model {
+            self.set_model(model);
+        }
+        if let Some(trace) = traces.into_iter().next() {
+            self.set_trace(trace);
+        }
+        if many > 1 {
+            self.state
+                .toast(format!("The first of {many} traces was taken"), false);
+        }
+    }
+
+    pub(super) fn inspected(&mut self, claims: Claims) {
+        self.inspecting = None;
+        let Some(trace) = &mut self.state.trace else {
+            return;
+        };
+        trace.manifest = claims
+            .manifest
+            .as_deref()
+            .and_then(|text| serde_json::from_str::<Manifest>(text).ok());
+        trace.claims = Some(claims);
+        if self.state.model.facts.is_none() && self.opening.is_none() {
+            self.open_model();
+        }
+        self.verify_if_eager();
+    }
+
+    /// Judges what came with the address, once it is known that the model at hand is the one that is meant.
+    pub(super) fn verify_if_eager(&mut self) {
+        let is_read = self
+            .state
+            .trace
+            .as_ref()
+            .is_some_and(|trace| trace.claims.is_some());
+        if !self.is_eager || !is_read || self.state.model.facts.is_none() {
+            return;
+        }
+        self.is_eager = false;
+        let is_malformed = self
+            .state
+            .trace
+            .as_ref()
+            .is_some_and(|trace| trace.manifest.is_none());
+        if self.state.model.is_chosen || is_malformed || self.state.model_fits() == Some(true) {
+            self.verify();
+        }
+    }
+
+    pub(super) fn verified(&mut self, report: String, details: Details) {
+        let (trace, model) = self.verifying.take().unwrap_or_default();
+        let judged = {
+            let has_glyph = self.has_glyph();
+            Judged::new(report, details, trace, model, &has_glyph)
+        };
+        match judged {
+            Ok(judged) => {
+                let code = judged
+                    .decisive()
+                    .map(|check| format!(", {}", check.code))
+                    .unwrap_or_default();
+                let words = format!(
+                    "{}{code}. {}",
+                    views::banner::word(judged.report.verdict),
+                    judged.sentence()
+                );
+                self.shell.announce(&words, true);
+                self.state.view = crate::state::ViewState {
+                    statistic: self.state.view.statistic,
+                    ..Default::default()
+                };
+                self.state.selected = None;
+                self.state.hashes = None;
+                self.state.trouble = None;
+                self.state.tab = Tab::Overview;
+                self.state.page = Page::Verify;
+                self.state.judged = Some(Box::new(judged));
+                self.follow_link();
+            }
+            Err(why) => {
+                let failure = Failure::new("internal", format!("the report cannot be read: {why}"));
+                self.shell
+                    .announce(&format!("Error: {}", failure.message), true);
+                self.state.trouble = Some(Trouble {
+                    failure,
+                    during: "verifying",
+                });
+            }
+        }
+    }
+
+    /// Whether our fonts have a picture of a character. Asked once for each.
+    pub(super) fn has_glyph(&self) -> impl Fn(char) -> bool + '_ {
+        let fonts = self.glyph_source();
+        move |c: char| {
+            if c.is_ascii() {
+                return c.is_ascii_graphic() || c == ' ';
+            }
+            *self.glyphs.borrow_mut().entry(c).or_insert_with(|| {
+                fonts.as_ref().is_some_and(|ctx| {
+                    ctx.fonts_mut(|fonts| fonts.has_glyph(&theme::fonts::mono(), c))
+                })
+            })
+        }
+    }
+
+    pub(super) fn glyph_source(&self) -> Option<egui::Context> {
+        self.state.ctx.clone().filter(|_| self.has_drawn)
+    }
+
+    pub(super) fn follow_link(&mut self) {
+        if self.state.judged.is_some()
+            && let Some(place) = self.link.take()
+        {
+            self.select(place);
+            self.state.tab = Tab::Tokens;
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Everything a user can do, in one list: menus, shortcuts, the palette, help and the page all read it.
+
+mod table;
+
+use egui::{Key, KeyboardShortcut, Modifiers};
+
+/// One thing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Command {
+    VerifySample,
+    SampleSwapped,
+    SampleFlipped,
+    OpenFiles,
+    OpenFolder,
+    DemoModel,
+    Verify,
+    Prove,
+    RunProve,
+    Cancel,
+    StartOver,
+    ShowOverview,
+    ShowTokens,
+    ShowFigures,
+    ShowEvidence,
+    NextToken,
+    PreviousToken,
+    NextLayer,
+    PreviousLayer,
+    NextProblem,
+    ResetPlot,
+    SaveReport,
+    SaveStatement,
+    SaveCsv,
+    SavePlot,
+    SaveTrace,
+    CopyReport,
+    Palette,
+    Help,
+    Devices,
+    Storage,
+    About,
+    ThemeSystem,
+    ThemeDark,
+    ThemeLight,
+    ZoomIn,
+    ZoomOut,
+    ZoomReset,
+    ResetSettings,
+}
+
+impl Command {
+    /// All, in the order in which the palette lists them.
+    pub const ALL: [Self; 39] = [
+        Self::VerifySample,
+        Self::SampleSwapped,
+        Self::SampleFlipped,
+        Self::OpenFiles,
+        Self::OpenFolder,
+        Self::DemoModel,
+        Self::Verify,
+        Self::Prove,
+        Self::RunProve,
+        Self::Cancel,
+        Self::StartOver,
+        Self::ShowOverview,
+        Self::ShowTokens,
+        Self::ShowFigures,
+        Self::ShowEvidence,
+        Self::NextToken,
+        Self::PreviousToken,
+        Self::NextLayer,
+        Self::PreviousLayer,
+        Self::NextProblem,
+        Self::ResetPlot,
+        Self::SaveReport,
+        Self::SaveStatement,
+        Self::SaveCsv,
+        Self::SavePlot,
+        Self::SaveTrace,
+        Self::CopyReport,
+        Self::Palette,
+        Self::Help,
+        Self::Devices,
+        Self::Storage,
+        Self::About,
+        Self::ThemeSystem,
+        Self::ThemeDark,
+        Self::ThemeLight,
+        Self::ZoomIn,
+        Self::ZoomOut,
+        Self::ZoomReset,
+        Self::ResetSettings,
+    ];
+
+    /// By its stable name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|command| command.facts().name == name)
+    }
+
+    /// Takes the pressed shortcuts out of the input. While text is typed, only those with a modifier count, and Escape.
+    pub fn pressed(ctx: &egui::Context) -> Vec<Self> {
+        let is_typing = ctx.text_edit_focused();
+        let has_focus = ctx.memory(|memory| memory.focused()).is_some();
+        let is_open = egui::Popup::is_any_open(ctx);
+        let usable = |command: Self, shortcut: &KeyboardShortcut| {
+            let arrow = matches!(
+                shortcut.logical_key,
+                Key::ArrowLeft | Key::ArrowRight | Key::ArrowUp | Key::ArrowDown
+            );
+            if shortcut.modifiers != Modifiers::NONE || command == Self::Cancel {
+                true
+            } else {
+                // Arrows belong to whatever has the focus, be it a list or the token strip (which asks for them itself).
+                !is_typing && !is_open && !(arrow && has_focus)
+            }
+        };
+        let mut pressed = Vec::new();
+        // The longer shortcut first: Ctrl+Shift+O is not Ctrl+O.
+        let mut all: Vec<(Self, KeyboardShortcut)> = Self::ALL
+            .into_iter()
+            .flat_map(|command| {
+                command
+                    .facts()
+                    .shortcuts
+                    .iter()
+                    .map(move |shortcut| (command, *shortcut))
+            })
+            .collect();
+        all.sort_by_key(|(_, shortcut)| !shortcut.modifiers.shift);
+        for (command, shortcut) in all {
+            if usable(command, &shortcut)
+                && ctx.input_mut(|input| input.consume_shortcut(&shortcut))
+                && !pressed.contains(&command)
+            {
+                pressed.push(command);
+            }
+        }
+        pressed
+    }
+
+    /// Its first shortcut in words, for menus.
+    pub fn shortcut_text(self, ctx: &egui::Context) -> String {
+        let facts = self.facts();
+        match facts.shortcuts.first() {
+            Some(shortcut) if shortcut.logical_key == Key::Questionmark => "?".to_owned(),
+            // Plain names: our fonts have no key symbols.
+            Some(shortcut) => shortcut.format(
+                &egui::ModifierNames::NAMES,
+                ctx.os() == egui::os::OperatingSystem::Mac,
+            ),
+            None => String::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_and_shortcuts_are_unique() {
+        let names: BTreeSet<&str> = Command::ALL
+            .iter()
+            .map(|command| command.facts().name)
+            .collect();
+        assert_eq!(names.len(), Command::ALL.len());
+        let mut shortcuts = Vec::new();
+        for command in Command::ALL {
+            assert_eq!(Command::named(command.facts().name), Some(command));
+            for shortcut in command.facts().shortcuts {
+                assert!(!shortcuts.contains(shortcut), "{:?}", command);
+                shortcuts.push(*shortcut);
+            }
+        }
+        assert_eq!(Command::named("rm"), None);
+    }
+}

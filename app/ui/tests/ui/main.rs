@@ -1,0 +1,7 @@
+//! The views, driven as a user drives them, with a worker that does real jobs on the CPU.
+
+mod flows;
+mod raster;
+mod rig;
+mod screens;
+mod shots;

@@ -1,0 +1,133 @@
+//! Pictures of every state, for eyes: `SHOTS=/tmp/shots-ui cargo test -p assay-ui shots -- --ignored`.
+
+use std::path::Path;
+
+use assay_ui::{Input, Settings, Start, ThemeChoice};
+use assay_work::message::{Failure, News, Source, Stage};
+
+use crate::raster;
+use crate::rig::{NARROW, Rig, WIDE};
+
+fn shoot(rig: &Rig, size: (f32, f32), name: &str) {
+    let folder = std::env::var("SHOTS").unwrap_or_else(|_| "/tmp/shots-ui".to_owned());
+    std::fs::create_dir_all(&folder).unwrap();
+    let image = raster::draw(
+        &rig.harness.ctx,
+        rig.harness.output(),
+        &rig.textures,
+        size,
+        1.0,
+    );
+    raster::write(&image, &Path::new(&folder).join(format!("{name}.png")));
+}
+
+#[test]
+#[ignore = "writes pictures, for eyes"]
+fn shots() {
+    let only = std::env::var("ONLY").unwrap_or_default();
+    for (theme, choice) in [("dark", ThemeChoice::Dark), ("light", ThemeChoice::Light)] {
+        for (width, size) in [("wide", WIDE), ("narrow", NARROW)] {
+            if !format!("{theme}-{width}").contains(&only) {
+                continue;
+            }
+            let settings = Settings {
+                theme: choice,
+                ..Settings::default()
+            };
+            let rig = || {
+                let mut rig = Rig::with(size, settings.clone(), Start::default());
+                rig.work();
+                rig
+            };
+            let tall = |theme_rig: &mut Rig, name: &str| {
+                // The whole page, however far it scrolls.
+                let all = (size.0, if width == "wide" { 2000.0 } else { 3200.0 });
+                theme_rig.harness.set_size(all.into());
+                theme_rig.harness.run();
+                shoot(theme_rig, all, &format!("{theme}-{width}-{name}-all"));
+                theme_rig.harness.set_size(size.into());
+                theme_rig.harness.run();
+            };
+            let name = |what: &str| format!("{theme}-{width}-{what}");
+            let mut one = rig();
+            shoot(&one, size, &name("1-start"));
+            one.tell(Input::Dragging(2));
+            shoot(&one, size, &name("1-drop"));
+            let mut one = rig();
+            one.tell(Input::Chosen(vec![(
+                "honest.bin".to_owned(),
+                Source::Path("honest.bin".to_owned()),
+            )]));
+            one.work();
+            shoot(&one, size, &name("2-claims"));
+            tall(&mut one, "2-claims");
+            let mut one = rig();
+            let id = one.running(Stage::Hash, 3_000_000, 7_000_000);
+            one.news(
+                id,
+                News::Progress {
+                    stage: Stage::Prefill,
+                    done: 20,
+                    total: 45,
+                },
+            );
+            shoot(&one, size, &name("3-running"));
+            for (what, command) in [
+                ("4-accept", "verify-sample"),
+                ("5-swapped", "verify-swapped"),
+                ("6-flipped", "verify-flipped"),
+            ] {
+                let mut one = rig();
+                one.command(command);
+                one.work();
+                shoot(&one, size, &name(what));
+                tall(&mut one, what);
+                if what == "6-flipped" {
+                    continue;
+                }
+                if what == "5-swapped" {
+                    one.command("next-problem");
+                }
+                for (tab, command) in [
+                    ("tokens", "show-tokens"),
+                    ("figures", "show-figures"),
+                    ("evidence", "show-evidence"),
+                ] {
+                    one.command(command);
+                    one.work();
+                    shoot(&one, size, &name(&format!("{what}-{tab}")));
+                    tall(&mut one, &format!("{what}-{tab}"));
+                }
+            }
+            let mut one = rig();
+            one.tell(Input::Chosen(vec![(
+                "uncovered.bin".to_owned(),
+                Source::Path("uncovered.bin".to_owned()),
+            )]));
+            one.work();
+            one.command("verify");
+            one.work();
+            shoot(&one, size, &name("7-inconclusive"));
+            let mut one = rig();
+            let id = one.running(Stage::Hash, 1, 2);
+            let failure = Failure::new(
+                "out-of-memory",
+                "the device has no room for 3.2 GiB of weights",
+            )
+            .with_next("Close other programs that use the GPU, or choose another device.");
+            one.news(id, News::Done(Err(failure)));
+            shoot(&one, size, &name("8-error"));
+            let mut one = rig();
+            one.command("prove");
+            one.command("run-prove");
+            one.work();
+            shoot(&one, size, &name("9-prove"));
+            for dialog in ["palette", "help", "about", "devices", "storage"] {
+                let mut one = rig();
+                one.command(dialog);
+                one.work();
+                shoot(&one, size, &name(&format!("d-{dialog}")));
+            }
+        }
+    }
+}
