@@ -25,11 +25,11 @@ pub enum ModelError {
     #[error("file is too large: got {got} bytes, want at most {most}: {path}", path = path.display())]
     FileTooLarge { got: u64, most: u64, path: PathBuf },
     #[error(
-        "no checkpoint here: want a folder with `config.json` and `model.safetensors` (or its index), or a llama2.c `.bin`: {path}",
+        "no checkpoint here: want a folder with `config.json` and `model.safetensors` (or its index), a `.gguf`, or a llama2.c `.bin`: {path}",
         path = path.display()
     )]
     NoCheckpoint { path: PathBuf },
-    #[error("{found} cannot be read, want safetensors or a llama2.c `.bin`: {path}", path = path.display())]
+    #[error("{found} cannot be read, want safetensors, a `.gguf` or a llama2.c `.bin`: {path}", path = path.display())]
     UnsupportedFormat { found: &'static str, path: PathBuf },
     #[error("{got} safetensors files, but no `model.safetensors.index.json` that says what is in which: {path}", path = path.display())]
     IndexMissing { got: usize, path: PathBuf },
@@ -38,7 +38,7 @@ pub enum ModelError {
     #[error("`{name}` is among the files twice")]
     FileTwice { name: String },
     #[error(
-        "no checkpoint among the files: got {found}, want `config.json` and `model.safetensors` (or its index and shards), or a llama2.c `.bin`"
+        "no checkpoint among the files: got {found}, want `config.json` and `model.safetensors` (or its index and shards), a `.gguf`, or a llama2.c `.bin`"
     )]
     NothingToOpen { found: String },
     #[error("more than one checkpoint: got {found}, want one")]
@@ -94,7 +94,7 @@ pub enum ModelError {
     // Safetensors
     #[error("file is too short: got {got} bytes, want {want}: {file}")]
     Truncated { got: u64, want: u64, file: String },
-    #[error("safetensors header is too large: got {got} bytes, want at most {most}: {file}")]
+    #[error("header is too large: got {got} bytes, want at most {most}: {file}")]
     HeaderTooLarge { got: u64, most: u64, file: String },
     #[error("safetensors header is malformed: {cause}: {file}")]
     Header { cause: String, file: String },
@@ -146,6 +146,62 @@ pub enum ModelError {
     ShardPath { got: String },
     #[error("`weight_map` puts tensor `{name}` in {shard}, which does not hold it")]
     ShardLacks { name: String, shard: String },
+
+    // GGUF
+    #[error("not a GGUF file: {file}")]
+    GgufMagic { file: String },
+    #[error("GGUF of version {got} is not supported; supported: 2 and 3, little-endian: {file}")]
+    GgufVersion { got: u32, file: String },
+    #[error("too many {what}: got {got}, want at most {most}")]
+    GgufCount {
+        what: &'static str,
+        got: u64,
+        most: u64,
+    },
+    #[error("{what} is too long: got {got} bytes, want at most {most}, at byte {at}")]
+    GgufLength {
+        what: &'static str,
+        got: u64,
+        most: u64,
+        at: u64,
+    },
+    #[error("{what} is not UTF-8, at byte {at}")]
+    GgufText { what: &'static str, at: u64 },
+    #[error("`{key}` has a value of unknown type {got}")]
+    GgufValueType { key: String, got: u32 },
+    #[error("`{key}` appears twice in the metadata")]
+    GgufKeyTwice { key: String },
+    #[error("`{key}` is missing from the metadata")]
+    GgufMissing { key: String },
+    #[error("`{key}` in the metadata: got {got}, want {want}")]
+    GgufValue {
+        key: String,
+        got: String,
+        want: &'static str,
+    },
+    #[error("`general.alignment` is {got}, want a power of two from 8 to {most}")]
+    GgufAlignment { got: u64, most: u64 },
+    #[error("offset of tensor `{name}` is {got}, want a multiple of {alignment}: {file}")]
+    GgufOffset {
+        name: String,
+        got: u64,
+        alignment: u64,
+        file: String,
+    },
+    #[error(
+        "rows of tensor `{name}` have {got} elements, want a multiple of {block} for {kind}: {file}"
+    )]
+    GgufBlock {
+        name: String,
+        kind: &'static str,
+        got: u64,
+        block: u64,
+        file: String,
+    },
+    #[error(
+        "`rope_freqs.weight` has factors, up to {longest}, that are not those of Llama 3's scaling with turns of 1 and 4"
+    )]
+    RopeFactors { longest: f64 },
 
     // Tensors
     #[error("tensor `{name}` is missing")]

@@ -2,7 +2,7 @@
 //!
 //! What a file is follows from its name and, for a `.bin`, from its header. No weight is read to find out.
 use crate::huggingface::folder::{CONFIG, is_weights};
-use crate::{ByteSource, Model, ModelError, Tokenizer, huggingface, llama2c};
+use crate::{ByteSource, Model, ModelError, Tokenizer, gguf, huggingface, llama2c};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -51,6 +51,7 @@ pub(crate) trait Folder {
 /// A checkpoint that a folder seems to hold; its name within the folder.
 enum Candidate {
     HuggingFace,
+    Gguf(String),
     Llama2c(String),
 }
 
@@ -59,6 +60,7 @@ impl Candidate {
     fn open(self, folder: &dyn Folder, tokenizer: Option<Tokenizer>) -> Result<Model, ModelError> {
         match self {
             Self::HuggingFace => huggingface::folder::open(folder, tokenizer),
+            Self::Gguf(name) => gguf::open(folder, &name, tokenizer),
             Self::Llama2c(name) => llama2c::open(folder, &name, tokenizer),
         }
     }
@@ -66,7 +68,7 @@ impl Candidate {
     fn path(&self, folder: &dyn Folder) -> PathBuf {
         folder.path().join(match self {
             Self::HuggingFace => CONFIG,
-            Self::Llama2c(name) => name,
+            Self::Gguf(name) | Self::Llama2c(name) => name,
         })
     }
 }
@@ -79,7 +81,9 @@ fn candidates(folder: &dyn Folder) -> Result<Vec<Candidate>, ModelError> {
     }
     for name in names {
         let is_llama2c = |source: Arc<dyn ByteSource>| llama2c::check(&*source).is_ok();
-        if name.ends_with(".bin") && folder.open(&name).is_ok_and(is_llama2c) {
+        if name.ends_with(".gguf") {
+            found.push(Candidate::Gguf(name));
+        } else if name.ends_with(".bin") && folder.open(&name).is_ok_and(is_llama2c) {
             found.push(Candidate::Llama2c(name));
         }
     }

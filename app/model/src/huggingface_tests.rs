@@ -376,7 +376,7 @@ mod on_disk {
         std::fs::write(dir.path().join("x.gguf"), "GGUF").unwrap();
         assert!(matches!(
             Model::open(&dir.path().join("x.gguf")),
-            Err(ModelError::UnsupportedFormat { found: "GGUF", .. })
+            Err(ModelError::Truncated { got: 4, .. })
         ));
         std::fs::write(dir.path().join("model.safetensors"), "").unwrap();
         assert!(matches!(

@@ -1,8 +1,8 @@
 //! Checkpoints: what a model is made of, read from files that may be hostile.
 //!
 //! A [`Model`] is a [`ModelConfig`], a table of tensors in their *stored* type, and perhaps a [`Tokenizer`]. It comes from a
-//! Hugging Face folder (safetensors, sharded too), from a llama2.c `.bin`, from bytes in memory (the browser), or from the demo
-//! model that is compiled in. Whatever this crate cannot read *exactly* it refuses by name: it never guesses an architecture.
+//! Hugging Face folder (safetensors, sharded too), from a `.gguf`, from a llama2.c `.bin`, from files or bytes in memory (the
+//! browser), or from the demo model that is compiled in. Whatever this crate cannot read *exactly* it refuses by name: it never guesses an architecture.
 //!
 //! Nothing here is trusted because it parses. [`Model::root`] is the identity of the weights; compare it before comparing anything
 //! else. It says nothing about quality, licence or origin, and a checkpoint with NaN weights has a root like any other.
@@ -15,7 +15,8 @@
 //! | `files` | which of some files are a checkpoint |
 //! | `safetensors_file` | one file's header |
 //! | `huggingface` | a folder of them |
-//! | `llama2c` | the other format |
+//! | `gguf` | llama.cpp's format |
+//! | `llama2c` | llama2.c's format |
 //! | `bytes` | where bytes come from: a mapped file, memory, or a browser |
 //! | `weights` | tensors, roles and decoding to f32 |
 //! | `root` | the Merkle root of config and weights |
@@ -29,6 +30,7 @@ mod config_json;
 mod demo;
 mod error;
 mod files;
+mod gguf;
 mod huggingface;
 mod llama2c;
 mod model;
@@ -50,5 +52,5 @@ pub use files::NamedSource;
 pub use model::Model;
 pub use root::{CHUNK_BYTES, RootHasher};
 pub use rope::{Rope, RopeLayout, RopeScaling};
-pub use tokenizer::{HuggingFaceTokenizer, Llama2cTokenizer, Tokenizer};
+pub use tokenizer::{HuggingFaceTokenizer, Llama2cTokenizer, SentencePieceTokenizer, Tokenizer};
 pub use weights::{Dtype, LayerRole, Role, TensorRef};

@@ -1,7 +1,7 @@
 //! An open checkpoint: its config, its tensors by role, and their bytes on demand.
 use crate::{
     ByteSource, Dtype, LayerRole, ModelConfig, ModelError, NamedSource, Role, TensorRef, Tokenizer,
-    files, huggingface, llama2c,
+    files, gguf, huggingface, llama2c,
 };
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -42,7 +42,7 @@ impl Model {
         })
     }
 
-    /// Opens a Hugging Face folder, or a llama2.c `.bin` with the tokenizer that lies beside it.
+    /// Opens a Hugging Face folder, a `.gguf`, or a llama2.c `.bin` with the tokenizer that lies beside it.
     #[cfg(feature = "native")]
     pub fn open(path: &Path) -> Result<Self, ModelError> {
         Self::open_any(path, None)
@@ -63,10 +63,7 @@ impl Model {
         let name = path.file_name().and_then(|name| name.to_str());
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("bin") if let Some(name) = name => llama2c::open(&folder, name, tokenizer),
-            Some("gguf") => Err(ModelError::UnsupportedFormat {
-                found: "GGUF",
-                path: path.to_owned(),
-            }),
+            Some("gguf") if let Some(name) = name => gguf::open(&folder, name, tokenizer),
             _ if path.exists() => Err(ModelError::NoCheckpoint {
                 path: path.to_owned(),
             }),
@@ -79,7 +76,7 @@ impl Model {
     }
 
     /// Opens the one checkpoint among files that a user dropped or chose, where there is no file system: those of a Hugging Face
-    /// folder, perhaps inside of another one, or a llama2.c `.bin` and its tokenizer. Other files among them do no harm, but a second
+    /// folder, perhaps inside of another one, a `.gguf`, or a llama2.c `.bin` and its tokenizer. Other files among them do no harm, but a second
     /// checkpoint is an error.
     pub fn open_files(files: Vec<NamedSource>) -> Result<Self, ModelError> {
         files::open(files)
@@ -110,6 +107,11 @@ impl Model {
             checkpoint,
             tokenizer_bin.map(Tokenizer::from_llama2c).transpose()?,
         )
+    }
+
+    /// A GGUF file behind any [`ByteSource`], with the tokenizer that it describes.
+    pub fn from_gguf(file: Arc<dyn ByteSource>) -> Result<Self, ModelError> {
+        gguf::parse(file, "GGUF file", None)
     }
 
     /// Shape and arithmetic.

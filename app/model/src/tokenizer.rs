@@ -1,11 +1,15 @@
-//! Text to ids and back, by either of two tokenizers.
+//! Text to ids and back, by one of three tokenizers.
 mod hugging_face;
 mod llama2c;
 mod pieces;
+mod scored;
+mod sentence_piece;
 mod utf8;
 
 pub use hugging_face::HuggingFaceTokenizer;
 pub use llama2c::Llama2cTokenizer;
+pub use sentence_piece::SentencePieceTokenizer;
+pub(crate) use sentence_piece::{PieceKind, Vocabulary};
 
 use crate::ModelError;
 use assay_trace::Digest;
@@ -19,6 +23,8 @@ pub enum Tokenizer {
     HuggingFace(Box<HuggingFaceTokenizer>),
     /// A llama2.c `tokenizer.bin`.
     Llama2c(Llama2cTokenizer),
+    /// A SentencePiece vocabulary in a GGUF file.
+    SentencePiece(SentencePieceTokenizer),
 }
 
 impl Tokenizer {
@@ -26,6 +32,14 @@ impl Tokenizer {
     pub fn from_json(bytes: &[u8]) -> Result<Self, ModelError> {
         check_size(bytes)?;
         HuggingFaceTokenizer::parse(bytes).map(|tokenizer| Self::HuggingFace(Box::new(tokenizer)))
+    }
+
+    /// Reads a `tokenizer.json` that was made from something else, whose digest stands in.
+    pub(crate) fn from_made_json(bytes: &[u8], digest: Digest) -> Result<Self, ModelError> {
+        check_size(bytes)?;
+        let mut tokenizer = HuggingFaceTokenizer::parse(bytes)?;
+        tokenizer.digest = digest;
+        Ok(Self::HuggingFace(Box::new(tokenizer)))
     }
 
     /// Reads a llama2.c `tokenizer.bin`.
@@ -49,6 +63,7 @@ impl Tokenizer {
         match self {
             Self::HuggingFace(tokenizer) => tokenizer.encode(text),
             Self::Llama2c(tokenizer) => Ok(tokenizer.encode(text)),
+            Self::SentencePiece(tokenizer) => Ok(tokenizer.encode(text)),
         }
     }
 
@@ -57,6 +72,7 @@ impl Tokenizer {
         match self {
             Self::HuggingFace(tokenizer) => tokenizer.decode(ids),
             Self::Llama2c(tokenizer) => tokenizer.decode(ids),
+            Self::SentencePiece(tokenizer) => tokenizer.decode(ids),
         }
     }
 
@@ -67,14 +83,17 @@ impl Tokenizer {
         match self {
             Self::HuggingFace(tokenizer) => tokenizer.pieces(ids),
             Self::Llama2c(tokenizer) => tokenizer.pieces(ids),
+            Self::SentencePiece(tokenizer) => tokenizer.pieces(ids),
         }
     }
 
-    /// SHA-256 of the file that the tokenizer was read from.
+    /// SHA-256 of the file that the tokenizer was read from. Of a GGUF file, SHA-256 over the SHA-256 of each `tokenizer.ggml.*`
+    /// entry, as the bytes of key, type and value stand there.
     pub fn digest(&self) -> Digest {
         match self {
             Self::HuggingFace(tokenizer) => tokenizer.digest,
             Self::Llama2c(tokenizer) => tokenizer.digest,
+            Self::SentencePiece(tokenizer) => tokenizer.digest,
         }
     }
 
@@ -83,6 +102,7 @@ impl Tokenizer {
         match self {
             Self::HuggingFace(tokenizer) => tokenizer.vocab_size,
             Self::Llama2c(tokenizer) => tokenizer.vocab_size(),
+            Self::SentencePiece(tokenizer) => tokenizer.vocab_size(),
         }
     }
 

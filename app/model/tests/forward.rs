@@ -236,3 +236,109 @@ fn greedy_tokens_of_the_trained_models_are_as_expected() {
         }
     }
 }
+
+/// The rows of q and k as Hugging Face orders them: of each head, first all first components of a pair, then all second ones.
+fn halves(rows: &[f32], cols: usize, head_dim: usize) -> Vec<f32> {
+    let row = |at: usize| rows[at * cols..(at + 1) * cols].to_vec();
+    let of_head = |head: usize| {
+        let pair = |side: usize| (0..head_dim / 2).map(move |pair| 2 * pair + side);
+        let order = pair(0).chain(pair(1));
+        order.flat_map(move |at| row(head * head_dim + at))
+    };
+    let heads = rows.len() / cols / head_dim;
+    (0..heads).flat_map(of_head).collect()
+}
+
+#[test]
+fn gguf_files_hold_the_weights_and_the_config_of_the_demo() {
+    use assay_model::Dtype;
+    let demo = Model::demo().unwrap();
+    for (case, dtype) in [
+        ("demo-llama-bf16", Dtype::BF16),
+        ("demo-llama-f16", Dtype::F16),
+    ] {
+        let Some(path) = shared(&format!("gguf-reference/{case}/model.gguf")) else {
+            return;
+        };
+        let model = Model::open(&path).unwrap();
+        assert!(model.notes().is_empty(), "{:?}", model.notes());
+        let mut config = model.config().clone();
+        assert_eq!(config.rope.layout, RopeLayout::Interleaved);
+        config.rope.layout = RopeLayout::RotateHalf;
+        assert_eq!(&config, demo.config());
+        assert_eq!(model.tensors().len(), demo.tensors().len());
+        let mut roles = vec![Role::Embedding, Role::LmHead, Role::FinalNorm];
+        for layer in 0..config.layers {
+            use LayerRole::*;
+            let of_layer = [AttnNorm, Q, K, V, O, MlpNorm, Gate, Up, Down];
+            roles.extend(of_layer.map(|role| Role::Layer(layer, role)));
+        }
+        for role in roles {
+            let (ours, theirs) = (model.tensor(role).unwrap(), demo.tensor(role).unwrap());
+            assert_eq!(ours.shape, theirs.shape);
+            let norm = ours.shape.len() == 1;
+            assert_eq!(ours.dtype, if norm { Dtype::F32 } else { dtype });
+            let mut got = model.read_f32(ours).unwrap();
+            if let Role::Layer(_, LayerRole::Q | LayerRole::K) = role {
+                got = halves(&got, ours.cols(), config.head_dim);
+            }
+            let mut want = demo.read_f32(theirs).unwrap();
+            if ours.dtype == Dtype::F16 {
+                want.iter_mut()
+                    .for_each(|x| *x = half::f16::from_f32(*x).to_f32());
+            }
+            assert!(got == want, "{case}: {role:?}");
+        }
+    }
+}
+
+#[test]
+fn logits_of_gguf_files_equal_their_references() {
+    for case in ["demo-llama-bf16", "demo-llama-f16"] {
+        let Some(dir) = shared(&format!("gguf-reference/{case}")) else {
+            return;
+        };
+        let model = Model::open(&dir.join("model.gguf")).unwrap();
+        let bytes = std::fs::read(dir.join("reference.safetensors")).unwrap();
+        let reference = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let words = |name: &str| {
+            let tensor = reference.tensor(name).unwrap();
+            tensor.data().as_chunks::<4>().0.to_vec()
+        };
+        let integers =
+            |name: &str| -> Vec<u32> { words(name).into_iter().map(u32::from_le_bytes).collect() };
+        let vocab = model.config().vocab;
+        for sequence in ["seq0", "seq1"] {
+            let logits = Plain { model: &model }.logits(&integers(&format!("{sequence}.ids")));
+            let positions = integers(&format!("{sequence}.positions"));
+            let got: Vec<f64> = positions
+                .iter()
+                .flat_map(|at| &logits[*at as usize * vocab..][..vocab])
+                .copied()
+                .collect();
+            let floats = |name: &str| -> Vec<f64> {
+                let floats = words(&format!("{sequence}.{name}")).into_iter();
+                floats.map(|word| f32::from_le_bytes(word).into()).collect()
+            };
+            let error = relative_l2(&got, &floats("numpy_logits"));
+            let theirs = relative_l2(&got, &floats("llamacpp_logits"));
+            eprintln!("{case} {sequence}: relative L2 {error:.2e}, to llama.cpp {theirs:.2e}");
+            assert!(error < RELATIVE_L2, "{case}: {error:e}");
+            // What llama.cpp's own rounding of activations costs, by the data's README.
+            assert!(theirs < 2e-3, "{case}: {theirs:e}");
+        }
+    }
+}
+
+#[test]
+fn a_gguf_file_computes_what_its_llama2c_original_does() {
+    let Some(path) = shared("stories260K/stories260K.bin") else {
+        return;
+    };
+    let original = Model::open(&path).unwrap();
+    let converted = Model::open(&shared("stories260K/stories260Ktok512.gguf").unwrap()).unwrap();
+    let tokenizer = converted.tokenizer().unwrap();
+    let ids = tokenizer.encode("Once upon a time, there was").unwrap();
+    let logits = |model| Plain { model }.logits(&ids);
+    assert!(relative_l2(&logits(&converted), &logits(&original)) < 1e-12);
+}

@@ -112,11 +112,24 @@ fn every_other_reference_case_is_refused_by_name() {
         Model::open(&quantised),
         Err(ModelError::Llama2cVersion { version: 2 })
     ));
-    let gguf = shared("stories260K/stories260Ktok512.gguf").unwrap();
-    assert!(matches!(
-        Model::open(&gguf),
-        Err(ModelError::UnsupportedFormat { .. })
-    ));
+    for (case, got_type) in [
+        ("q4_0", "Q8_0"),
+        ("q4_k_m", "Q8_0"),
+        ("q6_k", "Q8_0"),
+        ("q8_0", "Q8_0"),
+    ] {
+        let path = format!("gguf-reference/demo-llama-{case}/model.gguf");
+        let Some(path) = shared(&path) else { return };
+        let err = Model::open(&path).unwrap_err();
+        let named = matches!(&err, ModelError::TensorDtype { name, got, .. } if name == "token_embd.weight" && got == got_type);
+        assert!(named, "{err}");
+    }
+    let random = shared("gguf-reference/rand256-q6_k/model.gguf").unwrap();
+    let err = Model::open(&random).unwrap_err();
+    assert!(
+        matches!(&err, ModelError::TensorDtype { got, .. } if got == "Q6_K"),
+        "{err}"
+    );
 }
 
 #[test]
@@ -285,4 +298,53 @@ fn pieces_read_as_the_text_does() {
             "{path}"
         );
     }
+}
+
+#[test]
+fn gguf_tokenizers_encode_as_their_originals() {
+    let Some(text) = shared("text/tinyshakespeare.txt") else {
+        return;
+    };
+    let texts = [
+        std::fs::read_to_string(text)
+            .unwrap()
+            .split_at(100_000)
+            .0
+            .to_owned(),
+        "naïve 🦀 — 漢字\r\n\t  two  spaces 1234567 don't DON'T".to_owned(),
+        " a".to_owned(),
+        String::new(),
+    ];
+    for (gguf, original) in [
+        ("gguf-reference/demo-llama-f16/model.gguf", "demo-llama"),
+        (
+            "stories260K/stories260Ktok512.gguf",
+            "stories260K/stories260K.bin",
+        ),
+    ] {
+        let Some(path) = shared(gguf) else { return };
+        let (gguf, original) = (
+            Model::open(&path).unwrap(),
+            Model::open(&shared(original).unwrap()).unwrap(),
+        );
+        let (ours, theirs) = (gguf.tokenizer().unwrap(), original.tokenizer().unwrap());
+        assert_eq!(ours.vocab_size(), theirs.vocab_size());
+        assert_ne!(ours.digest(), theirs.digest());
+        for text in &texts {
+            let ids = ours.encode(text).unwrap();
+            assert!(
+                ids == theirs.encode(text).unwrap(),
+                "{path:?}: {:?}",
+                &text[..text.len().min(40)]
+            );
+            assert!(ours.decode(&ids) == theirs.decode(&ids) && ours.decode(&ids) == *text);
+            assert!(ours.pieces(&ids) == theirs.pieces(&ids));
+        }
+    }
+    let reference = shared("gguf-reference/demo-llama-bf16").unwrap();
+    let model = Model::open(&reference.join("model.gguf")).unwrap();
+    let want = json(&reference.join("reference.json"));
+    let ids = ids(&want["llamacpp_tokenize_check"]);
+    let tokenizer = model.tokenizer().unwrap();
+    assert_eq!(tokenizer.encode(&tokenizer.decode(&ids)).unwrap(), ids);
 }

@@ -1,6 +1,5 @@
 //! A `tokenizer.json`, run by the `tokenizers` crate and watched: text that it silently loses is an error here.
-use super::llama2c::byte_piece;
-use super::pieces::{Token, bytes_of_byte_level, of_bytes, of_run};
+use super::pieces::{Token, byte_piece, bytes_of_byte_level, of_bytes, of_run};
 use crate::ModelError;
 use assay_trace::Digest;
 use std::collections::HashMap;

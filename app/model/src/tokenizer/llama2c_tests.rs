@@ -128,7 +128,7 @@ fn encode_by_scanning(tokenizer: &Llama2cTokenizer, text: &str) -> Vec<u32> {
     }
     for char in text.chars() {
         let utf8 = char.to_string().into_bytes();
-        match tokenizer.ids.get(&utf8) {
+        match tokenizer.scored.ids.get(&utf8) {
             Some(id) => ids.push(*id),
             None => ids.extend(utf8.iter().map(|byte| u32::from(*byte) + 3)),
         }
@@ -136,7 +136,7 @@ fn encode_by_scanning(tokenizer: &Llama2cTokenizer, text: &str) -> Vec<u32> {
     loop {
         let mut best = (LEAST_SCORE, None);
         for at in 0..ids.len() - 1 {
-            if let Some((id, score)) = tokenizer.merged(ids[at], ids[at + 1])
+            if let Some((id, score)) = tokenizer.scored.merged(ids[at], ids[at + 1])
                 && score > best.0
             {
                 best = (score, Some((at, id)));

@@ -51,6 +51,15 @@ pub(super) fn bytes_of_byte_level(token: String) -> Vec<u8> {
     bytes.unwrap_or_else(|| token.into_bytes())
 }
 
+/// The byte that a piece like `<0x0A>` stands for.
+pub(super) fn byte_piece(piece: &[u8]) -> Option<u8> {
+    let digits = piece.strip_prefix(b"<0x")?.strip_suffix(b">")?;
+    let digits = std::str::from_utf8(digits)
+        .ok()
+        .filter(|digits| digits.len() == 2)?;
+    u8::from_str_radix(digits, 16).ok()
+}
+
 /// GPT-2 wrote the 68 bytes that cannot be seen as U+0100 and those after it.
 fn byte_of(char: char) -> Option<u8> {
     let code = u32::from(char);
