@@ -48,13 +48,10 @@ pub(crate) struct ShownToken {
 }
 
 impl ShownToken {
-    fn of(token: &TokenFigures, has_glyph: &dyn Fn(char) -> bool) -> Self {
-        let mut shown = text::plain(&token.text, TOKEN_ROOM, has_glyph);
+    fn of(token: &TokenFigures) -> Self {
+        let mut shown = text::plain(&token.text, TOKEN_ROOM);
         if shown.is_empty() {
-            shown = format!("⟨{}⟩", token.id);
-            if !has_glyph('⟨') {
-                shown = format!("‹{}›", token.id);
-            }
+            shown = format!("‹{}›", token.id);
         }
         Self {
             width: u32::try_from(shown.chars().count()).unwrap_or(u32::MAX),
@@ -81,14 +78,9 @@ impl Judged {
         details: Details,
         trace: String,
         model: String,
-        has_glyph: &dyn Fn(char) -> bool,
     ) -> Result<Self, String> {
         let report: Report = serde_json::from_str(&text).map_err(|err| err.to_string())?;
-        let tokens = details
-            .tokens
-            .iter()
-            .map(|token| ShownToken::of(token, has_glyph))
-            .collect();
+        let tokens = details.tokens.iter().map(ShownToken::of).collect();
         let is_problem =
             |token: &TokenFigures| token.judged.is_some_and(|judged| !judged.explained);
         let problems = details

@@ -176,8 +176,6 @@ pub(crate) struct State {
     pub dragging: usize,
     pub view: ViewState,
     pub asks: Vec<Ask>,
-    /// For what must ask the fonts.
-    pub ctx: Option<egui::Context>,
 }
 
 /// The palette's line and choice.
@@ -240,7 +238,6 @@ impl State {
             dragging: 0,
             view: ViewState::default(),
             asks: Vec::new(),
-            ctx: None,
         }
     }
 

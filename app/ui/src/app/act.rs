@@ -298,7 +298,6 @@ impl App {
     }
 
     pub(super) fn apply_settings(&mut self, ctx: &egui::Context) {
-        self.state.ctx = Some(ctx.clone());
         ctx.set_theme(self.state.settings.theme.preference());
         ctx.set_zoom_factor(self.state.settings.zoom());
     }

@@ -65,8 +65,8 @@ impl App {
             }
         };
         let model = self.state.model.source.clone();
-        let name = text::plain(&trace.name(), 80, &|_| true);
-        self.verifying = Some((name, text::plain(&model.name(), 80, &|_| true)));
+        let name = text::plain(&trace.name(), 80);
+        self.verifying = Some((name, text::plain(&model.name(), 80)));
         self.state.judged = None;
         self.state.page = Page::Verify;
         let device = self.state.settings.device.clone();

@@ -5,8 +5,6 @@ mod begin;
 mod facts;
 mod news;
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use assay_work::message::{Job, JobId, ModelSource, Source};
@@ -52,8 +50,6 @@ pub struct App {
     verifying: Option<(String, String)>,
     picture: Picture,
     picture_of: Option<(egui::Rect, &'static str)>,
-    glyphs: RefCell<BTreeMap<char, bool>>,
-    has_drawn: bool,
     is_dark: bool,
 }
 
@@ -78,8 +74,6 @@ impl App {
             verifying: None,
             picture: Picture::default(),
             picture_of: None,
-            glyphs: RefCell::default(),
-            has_drawn: false,
             is_dark: true,
         };
         app.apply_settings(ctx);
@@ -126,7 +120,6 @@ impl App {
         }
         views::draw(ui, &mut self.state);
         let ctx = ui.ctx().clone();
-        self.has_drawn = true;
         // An ask may lead to others.
         for _ in 0..4 {
             let asks = std::mem::take(&mut self.state.asks);

@@ -9,7 +9,7 @@ use crate::jobs::{Live, Purpose};
 use crate::judged::Judged;
 use crate::shell::Input;
 use crate::state::{ModelInput, Page, Tab, Trouble};
-use crate::{link, text, theme, views};
+use crate::{link, text, views};
 
 impl App {
     pub(super) fn take(&mut self, ctx: &egui::Context, input: Input) {
@@ -33,11 +33,11 @@ impl App {
                 }
             }
             Input::Saved(Ok(to)) => {
-                let to = text::plain(&to, 120, &|_| true);
+                let to = text::plain(&to, 120);
                 self.state.toast(format!("Saved {to}"), false);
             }
             Input::Saved(Err(why)) => {
-                let why = text::plain(&why, text::SHOWN, &|_| true);
+                let why = text::plain(&why, text::SHOWN);
                 self.state.toast(format!("Not saved: {why}"), true);
             }
             Input::WorkerDied(words) => {
@@ -154,7 +154,7 @@ impl App {
                 self.state.adapters.fault = Some(failure);
                 self.state.adapters.is_known = true;
             } else {
-                let message = text::plain(&failure.message, text::SHOWN, &|_| true);
+                let message = text::plain(&failure.message, text::SHOWN);
                 self.state.toast(message, true);
             }
             return;
@@ -187,7 +187,7 @@ impl App {
             let names = ignored
                 .iter()
                 .take(3)
-                .map(|name| text::plain(name, 60, &|_| true))
+                .map(|name| text::plain(name, 60))
                 .collect::<Vec<_>>()
                 .join(", ");
             let failure = Failure::new("unsupported", format!("neither a trace nor a model: {names}"))
@@ -253,10 +253,7 @@ impl App {
 
     pub(super) fn verified(&mut self, report: String, details: Details) {
         let (trace, model) = self.verifying.take().unwrap_or_default();
-        let judged = {
-            let has_glyph = self.has_glyph();
-            Judged::new(report, details, trace, model, &has_glyph)
-        };
+        let judged = Judged::new(report, details, trace, model);
         match judged {
             Ok(judged) => {
                 let code = judged
@@ -291,25 +288,6 @@ impl App {
                 });
             }
         }
-    }
-
-    /// Whether our fonts have a picture of a character. Asked once for each.
-    pub(super) fn has_glyph(&self) -> impl Fn(char) -> bool + '_ {
-        let fonts = self.glyph_source();
-        move |c: char| {
-            if c.is_ascii() {
-                return c.is_ascii_graphic() || c == ' ';
-            }
-            *self.glyphs.borrow_mut().entry(c).or_insert_with(|| {
-                fonts.as_ref().is_some_and(|ctx| {
-                    ctx.fonts_mut(|fonts| fonts.has_glyph(&theme::fonts::mono(), c))
-                })
-            })
-        }
-    }
-
-    pub(super) fn glyph_source(&self) -> Option<egui::Context> {
-        self.state.ctx.clone().filter(|_| self.has_drawn)
     }
 
     pub(super) fn follow_link(&mut self) {

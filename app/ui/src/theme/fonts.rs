@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use egui::{FontData, FontDefinitions, FontFamily, FontId, TextStyle};
 
+use super::coverage::RANGES;
+
 const SANS: &[u8] = include_bytes!("../../fonts/IBMPlexSans-Regular.ttf");
 const SEMIBOLD: &[u8] = include_bytes!("../../fonts/IBMPlexSans-SemiBold.ttf");
 const MONO: &[u8] = include_bytes!("../../fonts/IBMPlexMono-Regular.ttf");
@@ -45,6 +47,17 @@ pub(crate) fn bold(size: f32) -> FontId {
     FontId::new(size, semibold())
 }
 
+/// Whether there is a picture of `c` in every family.
+pub(crate) fn can_show(c: char) -> bool {
+    let code = u32::from(c);
+    if code < 0x80 {
+        return c.is_ascii_graphic() || c == ' ';
+    }
+    let after = RANGES.partition_point(|(first, _)| *first <= code);
+    let run = after.checked_sub(1).and_then(|index| RANGES.get(index));
+    run.is_some_and(|(_, last)| code <= *last)
+}
+
 pub(super) fn definitions() -> FontDefinitions {
     let mut fonts = FontDefinitions {
         font_data: BTreeMap::new(),
@@ -75,4 +88,27 @@ pub(super) fn text_styles() -> BTreeMap<TextStyle, FontId> {
         (TextStyle::Heading, bold(TITLE)),
     ]
     .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_says_what_the_fonts_have() {
+        let mut fonts = egui::epaint::text::Fonts::new(Default::default(), definitions());
+        let mut fonts = fonts.with_pixels_per_point(1.0);
+        for c in ('\u{80}'..='\u{3100}').filter(|c| !c.is_control()) {
+            let has = [body(), mono(), bold(BODY)].map(|font| fonts.has_glyph(&font, c));
+            if can_show(c) {
+                assert_eq!(has, [true; 3], "U+{:04X}", u32::from(c));
+            }
+        }
+        for c in "aZ~éЖλ…“”→↲≤−█".chars() {
+            assert!(can_show(c), "{c}");
+        }
+        for c in "あ\u{202e}😀\u{7f}".chars() {
+            assert!(!can_show(c), "{c}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The look: colours, fonts, icons, and egui's style made from them.
 
 pub(crate) mod colors;
+mod coverage;
 pub(crate) mod fonts;
 pub(crate) mod icons;
 

@@ -11,10 +11,7 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
     widgets::heading(ui, "Assay", fonts::LARGE);
     widgets::muted(
         ui,
-        format!(
-            "Version {}",
-            text::plain(&state.platform.build, 100, &|_| true)
-        ),
+        format!("Version {}", text::plain(&state.platform.build, 100)),
     );
     widgets::paragraph(
         ui,

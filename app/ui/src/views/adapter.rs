@@ -11,7 +11,7 @@ use crate::widgets::{self, Kind};
 
 /// All that is known of a device.
 pub(super) fn show(ui: &mut Ui, info: &AdapterInfo) {
-    let words = |text: &str| text::plain(text, 120, &|_| true);
+    let words = |text: &str| text::plain(text, 120);
     widgets::card_title(ui, "Device");
     if info.software {
         warning(ui);
@@ -113,7 +113,7 @@ pub(super) fn choose(ui: &mut Ui, state: &mut State, height: f32) {
     widgets::heading(ui, "Devices", fonts::TITLE);
     let adapters = state.adapters.clone();
     if let Some(fault) = &adapters.fault {
-        super::expect::problem(ui, &text::plain(&fault.message, 200, &|_| true));
+        super::expect::problem(ui, &text::plain(&fault.message, 200));
         if let Some(next) = &fault.next {
             widgets::muted(ui, next.clone());
         }
@@ -136,7 +136,7 @@ pub(super) fn choose(ui: &mut Ui, state: &mut State, height: f32) {
                 "A real GPU before a software rasteriser.",
             );
             for info in &adapters.found {
-                let name = text::plain(&info.name, 100, &|_| true);
+                let name = text::plain(&info.name, 100);
                 let about = format!(
                     "{}, {}{}",
                     info.backend,
@@ -151,7 +151,7 @@ pub(super) fn choose(ui: &mut Ui, state: &mut State, height: f32) {
                     ui,
                     DeviceChoice::Named(info.name.clone()),
                     &name,
-                    &text::plain(&about, 100, &|_| true),
+                    &text::plain(&about, 100),
                 );
             }
             option(
@@ -168,7 +168,7 @@ pub(super) fn choose(ui: &mut Ui, state: &mut State, height: f32) {
         widgets::hairline(ui);
         widgets::muted(
             ui,
-            format!("Computes on: {}", text::plain(&chosen.name, 100, &|_| true)),
+            format!("Computes on: {}", text::plain(&chosen.name, 100)),
         );
     }
     if widgets::button(ui, Kind::Normal, None, "Close").clicked() {

@@ -1,7 +1,7 @@
 //! The answer: one banner, told by shape, word and colour.
 
 use assay_verify::Verdict;
-use egui::{Color32, Margin, Rect, RichText, Role, Sense, Stroke, Ui, vec2};
+use egui::{Color32, Margin, Rect, RichText, Sense, Stroke, Ui, vec2};
 
 use crate::command::Command;
 use crate::state::{Ask, State};
@@ -56,7 +56,7 @@ pub(super) fn trouble(ui: &mut Ui, state: &mut State) {
         "ERROR",
         Some(&trouble.failure.code),
         |ui| {
-            let message = text::plain(&trouble.failure.message, text::SHOWN, &|_| true);
+            let message = text::plain(&trouble.failure.message, text::SHOWN);
             widgets::paragraph(ui, &format!("While {}: {message}.", trouble.during));
             if let Some(next) = &trouble.failure.next {
                 widgets::paragraph(ui, next);
@@ -117,8 +117,7 @@ fn frame(
                         .color(color)
                         .extra_letter_spacing(0.5);
                     let head = ui.add(egui::Label::new(text));
-                    ui.ctx()
-                        .accesskit_node_builder(head.id, |node| node.set_role(Role::Heading));
+                    widgets::name_heading(ui, &head, word);
                     if let Some(code) = code {
                         widgets::chip(ui, code, color);
                     }

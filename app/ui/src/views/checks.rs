@@ -97,7 +97,7 @@ fn head(ui: &mut Ui) {
     text(
         columns.bar.min,
         Align2::LEFT_CENTER,
-        "measured over limit, log scale",
+        "used of the limit, log scale",
     );
     text(columns.code, Align2::LEFT_CENTER, "code");
 }
@@ -112,7 +112,10 @@ fn row(ui: &mut Ui, state: &mut State, check: &Check, is_narrow: bool) {
     let (rect, response) =
         ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::click());
     let number = |value: Option<f64>| value.map(text::number).unwrap_or_default();
-    let (measured, limit) = (number(check.measured), number(check.limit));
+    let (measured, mut limit) = (number(check.measured), number(check.limit));
+    if is_floor(check) && !limit.is_empty() {
+        limit.insert_str(0, "≥ ");
+    }
     response.widget_info(|| {
         let figures = if measured.is_empty() {
             String::new()
@@ -222,7 +225,7 @@ fn paint_row(
         );
     } else if check.outcome == Outcome::Skipped {
         let room = rect.max.x - 28.0 - columns.measured;
-        let words = text::plain(&check.detail, 120, &|_| true);
+        let words = text::plain(&check.detail, 120);
         let job = egui::text::LayoutJob {
             wrap: egui::text::TextWrapping::truncate_at_width(room),
             ..egui::text::LayoutJob::simple_singleline(words, fonts::small(), colors.muted)
@@ -287,7 +290,7 @@ fn paint_card(
         );
         bar(ui, groove, check, look.2);
     } else {
-        let words = text::plain(&check.detail, 120, &|_| true);
+        let words = text::plain(&check.detail, 120);
         let job = egui::text::LayoutJob {
             wrap: egui::text::TextWrapping::truncate_at_width(rect.width() - 56.0),
             ..egui::text::LayoutJob::simple_singleline(words, fonts::small(), colors.muted)
@@ -313,6 +316,11 @@ fn outcome(ui: &Ui, at: egui::Pos2, (icon, word, color): (Icon, &str, egui::Colo
     );
 }
 
+/// Whether the measured value must be above its limit: a probability, which is bad when it is small.
+fn is_floor(check: &Check) -> bool {
+    check.id == "token-agreement"
+}
+
 /// Where the measured value lies between a ten-thousandth of the limit and ten thousand times it.
 fn bar(ui: &Ui, groove: Rect, check: &Check, color: egui::Color32) {
     let (Some(measured), Some(limit)) = (check.measured, check.limit) else {
@@ -324,10 +332,11 @@ fn bar(ui: &Ui, groove: Rect, check: &Check, color: egui::Color32) {
     let colors = theme::of(ui);
     let painter = ui.painter();
     painter.rect_filled(groove, 3.0, colors.hairline);
-    let over = if measured > 0.0 {
-        (measured / limit).log10()
-    } else {
-        -DECADES
+    let over = match (measured > 0.0, is_floor(check)) {
+        (true, false) => (measured / limit).log10(),
+        (true, true) => (limit / measured).log10(),
+        (false, false) => -DECADES,
+        (false, true) => DECADES,
     };
     let part = ((over + DECADES) / (2.0 * DECADES)).clamp(0.015, 1.0) as f32;
     let mut filled = groove;
@@ -347,7 +356,7 @@ fn detail(ui: &mut Ui, state: &mut State, check: &Check, is_narrow: bool) {
         ui.vertical(|ui| {
             ui.spacing_mut().item_spacing.y = 4.0;
             if !check.detail.is_empty() {
-                widgets::fit_text(ui, &text::plain(&check.detail, 1200, &|_| true));
+                widgets::fit_text(ui, &text::plain(&check.detail, 1200));
             }
             ui.horizontal_wrapped(|ui| {
                 ui.label(

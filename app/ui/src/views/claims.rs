@@ -65,7 +65,7 @@ fn trace(ui: &mut Ui, state: &mut State) {
                 is_dropped = widgets::icon_button(ui, Icon::Close, "Put the trace away").clicked();
             });
         });
-        let name = text::plain(&trace.source.name(), 80, &|_| true);
+        let name = text::plain(&trace.source.name(), 80);
         let Some(claims) = &trace.claims else {
             widgets::muted(ui, format!("Reading {name}…"));
             return;
@@ -79,8 +79,8 @@ fn trace(ui: &mut Ui, state: &mut State) {
         );
         if let Some((code, why)) = &claims.fault {
             let color = theme::of(ui).bad;
-            widgets::chip(ui, &text::plain(code, 40, &|_| true), color);
-            widgets::paragraph(ui, &text::plain(why, text::SHOWN, &|_| true));
+            widgets::chip(ui, &text::plain(code, 40), color);
+            widgets::paragraph(ui, &text::plain(why, text::SHOWN));
         }
         if let Some(manifest) = &trace.manifest {
             widgets::facts(ui, rows(manifest));
@@ -92,7 +92,7 @@ fn trace(ui: &mut Ui, state: &mut State) {
 }
 
 fn rows(manifest: &Manifest) -> Vec<(&'static str, String)> {
-    let words = |text: &str| text::plain(text, 120, &|c| c.is_ascii());
+    let words = |text: &str| text::plain(text, 120);
     let model = &manifest.model;
     let stop = match manifest.output.stop {
         assay_trace::StopReason::Context => "the context was full",
@@ -157,13 +157,13 @@ fn model(ui: &mut Ui, state: &mut State) {
                 });
             }
         });
-        let name = text::plain(&state.model.source.name(), 80, &|_| true);
+        let name = text::plain(&state.model.source.name(), 80);
         match &state.model.facts {
             None => {
                 widgets::muted(ui, format!("Opening {name}…"));
             }
             Some(facts) => {
-                let words = |text: &str| text::plain(text, 80, &|_| true);
+                let words = |text: &str| text::plain(text, 80);
                 let chosen = if state.model.is_chosen {
                     ""
                 } else {

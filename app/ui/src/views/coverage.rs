@@ -17,7 +17,7 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
         .coverage
         .not_covered
         .iter()
-        .map(|item| sentence(&text::plain(item, text::SHOWN, &|_| true)))
+        .map(|item| sentence(&text::plain(item, text::SHOWN)))
         .collect();
     let colors = theme::of(ui);
     let lists = |ui: &mut Ui, which: bool| {

@@ -66,6 +66,7 @@ pub(super) fn layers(ui: &mut Ui, state: &mut State) {
             )),
             egui_plot::HoverPosition::Elsewhere { .. } => None,
         };
+        plot::small(ui);
         let shown = plot::quiet(ui, "layers", HEIGHT, reset)
             .x_axis_label("layer")
             .x_axis_formatter(|mark, _| plot::whole(mark))
@@ -168,6 +169,7 @@ pub(super) fn margins(ui: &mut Ui, state: &mut State) {
             }
             egui_plot::HoverPosition::Elsewhere { .. } => None,
         };
+        plot::small(ui);
         let shown = plot::quiet(ui, "margins", HEIGHT, reset)
             .x_axis_label("position")
             .x_axis_formatter(|mark, _| plot::whole(mark))

@@ -176,6 +176,7 @@ fn map(
         Some(format!("layer {}, {span}\n{figure}", place.layer))
     };
     let layers = grid.layers.clone();
+    plot::small(ui);
     let shown = plot::quiet(ui, "heat map", height, reset)
         .show_grid(false)
         .x_axis_label("position")

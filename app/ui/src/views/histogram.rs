@@ -115,6 +115,7 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
             )),
             egui_plot::HoverPosition::Elsewhere { .. } => None,
         };
+        plot::small(ui);
         let shown = plot::quiet(ui, "histogram", 260.0, reset || chosen.is_some())
             .x_axis_label("relative L2")
             .x_axis_formatter(|mark, _| plot::power(mark))

@@ -42,6 +42,9 @@ pub(crate) fn draw(ui: &mut Ui, state: &mut State) {
         theme::fit_touch(ui);
     }
     state.view.plot = None;
+    let ground = theme::of(ui).ground;
+    let behind = ui.ctx().layer_painter(egui::LayerId::background());
+    behind.rect_filled(ui.ctx().content_rect(), 0.0, ground);
     bar::show(ui, state, is_narrow);
     let frame = egui::Frame::new().fill(theme::of(ui).ground);
     egui::CentralPanel::no_frame().frame(frame).show(ui, |ui| {

@@ -5,6 +5,14 @@ use egui_plot::{GridMark, Plot};
 
 use crate::theme;
 
+/// Makes the axes' text small.
+pub(super) fn small(ui: &mut Ui) {
+    let small = theme::fonts::small();
+    ui.style_mut()
+        .text_styles
+        .insert(egui::TextStyle::Body, small);
+}
+
 /// A quiet plot, `height` high, that zooms with Ctrl and wheel, and pans with a drag. A plain wheel scrolls the page.
 pub(super) fn quiet<'a>(ui: &Ui, id: &'static str, height: f32, reset: bool) -> Plot<'a> {
     let colors = theme::of(ui);
@@ -28,26 +36,7 @@ pub(super) fn power(mark: GridMark) -> String {
     if (mark.value - whole).abs() > 1e-6 {
         return String::new();
     }
-    power_text(whole as i32)
-}
-
-/// `10⁻⁷`.
-pub(super) fn power_text(exponent: i32) -> String {
-    let text = exponent.to_string();
-    let digits = text.chars().map(|c| match c {
-        '-' => '⁻',
-        '0' => '⁰',
-        '1' => '¹',
-        '2' => '²',
-        '3' => '³',
-        '4' => '⁴',
-        '5' => '⁵',
-        '6' => '⁶',
-        '7' => '⁷',
-        '8' => '⁸',
-        _ => '⁹',
-    });
-    format!("10{}", digits.collect::<String>())
+    format!("1e{whole}")
 }
 
 /// A mark on an axis of whole numbers.

@@ -42,7 +42,7 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
             ),
         ];
         if let Some(cheat) = &profile.nearest_cheat {
-            let name = text::plain(&cheat.name.replace('_', " "), 60, &|_| true);
+            let name = text::plain(&cheat.name.replace('_', " "), 60);
             rows.push((
                 "nearest cheat",
                 format!(
@@ -59,7 +59,7 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
             .iter()
             .map(|(name, tried)| {
                 (
-                    text::plain(&name.replace('_', " "), 40, &|_| true),
+                    text::plain(&name.replace('_', " "), 40),
                     format!("{} of {}", tried.accepted, text::grouped(tried.of)),
                 )
             })
@@ -118,7 +118,7 @@ pub(super) fn timings(ui: &mut Ui, state: &mut State) {
                 ui,
                 "The prover says; nothing here confirms it unless a check above does:",
             );
-            let words = |text: &str| text::plain(text, 120, &|c| c.is_ascii());
+            let words = |text: &str| text::plain(text, 120);
             widgets::facts(
                 ui,
                 [

@@ -56,7 +56,7 @@ fn form(ui: &mut Ui, state: &mut State) {
                 ui.vertical(|ui| {
                     ui.spacing_mut().item_spacing.y = 4.0;
                     widgets::muted(ui, "Model");
-                    let model = text::plain(&state.model.source.name(), 40, &|_| true);
+                    let model = text::plain(&state.model.source.name(), 40);
                     if widgets::button(ui, Kind::Normal, Some(Icon::Folder), &model)
                         .on_hover_text("Open another model")
                         .clicked()
@@ -142,8 +142,8 @@ fn output(ui: &mut Ui, state: &mut State) {
                             widgets::muted(ui, words);
                             return;
                         }
-                        let prompt = printable(ui, &state.prove.prompt);
-                        let answer = printable(ui, &state.prove.text);
+                        let prompt = text::lines(&state.prove.prompt, 20_000);
+                        let answer = text::lines(&state.prove.text, 20_000);
                         let mut all = egui::text::LayoutJob::default();
                         all.wrap.max_width = ui.available_width();
                         let format = |color| egui::TextFormat {
@@ -182,7 +182,7 @@ fn output(ui: &mut Ui, state: &mut State) {
                     ),
                 ),
                 ("trace", text::bytes(proved.bytes)),
-                ("device", text::plain(&proved.adapter, 100, &|_| true)),
+                ("device", text::plain(&proved.adapter, 100)),
             ],
         );
         widgets::hash_line(ui, state, "Root", &proved.root, None);
@@ -203,15 +203,4 @@ fn output(ui: &mut Ui, state: &mut State) {
             "Verifying on the device that proved is a weak test. Verify it on another one.",
         );
     });
-}
-
-/// Text in lines, with everything that is not plain escaped.
-fn printable(ui: &Ui, words: &str) -> String {
-    let has_glyph =
-        |c: char| c.is_ascii() || ui.fonts_mut(|fonts| fonts.has_glyph(&fonts::body(), c));
-    words
-        .split('\n')
-        .map(|line| text::plain(line, 20_000, &has_glyph))
-        .collect::<Vec<_>>()
-        .join("\n")
 }

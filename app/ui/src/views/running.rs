@@ -19,7 +19,7 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
             let trace = state
                 .trace
                 .as_ref()
-                .map(|trace| text::plain(&trace.source.name(), 60, &|_| true));
+                .map(|trace| text::plain(&trace.source.name(), 60));
             format!("Verifying {}", trace.unwrap_or_default())
         }
     };
@@ -33,7 +33,7 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
                     .adapters
                     .chosen
                     .as_ref()
-                    .map(|info| format!(" on {}", text::plain(&info.name, 60, &|_| true)));
+                    .map(|info| format!(" on {}", text::plain(&info.name, 60)));
                 widgets::muted(ui, format!("{elapsed}{}", on.unwrap_or_default()));
             });
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {

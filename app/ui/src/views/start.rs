@@ -26,17 +26,13 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
     let is_narrow = theme::is_narrow(ui.ctx());
     let colors = theme::of(ui);
     ui.add_space(if is_narrow { 8.0 } else { 48.0 });
-    let size = if is_narrow {
-        26.0
-    } else {
-        fonts::DISPLAY + 4.0
-    };
-    let width = ui.available_width().min(820.0);
+    let size = if is_narrow { 26.0 } else { fonts::DISPLAY };
+    let width = ui.available_width().min(920.0);
     ui.allocate_ui(vec2(width, 0.0), |ui| {
         ui.set_max_width(width);
         let words = "Did that machine really run this Llama on your prompt?";
         let head = ui.add(egui::Label::new(RichText::new(words).font(fonts::bold(size)).line_height(Some(size * 1.25))).wrap());
-        ui.ctx().accesskit_node_builder(head.id, |node| node.set_role(egui::Role::Heading));
+        widgets::name_heading(ui, &head, words);
         ui.add_space(4.0);
         let words = "Assay takes a provider’s record of an answer and runs it again on your own device: the same weights, the same prompt, \
                      the same sampler. Then it says accepted, rejected or inconclusive, and why.";

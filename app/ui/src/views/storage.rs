@@ -30,7 +30,7 @@ pub(super) fn show(ui: &mut Ui, state: &mut State, height: f32) {
                 .auto_shrink([false, true])
                 .show(ui, |ui| {
                     for entry in &entries {
-                        let origin = text::plain(&entry.origin, 120, &|_| true);
+                        let origin = text::plain(&entry.origin, 120);
                         ui.horizontal(|ui| {
                             ui.vertical(|ui| {
                                 ui.set_width(ui.available_width() - 52.0);

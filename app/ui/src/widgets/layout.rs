@@ -30,9 +30,16 @@ pub(crate) fn heading(ui: &mut Ui, text: &str, size: f32) -> Response {
             .font(fonts::bold(size))
             .color(theme::of(ui).text),
     ));
-    ui.ctx()
-        .accesskit_node_builder(response.id, |node| node.set_role(Role::Heading));
+    name_heading(ui, &response, text);
     response
+}
+
+/// Tells screen readers that this is a heading.
+pub(crate) fn name_heading(ui: &Ui, response: &Response, text: &str) {
+    ui.ctx().accesskit_node_builder(response.id, |node| {
+        node.set_role(Role::Heading);
+        node.set_label(text);
+    });
 }
 
 /// Text that wraps.
@@ -80,11 +87,15 @@ pub(crate) fn chip(ui: &mut Ui, text: &str, color: Color32) -> Response {
 
 /// Rows of a label and a value, the labels in a column of their own (above the value where it is narrow).
 pub(crate) fn facts<'a>(ui: &mut Ui, rows: impl IntoIterator<Item = (&'a str, String)>) {
+    ui.scope(|ui| fact_rows(ui, rows));
+}
+
+fn fact_rows<'a>(ui: &mut Ui, rows: impl IntoIterator<Item = (&'a str, String)>) {
     const LABELS: f32 = 120.0;
     let is_narrow = ui.available_width() < 320.0;
+    ui.spacing_mut().item_spacing.y = if is_narrow { 2.0 } else { 5.0 };
     for (label, value) in rows {
         if is_narrow {
-            ui.spacing_mut().item_spacing.y = 2.0;
             muted(ui, label);
             fit_text(ui, &value);
             ui.add_space(6.0);

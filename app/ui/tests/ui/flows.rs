@@ -43,7 +43,7 @@ fn the_sample_is_accepted() {
 fn liars_are_rejected_with_their_code() {
     for (command, code) in [
         ("verify-swapped", "token-margin"),
-        ("verify-flipped", "state-digest"),
+        ("verify-flipped", "merkle-root"),
     ] {
         let mut rig = Rig::new();
         rig.command(command);
@@ -90,8 +90,12 @@ fn a_dropped_trace_shows_its_claims_and_waits() {
     rig.harness.get_by_label("temperature 0.8, seed 7");
     rig.harness
         .get_by_label("It is the model that the trace names.");
-    rig.harness.get_by_label("Verify").click();
+    let is_button = |node: &egui_kittest::kittest::AccessKitNode<'_>| {
+        node.role() == egui::Role::Button && node.label().as_deref() == Some("Verify")
+    };
+    rig.harness.get_by(is_button).click();
     rig.harness.run();
+    assert_eq!(rig.json()["job"], "verify");
 }
 
 #[test]
@@ -273,7 +277,7 @@ fn selection_is_one_everywhere_and_in_the_address() {
 
 #[test]
 fn a_click_on_strip_or_map_selects() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::with((1280.0, 1800.0), Settings::default(), Start::default());
     rig.command("verify-sample");
     rig.work();
     rig.command("show-tokens");

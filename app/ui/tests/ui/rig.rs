@@ -144,9 +144,20 @@ impl assay_work::Platform for Memory {
 fn samples() -> &'static BTreeMap<String, Vec<u8>> {
     static SAMPLES: OnceLock<BTreeMap<String, Vec<u8>>> = OnceLock::new();
     SAMPLES.get_or_init(|| {
-        let honest = prove();
+        // As another device would have it: the last layer off by a little.
+        let noisy = |trace: &mut assay_trace::EditableTrace| {
+            let Some(rows) = trace.states.get_mut(&8) else {
+                return;
+            };
+            let mut random = 1u32;
+            for value in rows {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                *value *= 1.0 + (random >> 8) as f32 / 16_777_216.0 * 1.5e-6;
+            }
+        };
+        let honest = reroot(&prove(), noisy).unwrap();
         let swapped = reroot(&honest, |trace| {
-            let index = trace.tokens.len() - 4;
+            let index = trace.tokens.len() - 1;
             trace.tokens[index] += 1;
         });
         let uncovered = reroot(&honest, |trace| {
