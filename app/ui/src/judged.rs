@@ -174,23 +174,20 @@ impl Judged {
     pub fn curves(&mut self) -> &Curves {
         let (report, details) = (&self.report, &self.details);
         self.curves.get_or_insert_with(|| {
-            let log = |value: f64| value.max(DISTANCE_FLOOR).log10();
-            let by_layer = |f: &dyn Fn(&assay_verify::statistics::LayerStatistics) -> f64| {
-                report
-                    .statistics
-                    .per_layer
-                    .iter()
-                    .map(|layer| [f64::from(layer.layer), log(f(layer))])
-                    .collect::<Vec<_>>()
-            };
+            // Layers that are equal to the bit have no place on a log scale.
+            let point =
+                |layer: u32, value: f64| (value > 0.0).then(|| [f64::from(layer), value.log10()]);
+            let layers = || report.statistics.per_layer.iter();
             let limits = details.layers.iter().zip(&details.limits);
             Curves {
-                max: by_layer(&|layer| layer.rel_l2_max),
-                mean: by_layer(&|layer| layer.rel_l2_mean),
+                max: layers()
+                    .filter_map(|layer| point(layer.layer, layer.rel_l2_max))
+                    .collect(),
+                mean: layers()
+                    .filter_map(|layer| point(layer.layer, layer.rel_l2_mean))
+                    .collect(),
                 limit: limits
-                    .filter_map(|(layer, limit)| {
-                        Some([f64::from(*layer), log(limit.as_ref()?.rel_l2)])
-                    })
+                    .filter_map(|(layer, limit)| point(*layer, limit.as_ref()?.rel_l2))
                     .collect(),
             }
         })
@@ -199,8 +196,6 @@ impl Judged {
 
 /// Margins below this part of their limit are drawn there.
 pub(crate) const MARGIN_FLOOR: f64 = 1e-4;
-/// Distances below this are drawn there.
-pub(crate) const DISTANCE_FLOOR: f64 = 1e-9;
 
 /// Points `[layer, log10 of the distance]`.
 #[derive(Debug, Clone, PartialEq)]

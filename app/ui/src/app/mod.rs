@@ -113,10 +113,8 @@ impl App {
     pub fn ui(&mut self, ui: &mut egui::Ui) {
         let start = Instant::now();
         self.is_dark = ui.visuals().dark_mode;
-        for command in Command::pressed(ui.ctx()) {
-            if self.state.can(command) {
-                self.state.run(command);
-            }
+        for command in Command::pressed(ui.ctx(), |command| self.state.can(command)) {
+            self.state.run(command);
         }
         views::draw(ui, &mut self.state);
         let ctx = ui.ctx().clone();

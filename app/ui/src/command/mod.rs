@@ -100,7 +100,7 @@ impl Command {
     }
 
     /// Takes the pressed shortcuts out of the input. While text is typed, only those with a modifier count, and Escape.
-    pub fn pressed(ctx: &egui::Context) -> Vec<Self> {
+    pub fn pressed(ctx: &egui::Context, can: impl Fn(Self) -> bool) -> Vec<Self> {
         let is_typing = ctx.text_edit_focused();
         let has_focus = ctx.memory(|memory| memory.focused()).is_some();
         let is_open = egui::Popup::is_any_open(ctx);
@@ -109,12 +109,14 @@ impl Command {
                 shortcut.logical_key,
                 Key::ArrowLeft | Key::ArrowRight | Key::ArrowUp | Key::ArrowDown
             );
-            if shortcut.modifiers != Modifiers::NONE || command == Self::Cancel {
-                true
-            } else {
-                // Arrows belong to whatever has the focus, be it a list or the token strip (which asks for them itself).
-                !is_typing && !is_open && !(arrow && has_focus)
-            }
+            // What makes no sense now leaves its key to whatever else wants it; an open menu closes first; arrows belong to
+            // what has the focus, be it a list or the token strip (which asks for them itself).
+            let is_taken = match (shortcut.modifiers, command) {
+                (Modifiers::NONE, Self::Cancel) => is_open,
+                (Modifiers::NONE, _) => is_typing || is_open || (arrow && has_focus),
+                _ => false,
+            };
+            can(command) && !is_taken
         };
         let mut pressed = Vec::new();
         // The longer shortcut first: Ctrl+Shift+O is not Ctrl+O.
@@ -171,7 +173,7 @@ mod tests {
         for command in Command::ALL {
             assert_eq!(Command::named(command.facts().name), Some(command));
             for shortcut in command.facts().shortcuts {
-                assert!(!shortcuts.contains(shortcut), "{:?}", command);
+                assert!(!shortcuts.contains(shortcut), "{command:?}");
                 shortcuts.push(*shortcut);
             }
         }

@@ -13,57 +13,53 @@ use crate::widgets::{self, Kind};
 pub(super) fn show(ui: &mut Ui, info: &AdapterInfo) {
     let words = |text: &str| text::plain(text, 120);
     widgets::card_title(ui, "Device");
-    if info.software {
+    let is_cpu = info.backend == "Cpu";
+    if is_cpu {
+        widgets::muted(
+            ui,
+            "Assay’s own CPU kernels: right, but slow. No GPU was involved.",
+        );
+    } else if info.software {
         warning(ui);
     }
     let variants = &info.variants;
-    widgets::facts(
-        ui,
-        [
-            ("name", words(&info.name)),
-            ("backend", words(&info.backend)),
-            ("type", words(&info.device_type)),
-            ("driver", words(&info.driver)),
-            (
-                "kernels",
-                format!(
-                    "prefill {}, decode {}, attention {}",
-                    variant(&variants.matmul),
-                    variant(&variants.single),
-                    variant(&variants.attention)
-                ),
-            ),
+    let mut rows = vec![
+        ("name", words(&info.name)),
+        ("backend", words(&info.backend)),
+        ("type", words(&info.device_type)),
+        ("driver", words(&info.driver)),
+    ];
+    if !is_cpu {
+        let kernels = [
+            ("prefill", variant(&variants.matmul)),
+            ("decode", variant(&variants.single)),
+            ("attention", variant(&variants.attention)),
+        ];
+        let kernels = kernels
+            .map(|(what, which)| format!("{what} {which}"))
+            .join(", ");
+        let (binding, buffer) = (text::bytes(info.max_binding), text::bytes(info.max_buffer));
+        let shared = text::bytes(u64::from(info.max_workgroup_memory));
+        let features = match info.features.as_slice() {
+            [] => "none beyond the portable ones".to_owned(),
+            all => words(&all.join(", ")),
+        };
+        rows.extend([
+            ("kernels", kernels),
             ("chunk", format!("{} tokens", variants.chunk)),
-            (
-                "binding",
-                format!(
-                    "{} at most, buffer {}",
-                    text::bytes(info.max_binding),
-                    text::bytes(info.max_buffer)
-                ),
-            ),
+            ("binding", format!("{binding} at most, buffer {buffer}")),
             (
                 "bindings",
                 format!("{} storage buffers a stage", info.max_storage_buffers),
             ),
             (
                 "workgroup",
-                format!(
-                    "{} invocations, {} shared",
-                    info.max_invocations,
-                    text::bytes(u64::from(info.max_workgroup_memory))
-                ),
+                format!("{} invocations, {shared} shared", info.max_invocations),
             ),
-            (
-                "features",
-                if info.features.is_empty() {
-                    "none beyond the portable ones".to_owned()
-                } else {
-                    info.features.join(", ")
-                },
-            ),
-        ],
-    );
+            ("features", features),
+        ]);
+    }
+    widgets::facts(ui, rows);
 }
 
 /// A kernel variant as the report spells it.
@@ -124,10 +120,15 @@ pub(super) fn choose(ui: &mut Ui, state: &mut State, height: f32) {
         .show(ui, |ui| {
             let mut option = |ui: &mut Ui, device: DeviceChoice, label: &str, about: &str| {
                 let is_chosen = choice == device;
+                ui.spacing_mut().item_spacing.y = 0.0;
                 if ui.radio(is_chosen, label).clicked() && !is_chosen {
                     choice = device;
                 }
-                widgets::muted(ui, about);
+                ui.horizontal(|ui| {
+                    ui.add_space(14.0);
+                    widgets::muted(ui, about);
+                });
+                ui.add_space(8.0);
             };
             option(
                 ui,

@@ -275,7 +275,11 @@ fn paint_card(
         let figures = if limit.is_empty() {
             measured.to_owned()
         } else {
-            format!("{measured} of {limit}")
+            if is_floor(check) {
+                format!("{measured} {limit}")
+            } else {
+                format!("{measured} of {limit}")
+            }
         };
         painter.text(
             egui::pos2(rect.min.x + 28.0, second),
@@ -285,7 +289,7 @@ fn paint_card(
             colors.muted,
         );
         let groove = Rect::from_x_y_ranges(
-            rect.max.x - 130.0..=rect.max.x - 28.0,
+            rect.max.x - 110.0..=rect.max.x - 28.0,
             second - 3.0..=second + 3.0,
         );
         bar(ui, groove, check, look.2);

@@ -47,7 +47,7 @@ pub(super) fn layers(ui: &mut Ui, state: &mut State) {
         widgets::card_title(ui, "Distance by layer");
         widgets::muted(
             ui,
-            "Relative L2 of hidden states against your own, over all positions.",
+            "Relative L2 of hidden states against your own, over all positions. Layers that are equal to the bit are left out.",
         );
         ui.horizontal_wrapped(|ui| {
             key(ui, colors.accent, "largest", true);

@@ -217,6 +217,7 @@ fn map(
                 .allow_hover(false),
             );
             if let Some(place) = selected
+                && place.position < grid.positions
                 && let Ok(line) = grid.layers.binary_search(&place.layer)
             {
                 let column = (place.position / grid.per_column * grid.per_column) as f64;

@@ -143,7 +143,10 @@ fn dialogs(ui: &mut Ui, state: &mut State) {
         .shadow(ui.visuals().window_shadow)
         .inner_margin(Margin::same(20));
     let is_narrow = theme::is_narrow(ui.ctx());
-    let modal = egui::Modal::new(Id::unique(("dialog", dialog)))
+    let id = Id::unique(("dialog", dialog));
+    // An area is no higher than it was first thought to be.
+    let modal = egui::Modal::new(id)
+        .area(egui::Modal::default_area(id).default_size(vec2(width, screen.height())))
         .frame(frame)
         .backdrop_color(egui::Color32::from_black_alpha(120));
     let response = modal.show(ui.ctx(), |ui| {

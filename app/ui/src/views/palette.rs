@@ -17,7 +17,7 @@ pub(super) fn show(ui: &mut Ui, state: &mut State, height: f32) {
     });
     let edit = egui::TextEdit::singleline(&mut state.palette.text)
         .hint_text("What would you like to do?")
-        .desired_width(ui.available_width() - 20.0)
+        .desired_width(ui.available_width())
         .margin(egui::Margin::symmetric(10, 8))
         .char_limit(80);
     let response = ui.add(edit).accessible_name("Find a command");

@@ -23,7 +23,7 @@ pub(super) fn quiet<'a>(ui: &Ui, id: &'static str, height: f32, reset: bool) -> 
         .allow_scroll(false)
         .allow_axis_zoom_drag(false)
         .allow_boxed_zoom(true)
-        .grid_color(colors.muted)
+        .grid_color(colors.border)
         .cursor_color(colors.faint)
         .set_margin_fraction(egui::vec2(0.02, 0.08))
         .show_grid(Vec2b::TRUE);
@@ -57,7 +57,7 @@ pub(super) fn decades(input: egui_plot::GridInput) -> Vec<GridMark> {
     );
     let step = ((high - low) / 12 + 1).max(1);
     (low..=high)
-        .filter(|n| n % step == 0)
+        .filter(|n| n % step == 0 && (input.bounds.0..=input.bounds.1).contains(&(*n as f64)))
         .map(|n| GridMark {
             value: n as f64,
             step_size: step as f64,

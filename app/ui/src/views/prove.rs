@@ -40,7 +40,7 @@ fn form(ui: &mut Ui, state: &mut State) {
             let edit = egui::TextEdit::multiline(&mut state.prove.prompt)
                 .hint_text("What the model goes on from")
                 .desired_rows(4)
-                .desired_width(width - 20.0)
+                .desired_width(width)
                 .char_limit(200_000)
                 .margin(egui::Margin::symmetric(10, 8));
             ui.add(edit).labelled_by(name.id).accessible_name("Prompt");

@@ -60,7 +60,7 @@ pub(super) fn facts(judged: &Judged, index: usize) -> Vec<(&'static str, String)
             }
         }
         None if token.emitted => {
-            rows.push(("verdict", "not judged: the run ended before it".to_owned()))
+            rows.push(("verdict", "not judged: the run ended before it".to_owned()));
         }
         None => rows.push(("verdict", "given: part of the prompt".to_owned())),
     }

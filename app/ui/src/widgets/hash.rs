@@ -81,6 +81,7 @@ pub(crate) fn hash_line(
             .on_hover_text(egui::RichText::new(hash).font(fonts::mono()));
     };
     if ui.available_width() < 560.0 {
+        ui.spacing_mut().item_spacing.y = 2.0;
         ui.horizontal(|ui| {
             ui.label(
                 egui::RichText::new(label)

@@ -137,12 +137,16 @@ pub(crate) fn field(
         let height = ui.spacing().interact_size.y;
         let font = if mono { fonts::mono() } else { fonts::body() };
         let edit = egui::TextEdit::singleline(text)
-            .hint_text(hint)
+            .hint_text(
+                RichText::new(hint)
+                    .font(font.clone())
+                    .color(theme::of(ui).muted),
+            )
             .font(font)
             .margin(egui::Margin::symmetric(10, 6))
             .align(Align2::LEFT_CENTER)
             .min_size(vec2(0.0, height))
-            .desired_width(width - 20.0)
+            .desired_width(width)
             .char_limit(100_000);
         ui.add(edit).labelled_by(name.id).accessible_name(label)
     })

@@ -8,7 +8,7 @@ use egui::epaint::{ImageData, Primitive, TextureId};
 use egui::{Color32, ColorImage, TexturesDelta};
 use egui_kittest::TestRenderer;
 
-pub type Textures = Rc<RefCell<HashMap<TextureId, ColorImage>>>;
+pub type Textures = Rc<RefCell<HashMap<TextureId, (ColorImage, bool)>>>;
 
 /// Keeps the textures that egui makes.
 pub struct Raster(pub Textures);
@@ -20,14 +20,15 @@ impl TestRenderer for Raster {
             for change in changes {
                 let ImageData::Color(image) = &change.image;
                 match (change.pos, textures.get_mut(&id)) {
-                    (Some([x, y]), Some(whole)) => {
+                    (Some([x, y]), Some((whole, _))) => {
                         for (row, line) in image.pixels.chunks(image.size[0].max(1)).enumerate() {
                             let start = (y + row) * whole.size[0] + x;
                             whole.pixels[start..start + line.len()].copy_from_slice(line);
                         }
                     }
                     _ => {
-                        textures.insert(id, ColorImage::clone(image));
+                        let is_nearest = change.options == egui::TextureOptions::NEAREST;
+                        textures.insert(id, (ColorImage::clone(image), is_nearest));
                     }
                 }
             }
@@ -51,7 +52,7 @@ pub fn draw(
         let Primitive::Mesh(mesh) = &clipped.primitive else {
             continue;
         };
-        let Some(texture) = textures.get(&mesh.texture_id) else {
+        let Some((texture, is_nearest)) = textures.get(&mesh.texture_id) else {
             continue;
         };
         let clip = clipped.clip_rect;
@@ -97,13 +98,12 @@ pub fn draw(
                     let w0 = ((bx - px) * (cy - py) - (by - py) * (cx - px)) / area;
                     let w1 = ((cx - px) * (ay - py) - (cy - py) * (ax - px)) / area;
                     let w2 = 1.0 - w0 - w1;
-                    // A shared edge belongs to one triangle.
-                    if w0 < 0.0 || w1 < 0.0 || w2 < 0.0 || (w0 == 0.0 && area < 0.0) {
+                    if w0 < 0.0 || w1 < 0.0 || w2 < 0.0 {
                         continue;
                     }
                     let mixed =
                         |f: fn(&egui::epaint::Vertex) -> f32| w0 * f(&a) + w1 * f(&b) + w2 * f(&c);
-                    let texel = sample(texture, mixed(|v| v.uv.x), mixed(|v| v.uv.y));
+                    let texel = sample(texture, *is_nearest, mixed(|v| v.uv.x), mixed(|v| v.uv.y));
                     let channel = [
                         mixed(|v| f32::from(v.color.r())),
                         mixed(|v| f32::from(v.color.g())),
@@ -127,10 +127,15 @@ pub fn draw(
     ColorImage::new([width, height], pixels)
 }
 
-/// Bilinear, in 0..=1.
-fn sample(texture: &ColorImage, u: f32, v: f32) -> [f32; 4] {
+/// Bilinear or nearest, in 0..=1.
+fn sample(texture: &ColorImage, is_nearest: bool, u: f32, v: f32) -> [f32; 4] {
     let [width, height] = texture.size;
     let (x, y) = (u * width as f32 - 0.5, v * height as f32 - 0.5);
+    let (x, y) = if is_nearest {
+        (x.round(), y.round())
+    } else {
+        (x, y)
+    };
     let (fx, fy) = (x - x.floor(), y - y.floor());
     let texel = |dx: i64, dy: i64| {
         let x = (x.floor() as i64 + dx).clamp(0, width as i64 - 1) as usize;

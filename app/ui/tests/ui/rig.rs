@@ -161,7 +161,7 @@ fn samples() -> &'static BTreeMap<String, Vec<u8>> {
             trace.tokens[index] += 1;
         });
         let uncovered = reroot(&honest, |trace| {
-            trace.manifest.numerics.compute = assay_trace::Compute::Bf16
+            trace.manifest.numerics.compute = assay_trace::Compute::Bf16;
         });
         let mut flipped = honest.clone();
         let last = flipped.len() - 40;
@@ -368,7 +368,7 @@ impl Rig {
                         continue;
                     }
                     Job::Verify { device, .. } | Job::Prove { device, .. } => {
-                        *device = DeviceChoice::Cpu
+                        *device = DeviceChoice::Cpu;
                     }
                     _ => {}
                 }
