@@ -2,7 +2,7 @@
 
 use clap::{ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::commands::{adapters, explain, logits, prove, synth, tamper, verify};
+use crate::commands::{adapters, explain, logits, prove, synth, tamper, verify, window};
 use crate::device_arg::DeviceArgs;
 
 const EXAMPLES: &str = "\
@@ -11,6 +11,7 @@ Examples:
   assay --verify trace.bin
   assay --verify trace.bin --model ./Llama-3.2-1B --json
   assay explain trace.bin
+  assay                                 (opens the window)
 
 Exit codes:
   0    accepted (or the verb is done)
@@ -23,7 +24,7 @@ Run `assay help VERB` for a verb's options.";
 
 /// Verifies LLM inference: re-runs a claimed run on this machine and says ACCEPT, REJECT or INCONCLUSIVE.
 #[derive(Debug, Parser)]
-#[command(name = "assay", version, arg_required_else_help = true, after_help = EXAMPLES, max_term_width = 80)]
+#[command(name = "assay", version, after_help = EXAMPLES, max_term_width = 80)]
 pub struct Cli {
     /// Verify this trace; `-` reads it from stdin
     #[arg(long = "verify", value_name = "FILE", help_heading = "Verification")]
@@ -52,6 +53,8 @@ pub enum Command {
     Verify(verify::Args),
     /// Show what a trace claims, without checking it against a model
     Explain(explain::Args),
+    /// Open the window, as does `assay` alone
+    Window(window::Args),
     /// List the adapters that this machine can compute on
     Adapters(adapters::Args),
     /// Write a model's logits and hidden states for a prompt, for comparison with other programs
@@ -78,7 +81,9 @@ pub fn parse() -> Cli {
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|err| err.format(&mut usage).exit());
     match (&cli.verify, &cli.command) {
         (Some(_), Some(_)) => conflict(&mut usage, "--verify is not for use with another verb"),
-        (None, None) => conflict(&mut usage, "nothing to do: give --verify FILE or a verb"),
+        (None, None) if std::env::args_os().skip(1).any(|arg| arg != "--no-color") => {
+            conflict(&mut usage, "nothing to do: give --verify FILE or a verb")
+        }
         _ => cli,
     }
 }

@@ -18,6 +18,7 @@ mod sampler_arg;
 mod text;
 mod trace_file;
 mod verdict;
+mod window;
 
 use std::process::ExitCode;
 

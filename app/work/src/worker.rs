@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use assay_engine::{Device, Engine, EngineError, Gpu, GpuOptions, Numerics, list_adapters};
+use assay_engine::{Device, Engine, Gpu, GpuOptions, Numerics, list_adapters};
 use assay_model::{ByteSource, Model};
 use assay_prove::{Request, prove};
 use assay_trace::{Digest, Trace, merkle};
@@ -317,7 +317,11 @@ impl<P: Platform> Worker<P> {
         let bytes = self.trace_bytes(id, &trace).await?;
         let model = self.open_model(id, &model).await?;
         let options = options(&expect, &model)?;
-        let device = self.device(&device).await?;
+        // A file that is no trace is rejected on any machine, also on one without an adapter.
+        let device = match Trace::parse(&bytes) {
+            Ok(_) => self.device(&device).await?,
+            Err(_) => Device::Cpu,
+        };
         let mut monitor = JobMonitor::new(&self.platform, id);
         let profiles = Profiles::embedded();
         let verified =

@@ -7,6 +7,7 @@ pub mod prove;
 pub mod synth;
 pub mod tamper;
 pub mod verify;
+pub mod window;
 
 use crate::cli::{Cli, Command};
 use crate::exit::Exit;
@@ -23,10 +24,11 @@ pub fn run(cli: Cli, output: &Output) -> anyhow::Result<Exit> {
         Some(Command::Adapters(args)) => adapters::run(&args, device, output),
         Some(Command::Logits(args)) => logits::run(&args, device, output),
         Some(Command::Synth(args)) => synth::run(&args, output),
+        Some(Command::Window(args)) => window::run(&args),
         Some(Command::Tamper(args)) => tamper::run(&args, output),
         None => match &cli.verify {
             Some(file) => verify::run(file, &cli.verify_options, device, output),
-            None => Ok(Exit::Error), // `cli::parse` has already said so
+            None => window::run(&window::Args::default()),
         },
     }
 }

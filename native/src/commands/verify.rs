@@ -2,13 +2,14 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use assay_engine::Device;
 use assay_engine::sampler::SamplerSpec;
 use assay_model::Model;
 use assay_trace::{Digest, Trace};
-use assay_verify::{Report, Verdict};
+use assay_verify::{Profiles, Verdict, Verified, statement, verify_in_detail};
 
 use crate::atomic_file::AtomicFile;
 use crate::device_arg::DeviceArgs;
@@ -86,6 +87,14 @@ pub struct Options {
     /// Also write the JSON report to this file
     #[arg(long, value_name = "FILE", requires = "verify")]
     report: Option<PathBuf>,
+
+    /// Also write figures by position to this file, as CSV
+    #[arg(long, value_name = "FILE", requires = "verify")]
+    csv: Option<PathBuf>,
+
+    /// Also write an unsigned in-toto statement of the verdict to this file
+    #[arg(long, value_name = "FILE", requires = "verify")]
+    statement: Option<PathBuf>,
 }
 
 /// Verifies. The verdict's exit code stands also where nobody reads the text.
@@ -97,18 +106,28 @@ pub fn run(
 ) -> anyhow::Result<Exit> {
     let quiet = options.quiet || options.json;
     // Paths that cannot be written are found out before the work.
-    let report_file = options
-        .report
-        .as_deref()
-        .map(AtomicFile::create)
-        .transpose()?;
+    let create = |path: &Option<PathBuf>| path.as_deref().map(AtomicFile::create).transpose();
+    let report_file = create(&options.report)?;
+    let csv_file = create(&options.csv)?;
+    let statement_file = create(&options.statement)?;
     let model = options.model.open(output, quiet)?;
     let expected = options.expected(&model)?;
     let trace = trace_file::read(file)?;
-    let report = pollster::block_on(judge(&trace, &model, &expected, device, options.quiet))?;
+    let Verified { report, details } =
+        pollster::block_on(judge(&trace, &model, &expected, device, options.quiet))?;
     let json = report.to_json().context("the report has no JSON form")?;
     if let Some(report_file) = report_file {
         report_file.finish(|file| writeln!(file, "{json}"))?;
+    }
+    if let Some(csv_file) = csv_file {
+        csv_file.finish(|file| file.write_all(details.to_csv().as_bytes()))?;
+    }
+    if let Some(statement_file) = statement_file {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        let build = env!("CARGO_PKG_VERSION");
+        let statement = statement::in_toto(&report, build, &statement::rfc3339(now));
+        let text = serde_json::to_string_pretty(&statement)?;
+        statement_file.finish(|file| writeln!(file, "{text}"))?;
     }
     let printed = if options.json {
         output.line(&json)
@@ -129,7 +148,7 @@ async fn judge(
     expected: &assay_verify::Options,
     device: &DeviceArgs,
     quiet: bool,
-) -> anyhow::Result<Report> {
+) -> anyhow::Result<Verified> {
     let mut progress = Progress::start(!quiet);
     // A file that is no trace is rejected on any machine, also on one without an adapter.
     let device = if Trace::parse(trace).is_ok() {
@@ -137,7 +156,8 @@ async fn judge(
     } else {
         Device::Cpu
     };
-    Ok(assay_verify::verify(trace, model, &device, expected, &mut progress).await?)
+    let profiles = Profiles::embedded();
+    Ok(verify_in_detail(&profiles, trace, model, &device, expected, &mut progress).await?)
 }
 
 fn exit_of(verdict: Verdict) -> Exit {

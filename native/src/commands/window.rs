@@ -1,0 +1,38 @@
+//! `assay` alone, or `assay window`: the app.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+
+use crate::exit::Exit;
+use crate::window;
+
+/// Flags of `assay window`.
+#[derive(Debug, Default, clap::Args)]
+pub struct Args {
+    /// Open this trace
+    #[arg(value_name = "TRACE")]
+    pub trace: Option<PathBuf>,
+
+    /// Open this model: a Hugging Face folder, a .gguf file, or a llama2.c `.bin`
+    #[arg(long, value_name = "PATH")]
+    pub model: Option<PathBuf>,
+}
+
+/// Runs until the window is closed.
+pub fn run(args: &Args) -> anyhow::Result<Exit> {
+    if !has_display() {
+        bail!(
+            "there is no display to open a window on\n\
+             verify in the terminal with `assay --verify trace.bin`; `assay --help` has the rest"
+        );
+    }
+    window::run(args.trace.as_deref(), args.model.as_deref())?;
+    Ok(Exit::Ok)
+}
+
+/// Whether there is anything to open a window on: X11 and Wayland say so in the environment, other systems always have one.
+fn has_display() -> bool {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    !cfg!(all(unix, not(target_os = "macos"))) || set("DISPLAY") || set("WAYLAND_DISPLAY")
+}

@@ -1,0 +1,148 @@
+//! This machine, as the worker's jobs see it.
+
+use std::collections::HashSet;
+use std::future::ready;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use assay_engine::GpuOptions;
+use assay_model::{ByteSource, MappedFile, Model};
+use assay_trace::limits::MAX_FILE_BYTES;
+use assay_work::message::{Event, Failure, JobId, ModelSource, Sample, Source};
+use assay_work::{Fetched, LocalFuture, Platform};
+
+/// The window is drawn by the same GPU: a frame waits for what was submitted before it.
+const SUBMIT: Duration = Duration::from_millis(20);
+
+/// Jobs that were cancelled, running or waiting; all of them once the window closes.
+#[derive(Default)]
+pub struct Cancelled {
+    jobs: Mutex<(HashSet<JobId>, bool)>,
+    busy: AtomicBool,
+}
+
+impl Cancelled {
+    /// Cancels a job.
+    pub fn add(&self, id: JobId) {
+        self.jobs().0.insert(id);
+    }
+
+    /// Cancels whatever runs or comes.
+    pub fn add_all(&self) {
+        self.jobs().1 = true;
+    }
+
+    /// Forgets a job that has ended.
+    pub fn remove(&self, id: JobId) {
+        self.jobs().0.remove(&id);
+    }
+
+    /// Says whether a job runs.
+    pub fn set_busy(&self, busy: bool) {
+        self.busy.store(busy, Ordering::SeqCst);
+    }
+
+    /// Whether a job runs.
+    pub fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::SeqCst)
+    }
+
+    fn has(&self, id: JobId) -> bool {
+        let jobs = self.jobs();
+        jobs.1 || jobs.0.contains(&id)
+    }
+
+    fn jobs(&self) -> std::sync::MutexGuard<'_, (HashSet<JobId>, bool)> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// This machine.
+pub struct NativePlatform {
+    /// Hears of cancels.
+    pub cancelled: Arc<Cancelled>,
+    /// Takes events to the window.
+    pub say: Box<dyn Fn(Event)>,
+}
+
+/// The samples, which a browser fetches from beside the page.
+fn sample(sample: Sample) -> &'static [u8] {
+    match sample {
+        Sample::Honest => include_bytes!("../../../web/samples/honest.bin"),
+        Sample::SwappedToken => include_bytes!("../../../web/samples/swapped-token.bin"),
+        Sample::FlippedByte => include_bytes!("../../../web/samples/flipped-byte.bin"),
+    }
+}
+
+fn only_in_a_browser(what: &str) -> Failure {
+    Failure::new("unsupported", format!("{what} opens in a browser only"))
+        .with_next("download it and open the file")
+}
+
+impl Platform for NativePlatform {
+    fn open<'a>(
+        &'a self,
+        source: &'a Source,
+        _fetched: &'a mut Fetched<'_>,
+    ) -> LocalFuture<'a, Result<Arc<dyn ByteSource>, Failure>> {
+        let open = || -> Result<Arc<dyn ByteSource>, Failure> {
+            Ok(match source {
+                Source::Sample(which) => Arc::new(sample(*which)),
+                Source::Path(path) => Arc::new(MappedFile::open(Path::new(path))?),
+                Source::Url(url) => return Err(only_in_a_browser(url)),
+                Source::Picked { name, .. } => return Err(only_in_a_browser(name)),
+                Source::Kept(_) => {
+                    return Err(Failure::new(
+                        "internal",
+                        "the worker has kept traces itself",
+                    ));
+                }
+            })
+        };
+        Box::pin(ready(open()))
+    }
+
+    fn open_model<'a>(
+        &'a self,
+        model: &'a ModelSource,
+        _fetched: &'a mut Fetched<'_>,
+    ) -> LocalFuture<'a, Result<Model, Failure>> {
+        let open = || match model {
+            ModelSource::Demo => Ok(Model::demo()?),
+            ModelSource::Path(path) => Ok(Model::open(Path::new(path))?),
+            ModelSource::Url(url) => Err(only_in_a_browser(url)),
+            ModelSource::Files(_) => Err(only_in_a_browser(&model.name())),
+        };
+        Box::pin(ready(open()))
+    }
+
+    fn is_folder(&self, source: &Source) -> bool {
+        matches!(source, Source::Path(path) if Path::new(path).is_dir())
+    }
+
+    fn gpu_options(&self) -> LocalFuture<'_, GpuOptions> {
+        Box::pin(ready(GpuOptions {
+            submit: Some(SUBMIT),
+            ..GpuOptions::default()
+        }))
+    }
+
+    fn say(&self, event: Event) {
+        (self.say)(event);
+    }
+
+    fn is_cancelled(&self, id: JobId) -> bool {
+        self.cancelled.has(id)
+    }
+
+    fn breathe(&self) -> LocalFuture<'_, ()> {
+        // Cancels come from another thread.
+        Box::pin(ready(()))
+    }
+
+    fn max_trace_bytes(&self) -> u64 {
+        MAX_FILE_BYTES
+    }
+}

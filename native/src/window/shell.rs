@@ -1,0 +1,254 @@
+//! This desktop, as the app sees it: the worker's thread, dialogs, files.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use assay_ui::{Input, Pick, Platform, Shell, Source};
+use assay_work::Worker;
+use assay_work::message::{Event, Job, JobId, ToWorker};
+use eframe::egui;
+use flume::{Receiver, Sender};
+
+use super::platform::{Cancelled, NativePlatform};
+use crate::atomic_file::AtomicFile;
+
+/// How long closing waits for a running job to hear of it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The running worker's thread, shared with whoever closes the window.
+type Running = Arc<Mutex<Option<JoinHandle<()>>>>;
+
+/// What comes from outside the app: its sender wakes the app.
+#[derive(Clone)]
+struct Inbox {
+    inputs: Sender<Input>,
+    ctx: egui::Context,
+}
+
+impl Inbox {
+    fn push(&self, input: Input) {
+        // The app takes inputs for as long as there is a window.
+        drop(self.inputs.send(input));
+        self.ctx.request_repaint();
+    }
+}
+
+/// The shell.
+pub struct NativeShell {
+    inbox: Inbox,
+    inputs: Receiver<Input>,
+    jobs: Option<Sender<(JobId, Job)>>,
+    cancelled: Arc<Cancelled>,
+    running: Running,
+    platform: Platform,
+}
+
+/// The other end: what the window's frame tells.
+pub struct Outside {
+    inbox: Inbox,
+    cancelled: Arc<Cancelled>,
+    running: Running,
+}
+
+impl NativeShell {
+    /// A shell, and its other end.
+    pub fn new(ctx: egui::Context) -> (Self, Outside) {
+        let (send, inputs) = flume::unbounded();
+        let inbox = Inbox { inputs: send, ctx };
+        let (cancelled, running) = (Arc::<Cancelled>::default(), Running::default());
+        let outside = Outside {
+            inbox: inbox.clone(),
+            cancelled: Arc::clone(&cancelled),
+            running: Arc::clone(&running),
+        };
+        let shell = Self {
+            inbox,
+            inputs,
+            jobs: None,
+            cancelled,
+            running,
+            platform: Platform {
+                is_browser: false,
+                build: env!("CARGO_PKG_VERSION").to_owned(),
+            },
+        };
+        (shell, outside)
+    }
+
+    /// The channel to the worker, which is started if it is not there.
+    fn jobs(&mut self) -> Result<&Sender<(JobId, Job)>, std::io::Error> {
+        if self.jobs.as_ref().is_none_or(Sender::is_disconnected) {
+            let (send, receive) = flume::unbounded();
+            let (inbox, cancelled) = (self.inbox.clone(), Arc::clone(&self.cancelled));
+            let thread = std::thread::Builder::new()
+                .name("assay-worker".to_owned())
+                .spawn(move || work(&receive, &inbox, &cancelled))?;
+            *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+            self.jobs = Some(send);
+        }
+        self.jobs
+            .as_ref()
+            .ok_or_else(|| std::io::Error::other("no channel"))
+    }
+}
+
+/// Does jobs until the shell is gone.
+fn work(jobs: &Receiver<(JobId, Job)>, inbox: &Inbox, cancelled: &Arc<Cancelled>) {
+    let run = || {
+        let say = inbox.clone();
+        let mut worker = Worker::new(NativePlatform {
+            cancelled: Arc::clone(cancelled),
+            say: Box::new(move |event: Event| say.push(Input::Event(event))),
+        });
+        while let Ok((id, job)) = jobs.recv() {
+            cancelled.set_busy(true);
+            pollster::block_on(worker.run(id, job));
+            cancelled.set_busy(false);
+            cancelled.remove(id);
+        }
+    };
+    let ended = catch_unwind(AssertUnwindSafe(run));
+    cancelled.set_busy(false);
+    if let Err(panic) = ended {
+        let words = panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| {
+                panic
+                    .downcast_ref::<&str>()
+                    .map(|words| (*words).to_owned())
+            })
+            .unwrap_or_else(|| "it panicked without a word".to_owned());
+        inbox.push(Input::WorkerDied(words));
+    }
+}
+
+impl Shell for NativeShell {
+    fn send(&mut self, message: ToWorker) {
+        let sent = match message {
+            ToWorker::Cancel { id } => {
+                self.cancelled.add(id);
+                Ok(())
+            }
+            ToWorker::Start { id, job } => match self.jobs() {
+                Ok(jobs) => jobs.send((id, job)).map_err(|err| err.to_string()),
+                Err(err) => Err(err.to_string()),
+            },
+        };
+        if let Err(words) = sent {
+            self.inbox.push(Input::WorkerDied(words));
+        }
+    }
+
+    fn receive(&mut self) -> Vec<Input> {
+        self.inputs.try_iter().collect()
+    }
+
+    fn pick(&mut self, what: Pick) {
+        let dialog = rfd::AsyncFileDialog::new();
+        let inbox = self.inbox.clone();
+        match what {
+            Pick::Files => {
+                let asked = dialog.set_title("Open a trace or a model").pick_files();
+                answer(async move {
+                    let files = asked.await.unwrap_or_default();
+                    let paths = files.iter().map(|file| file.path().to_owned());
+                    choose(&inbox, paths.collect());
+                });
+            }
+            Pick::Folder => {
+                let asked = dialog.set_title("Open a model's folder").pick_folder();
+                answer(async move {
+                    let folder = asked.await.map(|folder| folder.path().to_owned());
+                    choose(&inbox, folder.into_iter().collect());
+                });
+            }
+        }
+    }
+
+    fn save(&mut self, name: &str, _mime: &str, bytes: Vec<u8>) {
+        let inbox = self.inbox.clone();
+        let asked = rfd::AsyncFileDialog::new()
+            .set_title("Save")
+            .set_file_name(name)
+            .save_file();
+        answer(async move {
+            // Closing the dialog is an answer, too: nothing is saved and nothing is said.
+            let Some(file) = asked.await else { return };
+            let path = file.path().to_owned();
+            let written = AtomicFile::create(&path)
+                .and_then(|file| file.finish(|out| std::io::Write::write_all(out, &bytes)));
+            inbox.push(Input::Saved(match written {
+                Ok(()) => Ok(path.display().to_string()),
+                Err(err) => Err(format!("{err:#}")),
+            }));
+        });
+    }
+
+    fn announce(&mut self, _text: &str, _assertive: bool) {
+        // AccessKit has the widgets themselves.
+    }
+
+    fn set_link(&mut self, _fragment: &str) {
+        // A window has no address.
+    }
+
+    fn random(&mut self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        // Where the system gives none, the app sees zeros and refuses them.
+        getrandom::fill(&mut bytes).ok();
+        bytes
+    }
+
+    fn platform(&self) -> &Platform {
+        &self.platform
+    }
+}
+
+/// Waits for a dialog on a thread of its own.
+fn answer(dialog: impl Future<Output = ()> + Send + 'static) {
+    drop(std::thread::spawn(move || pollster::block_on(dialog)));
+}
+
+fn choose(inbox: &Inbox, paths: Vec<PathBuf>) {
+    let chosen = paths.into_iter().map(|path| {
+        let path = path.to_string_lossy().into_owned();
+        (path.clone(), Source::Path(path))
+    });
+    let chosen: Vec<_> = chosen.collect();
+    if !chosen.is_empty() {
+        inbox.push(Input::Chosen(chosen));
+    }
+}
+
+impl Outside {
+    /// So many files hover over the window.
+    pub fn dragging(&self, count: usize) {
+        self.inbox.push(Input::Dragging(count));
+    }
+
+    /// These files were dropped.
+    pub fn chosen(&self, paths: Vec<PathBuf>) {
+        choose(&self.inbox, paths);
+    }
+
+    /// Ends what runs, and waits a while for it.
+    pub fn stop(&self) {
+        self.cancelled.add_all();
+        let thread = self
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let until = Instant::now() + PATIENCE;
+        // An idle worker waits for a job that never comes; only one that is busy holds a device.
+        if let Some(thread) = thread {
+            while !thread.is_finished() && self.cancelled.is_busy() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+}
