@@ -212,6 +212,12 @@ test("the background is right from the first paint, and a choice persists", asyn
   assert.equal(await page.evaluate(() => localStorage.getItem("assay-theme")), "dark");
   await page.evaluate(() => assayTheme("system"));
   await becomes(light);
+  await page.evaluate(() => {
+    localStorage.removeItem("assay-theme");
+    localStorage.setItem("assay-settings", JSON.stringify({ theme: "dark" }));
+  });
+  await page.reload();
+  assert.equal(await first(), dark, "the app's own settings count too");
   await page.context().close();
 });
 
@@ -311,6 +317,19 @@ test("the module refuses to start", async () => {
   await page.context().close();
 });
 
+test("a module that this browser cannot compile", async () => {
+  const page = await opened("", {
+    init: () => {
+      WebAssembly.compileStreaming = async () => {
+        throw new WebAssembly.CompileError("unknown section");
+      };
+    },
+  });
+  await explained(page, "start", "Assay could not start");
+  assert.match(await page.locator("#reason").innerText(), /unknown section/);
+  await page.context().close();
+});
+
 test("error pages can be used with the keyboard alone", async () => {
   const page = await opened("", { gpu: null });
   await explained(page, "no-adapter", "No GPU was found");
@@ -330,20 +349,24 @@ test("error pages can be used with the keyboard alone", async () => {
 
 // --- panics -----------------------------------------------------------------------------------------------------------------
 
-const PANIC = "panicked at app/ui/src/state.rs:10:5:\nindex out of bounds: the len is 3 but the index is 7";
+const PANIC =
+  "panicked at app/ui/src/state.rs:10:5:\nindex out of bounds: the len is 3 but the index is 7\n\n" +
+  Array.from({ length: 40 }, (_, i) => `    at assay_web-${i}.wasm:wasm-function[${1000 + i}]:0x${i}abcd`).join("\n");
 
 test("a panic ends in words, and a reload starts afresh", async () => {
   const page = await opened();
   await running(page);
   await page.evaluate((message) => (stub.panic = message), PANIC);
   await explained(page, "panic", "Assay stopped");
-  assert.match(await page.locator("#reason").innerText(), /panicked at app\/ui\/src\/state\.rs/);
+  const words = await page.locator("#reason").innerText();
+  assert.match(words, /panicked at app\/ui\/src\/state\.rs:10:5:\s+index out of bounds/);
+  assert.doesNotMatch(words, /wasm-function/);
   assert.ok(!(await page.locator("canvas").isVisible()));
   await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
   await page.getByRole("button", { name: "Copy details" }).click();
   await page.getByRole("button", { name: "Copied" }).waitFor();
   const copied = await page.evaluate(() => navigator.clipboard.readText());
-  assert.match(copied, /^Assay 1\.0\.0 \(\w+\), panic\npanicked at[^]*the index is 7[^]*adapter: test stub[^]*Chrome/);
+  assert.match(copied, /^Assay 1\.0\.0 \(\w+\), panic\npanicked at[^]*the index is 7[^]*wasm-function[^]*adapter: test stub[^]*Chrome/);
   await page.getByRole("button", { name: "Reload" }).click();
   await running(page);
   await page.context().close();
@@ -356,7 +379,7 @@ test("a trap without a panic counts as one, a plain error does not", async () =>
   await page.waitForTimeout(700);
   assert.ok(await page.locator("canvas").isVisible());
   await page.evaluate(() => setTimeout(() => { throw new WebAssembly.RuntimeError("unreachable"); }));
-  await explained(page, "panic", "Assay stopped");
+  await page.waitForSelector('html[data-failed="panic"]', { state: "attached" });
   assert.match(await page.locator("#reason").innerText(), /RuntimeError: unreachable/);
   await page.context().close();
 });

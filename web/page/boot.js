@@ -72,12 +72,11 @@ async function loadModule() {
   const compiled = streams
     ? WebAssembly.compileStreaming(response)
     : response.arrayBuffer().then((bytes) => WebAssembly.compile(bytes));
-  try {
-    const [module] = await Promise.all([compiled, counted]);
-    return module;
-  } catch (err) {
-    throw lost(build.wasm, err);
-  }
+  const [all, module] = await Promise.allSettled([counted, compiled]);
+  if (all.status === "rejected") throw lost(build.wasm, all.reason);
+  // It came whole, but this browser does not take it.
+  if (module.status === "rejected") throw new Reason("start", String(module.reason.message), module.reason.stack);
+  return module.value;
 }
 
 // Shows how much has arrived. The length was measured when the page was built, as a server that compresses sends another.
@@ -175,8 +174,10 @@ function watch(started) {
   };
   const stop = (message, stack) => {
     clearInterval(timer);
-    const [first, ...rest] = message.split("\n");
-    fail("panic", { message: first, detail: [...rest, stack].filter(Boolean).join("\n").trim() });
+    // The words come first, and after an empty line the calls.
+    const cut = message.indexOf("\n\n");
+    const words = cut < 0 ? message : message.slice(0, cut);
+    fail("panic", { message: words.trim(), detail: stack ?? message.slice(words.length).trim() });
   };
   const trapped = (event) => {
     look();

@@ -15,7 +15,12 @@
   };
 
   function stored() {
-    try { return window.localStorage.getItem("assay-theme"); } catch (err) { return null; }
+    try {
+      // Or what the app keeps with its other settings.
+      return window.localStorage.getItem("assay-theme") || JSON.parse(window.localStorage.getItem("assay-settings")).theme;
+    } catch (err) {
+      return null;
+    }
   }
 
   function paint(theme) {

@@ -5,11 +5,14 @@ mod compile;
 mod node;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::command::{self, cargo, root};
+
+/// How wasm-opt optimises.
+const LEVEL: &str = "-Os";
 
 /// `cargo xtask web` with these arguments.
 pub fn run(args: &[String]) -> Result<()> {
@@ -38,13 +41,18 @@ enum Shrink {
 
 fn build(folder: &Path, shrink: Shrink) -> Result<()> {
     let target = target_folder()?;
-    let module = compile::module(&target.join("wasm"))?;
+    let commit = if shrink == Shrink::Always {
+        commit()
+    } else {
+        None
+    };
+    let module = compile::module(&target.join("wasm"), commit.as_deref())?;
     let glue = target.join("web/glue");
     println!("web: glue");
     command::run(webtool()?.arg("glue").arg(&module).arg(&glue))?;
     let made = glue.join("assay.wasm");
     match node::wasm_opt(shrink == Shrink::Always) {
-        Ok(wasm_opt) => shrunk(&wasm_opt, &made, &target.join("web/shrunk"))?,
+        Ok(wasm_opt) => shrunk(&wasm_opt, &made, &target.join(format!("web/shrunk{LEVEL}")))?,
         Err(err) if shrink == Shrink::IfPossible => println!("web: without wasm-opt: {err:#}"),
         Err(err) => return Err(err.context("a release needs wasm-opt")),
     }
@@ -54,6 +62,23 @@ fn build(folder: &Path, shrink: Shrink) -> Result<()> {
             .args([&root(), &glue, folder])
             .arg(env!("CARGO_PKG_VERSION")),
     )
+}
+
+/// The commit, for a release's about box; a build for this machine would be made anew with each one.
+fn commit() -> Option<String> {
+    let mut describe = Command::new("git");
+    describe
+        .args([
+            "describe",
+            "--always",
+            "--dirty",
+            "--abbrev=12",
+            "--exclude=*",
+        ])
+        .current_dir(root())
+        .stdin(Stdio::null());
+    let out = describe.output().ok().filter(|out| out.status.success())?;
+    Some(String::from_utf8(out.stdout).ok()?.trim().to_owned())
 }
 
 /// Replaces `module` by what wasm-opt makes of it. That takes a minute, so the last result is kept with what it came from.
@@ -70,10 +95,9 @@ fn shrunk(wasm_opt: &Path, module: &Path, keep: &Path) -> Result<()> {
         // The order matters: whatever interrupts this, `before` never stands beside another's `after`.
         drop(std::fs::remove_file(&before));
         let mut optimise = Command::new(wasm_opt);
-        optimise
-            .args(["-O2", "--all-features", "-o"])
-            .arg(&after)
-            .arg(module);
+        // The module itself says which features of WebAssembly it may use. With `--all-features` it would use some that no
+        // browser knows.
+        optimise.args([LEVEL, "-o"]).arg(&after).arg(module);
         command::run(&mut optimise)?;
         std::fs::write(&before, &input)
             .with_context(|| format!("cannot write {}", before.display()))?;

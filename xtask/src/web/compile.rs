@@ -15,8 +15,8 @@ const PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 /// Where rustup cannot reach its server it would try for minutes.
 const RUSTUP_MAY_TAKE: Duration = Duration::from_secs(30);
 
-/// Compiles it below `folder` and returns the file.
-pub fn module(folder: &Path) -> Result<PathBuf> {
+/// Compiles it below `folder` and returns the file. It will say that it was made from `commit`.
+pub fn module(folder: &Path, commit: Option<&str>) -> Result<PathBuf> {
     let way = Way::find()?;
     println!("web: compiling for {TARGET} with {}", way.name());
     let mut build = way.cargo();
@@ -38,6 +38,8 @@ pub fn module(folder: &Path) -> Result<PathBuf> {
     ] {
         build.env_remove(name);
     }
+    build.env_remove("ASSAY_COMMIT");
+    build.envs(commit.map(|commit| ("ASSAY_COMMIT", commit)));
     // Stripped of everything the module would not say what it uses of WebAssembly, and its glue would be for the least.
     // Names and debug lines go when the glue is made.
     build.env("CARGO_PROFILE_WEB_STRIP", "debuginfo");
