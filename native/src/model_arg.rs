@@ -14,7 +14,7 @@ use crate::text;
 /// The model's flags.
 #[derive(Debug, clap::Args)]
 pub struct ModelArgs {
-    /// Hugging Face folder or llama2.c `.bin` [default: the demo model in this program]
+    /// Hugging Face folder, `.gguf` or llama2.c `.bin` [default: the demo model in this program]
     #[arg(long, value_name = "PATH")]
     pub model: Option<PathBuf>,
 
