@@ -187,6 +187,21 @@ test("progress is shown in bytes once a start takes longer", async () => {
   await page.context().close();
 });
 
+test("a start that hangs is not silent", async () => {
+  const page = await open(browser);
+  await page.clock.install();
+  await page.addInitScript(fakeGpu, {});
+  await page.addInitScript(() => (globalThis.stub = { start: () => new Promise(() => {}) }));
+  await page.goto(server.url);
+  await page.waitForFunction(() => globalThis.stub.calls?.length === 1);
+  assert.ok(!(await page.locator("#hint").isVisible()));
+  await page.clock.runFor(9000);
+  assert.match(await page.locator("#hint").innerText(), /The GPU takes its time/);
+  await fits(page);
+  await shots(page, "hanging");
+  await page.context().close();
+});
+
 test("the background is right from the first paint, and a choice persists", async () => {
   const [dark, light] = ["rgb(16, 20, 24)", "rgb(247, 248, 248)"];
   // What the first script leaves behind is what the first paint shows: nothing below the head is there yet.

@@ -31,17 +31,26 @@ class Reason extends Error {
   }
 }
 
+// Waits for work that a driver can hold up, and says so before anyone thinks that nothing happens.
+async function patiently(work, words) {
+  const late = setTimeout(() => hint(words), 8000);
+  try {
+    return await work;
+  } finally {
+    clearTimeout(late);
+    hint("");
+  }
+}
+
 async function checkAdapter() {
-  const late = setTimeout(() => hint("The browser is still looking for a GPU. If this goes on, restart it."), 8000);
   let adapter = null;
   let why = "requestAdapter() gave none";
   try {
-    adapter = await navigator.gpu.requestAdapter({ powerPreference: "high-performance" });
+    const asked = navigator.gpu.requestAdapter({ powerPreference: "high-performance" });
+    adapter = await patiently(asked, "The browser is still looking for a GPU. If this goes on, restart it.");
   } catch (err) {
     why = String(err);
   }
-  clearTimeout(late);
-  hint("");
   if (!adapter) throw new Reason("no-adapter", "", why);
   const info = adapter.info ?? {};
   window.assayAdapter = [info.vendor, info.architecture, info.description].filter(Boolean).join(" ") || "unnamed";
@@ -129,7 +138,7 @@ async function start() {
     await glue.default({ module_or_path: module });
     started = new glue.Page();
     watch(started);
-    await started.start($("canvas"));
+    await patiently(started.start($("canvas")), "The GPU takes its time. If this goes on, close other pages that use it.");
   } catch (err) {
     throw new Reason("start", String(err?.message ?? err), err?.stack);
   }
