@@ -47,11 +47,35 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
         if !is_narrow {
             head(ui);
         }
-        for check in &checks {
+        for check in checks.iter().filter(|check| !was_cut_off(check)) {
             widgets::hairline(ui);
             row(ui, state, check, is_narrow);
         }
+        cut_off(ui, &checks);
     });
+}
+
+fn was_cut_off(check: &Check) -> bool {
+    check.outcome == Outcome::Skipped && check.detail.starts_with("not run")
+}
+
+/// What an earlier failure cut off is one fact, not twelve.
+fn cut_off(ui: &mut Ui, checks: &[Check]) {
+    let names: Vec<&str> = checks
+        .iter()
+        .filter(|check| was_cut_off(check))
+        .map(|check| check.id)
+        .collect();
+    if names.is_empty() {
+        return;
+    }
+    widgets::hairline(ui);
+    ui.add_space(8.0);
+    let words = format!(
+        "Not run, because an earlier check failed: {}.",
+        names.join(", ")
+    );
+    widgets::muted(ui, words);
 }
 
 /// Where columns begin (outcome, check, bar) and end (measured, limit).
@@ -356,7 +380,7 @@ fn bar(ui: &Ui, groove: Rect, check: &Check, color: egui::Color32) {
 fn detail(ui: &mut Ui, state: &mut State, check: &Check, is_narrow: bool) {
     let indent = if is_narrow { 28.0 } else { 104.0 };
     ui.horizontal_top(|ui| {
-        ui.add_space(indent - ui.spacing().item_spacing.x);
+        ui.add_space(indent);
         ui.vertical(|ui| {
             ui.spacing_mut().item_spacing.y = 4.0;
             if !check.detail.is_empty() {

@@ -1,9 +1,9 @@
 //! Distance by layer, and the margin of every emitted token, against their limits.
 
-use egui::{Ui, vec2};
+use egui::Ui;
 use egui_plot::{HLine, Line, LineStyle, MarkerShape, PlotPoints, Points, VLine};
 
-use super::plot;
+use super::plot::{self, Swatch};
 use crate::judged::MARGIN_FLOOR;
 use crate::link::Place;
 use crate::state::{Ask, State, Tab};
@@ -12,25 +12,6 @@ use crate::theme;
 use crate::widgets;
 
 const HEIGHT: f32 = 260.0;
-
-/// A line in a legend of our own: a swatch and a word.
-fn key(ui: &mut Ui, color: egui::Color32, word: &str, is_line: bool) {
-    let (rect, _) = ui.allocate_exact_size(vec2(18.0, 18.0), egui::Sense::hover());
-    if is_line {
-        ui.painter().hline(
-            rect.x_range(),
-            rect.center().y,
-            egui::Stroke::new(2.0, color),
-        );
-    } else {
-        ui.painter().circle_filled(rect.center(), 4.0, color);
-    }
-    ui.label(
-        egui::RichText::new(word)
-            .size(theme::fonts::SMALL)
-            .color(theme::of(ui).muted),
-    );
-}
 
 /// Largest and mean distance of each compared layer.
 pub(super) fn layers(ui: &mut Ui, state: &mut State) {
@@ -50,9 +31,9 @@ pub(super) fn layers(ui: &mut Ui, state: &mut State) {
             "Relative L2 of hidden states against your own, over all positions. Layers that are equal to the bit are left out.",
         );
         ui.horizontal_wrapped(|ui| {
-            key(ui, colors.accent, "largest", true);
-            key(ui, colors.muted, "mean", true);
-            key(ui, colors.bad, "limit", true);
+            plot::key(ui, colors.accent, Swatch::Line, "largest");
+            plot::key(ui, colors.muted, Swatch::Line, "mean");
+            plot::key(ui, colors.bad, Swatch::Line, "limit");
         });
         let format = |hover: &egui_plot::HoverPosition<'_>| match hover {
             egui_plot::HoverPosition::NearDataPoint {
@@ -70,6 +51,7 @@ pub(super) fn layers(ui: &mut Ui, state: &mut State) {
         let shown = plot::quiet(ui, "layers", HEIGHT, reset)
             .x_axis_label("layer")
             .x_axis_formatter(|mark, _| plot::whole(mark))
+            .x_grid_spacer(plot::wholes)
             .y_axis_formatter(|mark, _| plot::power(mark))
             .y_grid_spacer(plot::decades)
             .include_x(0.0)
@@ -153,9 +135,9 @@ pub(super) fn margins(ui: &mut Ui, state: &mut State) {
              At the bottom: no margin at all, the very token that you would have drawn.",
         );
         ui.horizontal_wrapped(|ui| {
-            key(ui, colors.accent, "within its limit", false);
-            key(ui, colors.bad, "beyond", false);
-            key(ui, colors.bad, "limit", true);
+            plot::key(ui, colors.accent, Swatch::Dot, "within its limit");
+            plot::key(ui, colors.bad, Swatch::Dot, "beyond");
+            plot::key(ui, colors.bad, Swatch::Line, "limit");
         });
         let format = |hover: &egui_plot::HoverPosition<'_>| match hover {
             egui_plot::HoverPosition::NearDataPoint { position, .. } => {
@@ -173,6 +155,7 @@ pub(super) fn margins(ui: &mut Ui, state: &mut State) {
         let shown = plot::quiet(ui, "margins", HEIGHT, reset)
             .x_axis_label("position")
             .x_axis_formatter(|mark, _| plot::whole(mark))
+            .x_grid_spacer(plot::wholes)
             .y_axis_formatter(|mark, _| plot::power(mark))
             .y_grid_spacer(plot::decades)
             .include_x(0.0)

@@ -182,6 +182,7 @@ fn map(
         .x_axis_label("position")
         .y_axis_label("layer")
         .x_axis_formatter(|mark, _| plot::whole(mark))
+        .x_grid_spacer(plot::wholes)
         .y_axis_formatter(move |mark, _| {
             let line = mark.value - 0.5;
             if line.fract().abs() > 1e-6 || line < 0.0 {

@@ -55,6 +55,8 @@ pub(super) fn show(ui: &mut Ui, state: &mut State, height: f32) {
             .map(|command| (command, command.shortcut_text(ui.ctx())))
             .filter(|(_, keys)| !keys.is_empty())
             .collect();
+        ui.spacing_mut().item_spacing.y = 4.0;
+        ui.spacing_mut().interact_size.y = 22.0;
         for (command, keys) in rows {
             ui.horizontal_wrapped(|ui| {
                 let (rect, _) = ui.allocate_exact_size(egui::vec2(120.0, 22.0), egui::Sense::hover());

@@ -3,7 +3,7 @@
 use egui::Ui;
 use egui_plot::{Bar, BarChart, Line, LineStyle, PlotPoints, VLine};
 
-use super::plot;
+use super::plot::{self, Swatch};
 use crate::state::State;
 use crate::text;
 use crate::theme;
@@ -66,24 +66,9 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
         };
         widgets::muted(ui, words);
         ui.horizontal_wrapped(|ui| {
-            for (color, word) in [
-                (colors.accent, "this trace"),
-                (colors.unsure, "honest traces, calibrated"),
-                (colors.bad, "limit"),
-            ] {
-                let (rect, _) =
-                    ui.allocate_exact_size(egui::vec2(18.0, 18.0), egui::Sense::hover());
-                ui.painter().hline(
-                    rect.x_range(),
-                    rect.center().y,
-                    egui::Stroke::new(if word == "this trace" { 8.0 } else { 2.0 }, color),
-                );
-                ui.label(
-                    egui::RichText::new(word)
-                        .size(theme::fonts::SMALL)
-                        .color(colors.muted),
-                );
-            }
+            plot::key(ui, colors.accent, Swatch::Bar, "this trace");
+            plot::key(ui, colors.unsure, Swatch::Line, "honest traces, calibrated");
+            plot::key(ui, colors.bad, Swatch::Line, "limit");
         });
         let bars: Vec<Bar> = histogram
             .bins
@@ -120,6 +105,7 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
             .x_axis_label("relative L2")
             .x_axis_formatter(|mark, _| plot::power(mark))
             .y_axis_formatter(|mark, _| plot::whole(mark))
+            .y_grid_spacer(plot::wholes)
             .x_grid_spacer(plot::decades)
             .include_y(0.0)
             .label_formatter(format)

@@ -178,7 +178,7 @@ fn drop_overlay(ui: &mut Ui, state: &State) {
     let screen = ui.ctx().content_rect();
     let layer = egui::LayerId::new(egui::Order::Tooltip, Id::unique("drop"));
     let painter = ui.ctx().layer_painter(layer);
-    let veil = colors.ground.gamma_multiply(0.86);
+    let veil = colors.ground.gamma_multiply(0.95);
     painter.rect_filled(screen, 0.0, veil);
     let inner = screen.shrink(24.0);
     painter.rect_stroke(

@@ -103,7 +103,7 @@ fn row(ui: &mut Ui, command: Command, is_chosen: bool, is_enabled: bool) -> egui
         colors.muted,
     );
     let room = keys.min.x - label.max.x - 28.0;
-    if room > 120.0 {
+    if room > 120.0 && !theme::is_narrow(ui.ctx()) {
         let job = egui::text::LayoutJob {
             wrap: egui::text::TextWrapping::truncate_at_width(room),
             ..egui::text::LayoutJob::simple_singleline(

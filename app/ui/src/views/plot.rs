@@ -36,7 +36,11 @@ pub(super) fn power(mark: GridMark) -> String {
     if (mark.value - whole).abs() > 1e-6 {
         return String::new();
     }
-    format!("1e{whole}")
+    if whole == 0.0 {
+        "1".to_owned()
+    } else {
+        format!("1e{whole}")
+    }
 }
 
 /// A mark on an axis of whole numbers.
@@ -63,4 +67,70 @@ pub(super) fn decades(input: egui_plot::GridInput) -> Vec<GridMark> {
             step_size: step as f64,
         })
         .collect()
+}
+
+/// Marks on whole numbers, at most about ten of them.
+pub(super) fn wholes(input: egui_plot::GridInput) -> Vec<GridMark> {
+    let (low, high) = (input.bounds.0.max(0.0), input.bounds.1.min(1e9));
+    let mut step = 1.0;
+    for factor in [2.0, 2.5, 2.0].into_iter().cycle() {
+        if (high - low) / step <= 10.0 {
+            break;
+        }
+        step = f64::round(step * factor);
+    }
+    let first = (low / step).ceil() as i64;
+    let last = (high / step).floor() as i64;
+    (first..=last)
+        .map(|n| GridMark {
+            value: n as f64 * step,
+            step_size: step,
+        })
+        .collect()
+}
+
+/// What a colour means: a swatch and a word, kept together.
+pub(super) fn key(ui: &mut Ui, color: egui::Color32, swatch: Swatch, word: &str) {
+    let muted = theme::of(ui).muted;
+    let font = theme::fonts::small();
+    let galley = ui.painter().layout_no_wrap(word.to_owned(), font, muted);
+    let size = egui::vec2(galley.size().x + 26.0, 20.0);
+    let (rect, response) = ui.allocate_exact_size(size, egui::Sense::hover());
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, word));
+    let at = rect.left_center();
+    let line = at.x..=at.x + 18.0;
+    let painter = ui.painter();
+    match swatch {
+        Swatch::Line => painter.hline(line, at.y, egui::Stroke::new(2.0, color)),
+        Swatch::Bar => painter.hline(line, at.y, egui::Stroke::new(8.0, color)),
+        Swatch::Dot => painter.circle_filled(at + egui::vec2(9.0, 0.0), 4.0, color),
+    };
+    let at = at + egui::vec2(26.0, -galley.size().y / 2.0);
+    ui.painter().galley(at, galley, muted);
+}
+
+/// How a series is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Swatch {
+    Line,
+    Bar,
+    Dot,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_are_whole_and_few() {
+        for high in [1.0, 8.0, 45.0, 131_072.0] {
+            let input = egui_plot::GridInput {
+                bounds: (-0.5, high),
+                base_step_size: 0.1,
+            };
+            let marks = wholes(input);
+            assert!((2..=11).contains(&marks.len()), "{high}: {marks:?}");
+            assert!(marks.iter().all(|mark| mark.value.fract() == 0.0));
+        }
+    }
 }

@@ -9,9 +9,17 @@ use crate::widgets;
 pub(super) fn show(ui: &mut Ui, state: &mut State) {
     let Some(judged) = &state.judged else { return };
     let profile = judged.report.profile.clone();
+    let is_skipped = |check: &assay_verify::Check| {
+        check.id == "profile" && check.outcome == assay_verify::Outcome::Skipped
+    };
+    let was_cut_off = judged.report.checks.iter().any(is_skipped);
     widgets::card(ui, |ui| {
         widgets::card_title(ui, "Limits");
         let Some(profile) = profile else {
+            if was_cut_off {
+                widgets::muted(ui, "The verdict fell before any limit was needed.");
+                return;
+            }
             widgets::muted(
                 ui,
                 "No calibration profile covers this claim, so nothing was judged by tolerance. Only equal bits count here; \

@@ -91,7 +91,8 @@ pub(crate) fn hash_line(
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), mark);
         });
         ui.horizontal(|ui| {
-            let room = ui.available_width() - 48.0;
+            let room =
+                ui.available_width() - ui.spacing().interact_size.y - ui.spacing().item_spacing.x;
             ui.allocate_ui(vec2(room, 32.0), |ui| {
                 ui.set_min_width(room);
                 show(ui, room);
@@ -114,7 +115,8 @@ pub(crate) fn hash_line(
                 ui.set_min_width(MARKS);
                 mark(ui);
             });
-            let room = ui.available_width() - 48.0;
+            let room =
+                ui.available_width() - ui.spacing().interact_size.y - ui.spacing().item_spacing.x;
             show(ui, room);
             copy(ui, state);
         });

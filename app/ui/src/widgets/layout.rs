@@ -131,7 +131,11 @@ pub(crate) fn field(
     width: f32,
     mono: bool,
 ) -> Response {
-    ui.vertical(|ui| {
+    let height = ui.spacing().interact_size.y + 24.0;
+    // Its size is known before it is drawn, so that a row of fields wraps.
+    let down = egui::Layout::top_down(egui::Align::Min);
+    ui.allocate_ui_with_layout(vec2(width, height), down, |ui| {
+        ui.set_width(width);
         ui.spacing_mut().item_spacing.y = 4.0;
         let name = muted(ui, label);
         let height = ui.spacing().interact_size.y;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use assay_ui::{Input, Settings, Start, ThemeChoice};
 use assay_work::message::{Failure, News, Source, Stage};
+use egui_kittest::kittest::Queryable;
 
 use crate::raster;
 use crate::rig::{NARROW, Rig, WIDE};
@@ -61,6 +62,13 @@ fn shots() {
             one.work();
             shoot(&one, size, &name("2-claims"));
             tall(&mut one, "2-claims");
+            one.harness.set_size((size.0, 1800.0).into());
+            one.harness.run();
+            one.harness.get_by_label("What did you ask for?").click();
+            one.harness.run();
+            one.harness.get_by_label("Compare the sampler").click();
+            one.harness.run();
+            shoot(&one, (size.0, 1800.0), &name("2-expect-all"));
             let mut one = rig();
             let id = one.running(Stage::Hash, 3_000_000, 7_000_000);
             one.news(
