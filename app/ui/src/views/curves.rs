@@ -49,8 +49,7 @@ pub(super) fn layers(ui: &mut Ui, state: &mut State) {
         };
         plot::small(ui);
         let shown = plot::quiet(ui, "layers", HEIGHT, reset)
-            .x_axis_label("layer")
-            .x_axis_formatter(|mark, _| plot::whole(mark))
+            .custom_x_axes(plot::x_axis("layer"))
             .x_grid_spacer(plot::wholes)
             .y_axis_formatter(|mark, _| plot::power(mark))
             .y_grid_spacer(plot::decades)
@@ -153,8 +152,7 @@ pub(super) fn margins(ui: &mut Ui, state: &mut State) {
         };
         plot::small(ui);
         let shown = plot::quiet(ui, "margins", HEIGHT, reset)
-            .x_axis_label("position")
-            .x_axis_formatter(|mark, _| plot::whole(mark))
+            .custom_x_axes(plot::x_axis("position"))
             .x_grid_spacer(plot::wholes)
             .y_axis_formatter(|mark, _| plot::power(mark))
             .y_grid_spacer(plot::decades)

@@ -179,9 +179,8 @@ fn map(
     plot::small(ui);
     let shown = plot::quiet(ui, "heat map", height, reset)
         .show_grid(false)
-        .x_axis_label("position")
+        .custom_x_axes(plot::x_axis("position"))
         .y_axis_label("layer")
-        .x_axis_formatter(|mark, _| plot::whole(mark))
         .x_grid_spacer(plot::wholes)
         .y_axis_formatter(move |mark, _| {
             let line = mark.value - 0.5;

@@ -89,6 +89,13 @@ pub(super) fn wholes(input: egui_plot::GridInput) -> Vec<GridMark> {
         .collect()
 }
 
+/// An axis of whole numbers, labelled densely enough for a handful of layers.
+pub(super) fn x_axis<'a>(label: &str) -> Vec<egui_plot::AxisHints<'a>> {
+    let axis = egui_plot::AxisHints::new_x();
+    let axis = axis.label(label).formatter(|mark, _| whole(mark));
+    vec![axis.label_spacing(egui::Rangef::new(20.0, 28.0))]
+}
+
 /// What a colour means: a swatch and a word, kept together.
 pub(super) fn key(ui: &mut Ui, color: egui::Color32, swatch: Swatch, word: &str) {
     let muted = theme::of(ui).muted;

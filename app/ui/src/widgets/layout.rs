@@ -224,7 +224,11 @@ pub(crate) fn segmented<T: PartialEq + Copy>(
 }
 
 /// Tabs with a line under the chosen one. They scroll sideways where there is no room.
-pub(crate) fn tabs<T: PartialEq + Copy>(ui: &mut Ui, chosen: &mut T, all: &[(T, &str, bool)]) {
+pub(crate) fn tabs<T: PartialEq + Copy>(
+    ui: &mut Ui,
+    chosen: &mut T,
+    all: &[(T, &'static str, bool)],
+) {
     let colors = theme::of(ui);
     let bottom = ui
         .scope(|ui| {
@@ -278,6 +282,15 @@ pub(crate) fn tabs<T: PartialEq + Copy>(ui: &mut Ui, chosen: &mut T, all: &[(T, 
                                 ui.painter().rect_filled(line, 1.0, colors.accent);
                             }
                             focus_ring(ui, &response, rect.shrink2(vec2(-6.0, 4.0)));
+                            // A tab that was just chosen, by a key perhaps, comes into view.
+                            let last = egui::Id::unique("chosen tab");
+                            let is_new = |data: &mut egui::util::IdTypeMap| {
+                                data.get_temp::<&'static str>(last) != Some(*label)
+                            };
+                            if is_chosen && ui.data_mut(is_new) {
+                                ui.data_mut(|data| data.insert_temp::<&'static str>(last, *label));
+                                response.scroll_to_me(Some(egui::Align::Center));
+                            }
                             if response.clicked() {
                                 *chosen = *value;
                             }
