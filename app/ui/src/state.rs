@@ -269,6 +269,7 @@ impl State {
             .is_some_and(|judged| !judged.details.tokens.is_empty());
         match command {
             Command::Verify => self.trace.is_some() && !is_busy,
+            Command::Edit => self.trace.is_some() && self.judged.is_some() && !is_busy,
             Command::VerifySample
             | Command::SampleSwapped
             | Command::SampleFlipped

@@ -134,6 +134,10 @@ impl App {
             Command::OpenFolder => self.shell.pick(Pick::Folder),
             Command::DemoModel => self.set_model(ModelSource::Demo),
             Command::Verify => self.verify(),
+            Command::Edit => {
+                state.judged = None;
+                state.page = Page::Verify;
+            }
             Command::Prove => state.page = Page::Prove,
             Command::RunProve => self.prove(),
             Command::Cancel => self.cancel(),

@@ -38,6 +38,8 @@ impl App {
     }
 
     pub(super) fn set_model(&mut self, source: ModelSource) {
+        // A verdict against another model is none.
+        self.state.judged = None;
         self.state.model = ModelInput {
             source,
             facts: None,

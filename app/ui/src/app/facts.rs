@@ -26,6 +26,12 @@ impl App {
                 .as_deref()
                 .and_then(|text| serde_json::from_str::<Value>(text).ok())
         };
+        let used = judged.map(|judged| judged.report.adapter.name.clone());
+        let chosen = || state.adapters.chosen.as_ref().map(|info| info.name.clone());
+        let adapter = used.or_else(chosen);
+        let proved = state.prove.done.as_ref().map(
+            |proved| json!({ "root": proved.root, "tokens": proved.tokens, "bytes": proved.bytes }),
+        );
         json!({
             "phase": phase,
             "job": job.map(|job| job.purpose.word()),
@@ -54,8 +60,8 @@ impl App {
             "tab": format!("{:?}", state.tab).to_lowercase(),
             "dialog": state.dialog.map(|dialog| format!("{dialog:?}").to_lowercase()),
             "selected": state.selected.map(|place| json!({ "layer": place.layer, "position": place.position })),
-            "adapter": judged.map(|judged| judged.report.adapter.name.clone()).or_else(|| state.adapters.chosen.as_ref().map(|info| info.name.clone())),
-            "proved": state.prove.done.as_ref().map(|proved| json!({ "root": proved.root, "tokens": proved.tokens, "bytes": proved.bytes })),
+            "adapter": adapter,
+            "proved": proved,
             "text": state.prove.text,
             "toast": state.toast.as_ref().map(|toast| toast.text.clone()),
             "worst_frame_ms": self.meter.worst_ms(),

@@ -14,6 +14,7 @@ pub(crate) enum Command {
     OpenFolder,
     DemoModel,
     Verify,
+    Edit,
     Prove,
     RunProve,
     Cancel,
@@ -50,7 +51,7 @@ pub(crate) enum Command {
 
 impl Command {
     /// All, in the order in which the palette lists them.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::VerifySample,
         Self::SampleSwapped,
         Self::SampleFlipped,
@@ -58,6 +59,7 @@ impl Command {
         Self::OpenFolder,
         Self::DemoModel,
         Self::Verify,
+        Self::Edit,
         Self::Prove,
         Self::RunProve,
         Self::Cancel,

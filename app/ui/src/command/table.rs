@@ -81,6 +81,12 @@ impl Command {
                 "Run the claimed inference again and compare",
                 const { &[ctrl(Key::Enter)] },
             ),
+            Self::Edit => facts(
+                "edit",
+                "Change and verify again…",
+                "Back to trace, model and what you asked for",
+                const { &[ctrl(Key::E)] },
+            ),
             Self::Prove => facts(
                 "prove",
                 "Prove…",

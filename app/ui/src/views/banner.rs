@@ -39,7 +39,15 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
     let (icon, color) = look(verdict, theme::of(ui));
     frame(ui, color, icon, word(verdict), code, |ui| {
         widgets::paragraph(ui, &sentence);
-        widgets::muted(ui, format!("{trace} against {model}"));
+        ui.horizontal_wrapped(|ui| {
+            ui.spacing_mut().item_spacing.x = 4.0;
+            widgets::muted(ui, format!("{trace} against {model}"));
+            let facts = Command::Edit.facts();
+            let edit = widgets::button(ui, Kind::Quiet, None, facts.label);
+            if edit.on_hover_text(facts.tip).clicked() {
+                state.run(Command::Edit);
+            }
+        });
     });
 }
 

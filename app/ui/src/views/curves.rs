@@ -30,11 +30,14 @@ pub(super) fn layers(ui: &mut Ui, state: &mut State) {
             ui,
             "Relative L2 of hidden states against your own, over all positions. Layers that are equal to the bit are left out.",
         );
-        ui.horizontal_wrapped(|ui| {
-            plot::key(ui, colors.accent, Swatch::Line, "largest");
-            plot::key(ui, colors.muted, Swatch::Line, "mean");
-            plot::key(ui, colors.bad, Swatch::Line, "limit");
-        });
+        plot::legend(
+            ui,
+            &[
+                (colors.accent, Swatch::Line, "largest"),
+                (colors.muted, Swatch::Line, "mean"),
+                (colors.bad, Swatch::Line, "limit"),
+            ],
+        );
         let format = |hover: &egui_plot::HoverPosition<'_>| match hover {
             egui_plot::HoverPosition::NearDataPoint {
                 plot_name,
@@ -133,11 +136,14 @@ pub(super) fn margins(ui: &mut Ui, state: &mut State) {
             "How far each emitted token lies below the best one by your own logits, over what logit errors allow. \
              At the bottom: no margin at all, the very token that you would have drawn.",
         );
-        ui.horizontal_wrapped(|ui| {
-            plot::key(ui, colors.accent, Swatch::Dot, "within its limit");
-            plot::key(ui, colors.bad, Swatch::Dot, "beyond");
-            plot::key(ui, colors.bad, Swatch::Line, "limit");
-        });
+        plot::legend(
+            ui,
+            &[
+                (colors.accent, Swatch::Dot, "within its limit"),
+                (colors.bad, Swatch::Dot, "beyond"),
+                (colors.bad, Swatch::Line, "limit"),
+            ],
+        );
         let format = |hover: &egui_plot::HoverPosition<'_>| match hover {
             egui_plot::HoverPosition::NearDataPoint { position, .. } => {
                 let over = 10f64.powf(position.y);

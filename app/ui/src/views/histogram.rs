@@ -65,11 +65,14 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
             ),
         };
         widgets::muted(ui, words);
-        ui.horizontal_wrapped(|ui| {
-            plot::key(ui, colors.accent, Swatch::Bar, "this trace");
-            plot::key(ui, colors.unsure, Swatch::Line, "honest traces, calibrated");
-            plot::key(ui, colors.bad, Swatch::Line, "limit");
-        });
+        plot::legend(
+            ui,
+            &[
+                (colors.accent, Swatch::Bar, "this trace"),
+                (colors.unsure, Swatch::Line, "honest traces, calibrated"),
+                (colors.bad, Swatch::Line, "limit"),
+            ],
+        );
         let bars: Vec<Bar> = histogram
             .bins
             .iter()

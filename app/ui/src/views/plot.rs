@@ -96,8 +96,19 @@ pub(super) fn x_axis<'a>(label: &str) -> Vec<egui_plot::AxisHints<'a>> {
     vec![axis.label_spacing(egui::Rangef::new(20.0, 28.0))]
 }
 
-/// What a colour means: a swatch and a word, kept together.
-pub(super) fn key(ui: &mut Ui, color: egui::Color32, swatch: Swatch, word: &str) {
+/// What colours mean, in lines as low as their text.
+pub(super) fn legend(ui: &mut Ui, keys: &[(egui::Color32, Swatch, &str)]) {
+    ui.horizontal_wrapped(|ui| {
+        ui.spacing_mut().interact_size.y = 20.0;
+        ui.spacing_mut().item_spacing.y = 2.0;
+        for (color, swatch, word) in keys {
+            key(ui, *color, *swatch, word);
+        }
+    });
+}
+
+/// A swatch and a word, kept together.
+fn key(ui: &mut Ui, color: egui::Color32, swatch: Swatch, word: &str) {
     let muted = theme::of(ui).muted;
     let font = theme::fonts::small();
     let galley = ui.painter().layout_no_wrap(word.to_owned(), font, muted);

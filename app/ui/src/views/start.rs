@@ -7,6 +7,10 @@ use crate::state::State;
 use crate::theme::{self, Icon, fonts};
 use crate::widgets::{self, Kind};
 
+/// Under the heading.
+const LEAD: &str = "Assay takes a provider’s record of an answer and runs it again on your own device: the same weights, the \
+    same prompt, the same sampler. Then it says accepted, rejected or inconclusive, and why.";
+
 const STEPS: [(&str, &str); 3] = [
     (
         "A provider runs the model",
@@ -31,12 +35,15 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
     ui.allocate_ui(vec2(width, 0.0), |ui| {
         ui.set_max_width(width);
         let words = "Did that machine really run this Llama on your prompt?";
-        let head = ui.add(egui::Label::new(RichText::new(words).font(fonts::bold(size)).line_height(Some(size * 1.25))).wrap());
+        let text = RichText::new(words).font(fonts::bold(size));
+        let text = text.line_height(Some(size * 1.25));
+        let head = ui.add(egui::Label::new(text).wrap());
         widgets::name_heading(ui, &head, words);
         ui.add_space(4.0);
-        let words = "Assay takes a provider’s record of an answer and runs it again on your own device: the same weights, the same prompt, \
-                     the same sampler. Then it says accepted, rejected or inconclusive, and why.";
-        let text = RichText::new(words).size(17.0).line_height(Some(26.0)).color(colors.muted);
+        let text = RichText::new(LEAD)
+            .size(17.0)
+            .line_height(Some(26.0))
+            .color(colors.muted);
         ui.add(egui::Label::new(text).wrap());
     });
     ui.add_space(12.0);

@@ -125,7 +125,8 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
 fn legend(ui: &mut Ui) {
     let colors = theme::of(ui);
     ui.horizontal_wrapped(|ui| {
-        ui.spacing_mut().item_spacing = vec2(8.0, 4.0);
+        ui.spacing_mut().item_spacing = vec2(8.0, 2.0);
+        ui.spacing_mut().interact_size.y = 20.0;
         let token = |heat: Option<f32>| ShownToken {
             text: String::new(),
             width: 0,

@@ -537,3 +537,22 @@ fn a_long_trace_is_drawn_in_time() {
     // 50 ms is what is asked for; a machine that builds something else besides gets more.
     assert!(worst.as_millis() < 400, "{worst:?}");
 }
+
+#[test]
+fn another_model_takes_the_verdict_away() {
+    let mut rig = Rig::new();
+    rig.command("verify-sample");
+    rig.work();
+    rig.command("edit");
+    assert_eq!(
+        (&rig.json()["phase"], &rig.json()["trace"]),
+        (&"idle".into(), &"honest.bin".into())
+    );
+    rig.harness.get_by_label("What did you ask for?");
+    rig.command("verify");
+    rig.work();
+    assert_eq!(rig.json()["verdict"], "accept");
+    rig.command("demo-model");
+    rig.work();
+    assert_eq!(rig.json()["verdict"], serde_json::Value::Null);
+}
