@@ -43,7 +43,13 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
             ui.spacing_mut().item_spacing.x = 4.0;
             widgets::muted(ui, format!("{trace} against {model}"));
             let facts = Command::Edit.facts();
-            let edit = widgets::button(ui, Kind::Quiet, None, facts.label);
+            // A link beside the names; where it is touched, a button.
+            let edit = if theme::is_narrow(ui.ctx()) {
+                widgets::button(ui, Kind::Normal, None, facts.label)
+            } else {
+                ui.add_space(8.0);
+                ui.link(RichText::new(facts.label).size(fonts::SMALL))
+            };
             if edit.on_hover_text(facts.tip).clicked() {
                 state.run(Command::Edit);
             }
