@@ -103,7 +103,7 @@ fn help_states_the_contract() {
         "{shown}"
     );
     for verb in [
-        "prove", "verify", "explain", "adapters", "logits", "synth", "tamper",
+        "prove", "verify", "explain", "window", "adapters", "logits", "synth", "tamper",
     ] {
         assert_eq!(code(&run(&[verb, "--help"])), 0, "{verb}");
     }
@@ -111,9 +111,7 @@ fn help_states_the_contract() {
 
 #[test]
 fn usage_errors_are_exit_code_2() {
-    let none = run(&[]);
-    assert_fails(&none, 2, "Usage: assay");
-    assert_fails(&run(&["--no-color"]), 2, "nothing to do");
+    assert_fails(&run(&["--threads", "1"]), 2, "nothing to do");
     assert_fails(
         &run(&["--verify", "x", "adapters"]),
         2,
@@ -132,6 +130,23 @@ fn usage_errors_are_exit_code_2() {
         2,
         "0 is not in 1..=1024",
     );
+}
+
+/// Where there is a display, `assay` alone opens the window; only X11 and Wayland let a test take it away.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_window_needs_a_display() {
+    for args in [&[][..], &["--no-color"], &["window"], &["window", "x.bin"]] {
+        let mut command = assay();
+        let output = command
+            .args(args)
+            .env_remove("DISPLAY")
+            .env_remove("WAYLAND_DISPLAY")
+            .output()
+            .unwrap();
+        assert_fails(&output, 2, "there is no display to open a window on");
+        assert_fails(&output, 2, "assay --verify trace.bin");
+    }
 }
 
 #[test]
@@ -219,6 +234,157 @@ fn json_report_fits_its_schema_and_the_report_file() {
             .iter()
             .all(|name| !name.ends_with(".part"))
     );
+}
+
+/// Fields of each line of a CSV file (RFC 4180).
+fn csv_lines(text: &str) -> Vec<Vec<String>> {
+    let (mut lines, mut line, mut field) = (Vec::new(), Vec::new(), String::new());
+    let (mut chars, mut quoted) = (text.chars().peekable(), false);
+    while let Some(c) = chars.next() {
+        match c {
+            '"' if quoted && chars.peek() == Some(&'"') => field.extend(chars.next()),
+            '"' => quoted = !quoted,
+            ',' if !quoted => line.push(std::mem::take(&mut field)),
+            '\r' if !quoted => {}
+            '\n' if !quoted => {
+                line.push(std::mem::take(&mut field));
+                lines.push(std::mem::take(&mut line));
+            }
+            c => field.push(c),
+        }
+    }
+    assert!(!quoted && line.is_empty() && field.is_empty(), "{text}");
+    lines
+}
+
+#[test]
+fn figures_are_written_as_csv() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("figures.csv");
+    let shown = path.to_str().unwrap();
+    let output = verify(honest(), &["--csv", shown]);
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    let csv = std::fs::read_to_string(&path).unwrap();
+    let lines = csv_lines(&csv);
+    let (head, rows) = lines.split_first().unwrap();
+    for name in ["kind", "position", "layer", "token", "rel_l2", "margin"] {
+        assert!(head.iter().any(|field| field == name), "{name}: {head:?}");
+    }
+    assert!(rows.iter().all(|row| row.len() == head.len()), "{csv}");
+    let column = |name: &str| head.iter().position(|field| field == name).unwrap();
+    let of_kind = |kind: &str| -> Vec<&Vec<String>> {
+        let rows = rows.iter().filter(|row| row[column("kind")] == kind);
+        rows.collect()
+    };
+    // Two opened layers at 14 positions; 12 tokens judged.
+    let (states, tokens) = (of_kind("state"), of_kind("token"));
+    assert_eq!(states.len(), 2 * 14, "{csv}");
+    assert_eq!(states.len() + tokens.len(), rows.len(), "{csv}");
+    let judged = tokens
+        .iter()
+        .filter(|row| !row[column("margin")].is_empty());
+    assert_eq!(judged.count(), 12, "{csv}");
+    for row in states {
+        // Layer 0 is the embedding, which is looked up: it has no distance to allow for.
+        let number = |name: &str| row[column(name)].parse::<f64>().ok();
+        let limit = number("rel_l2_limit");
+        assert_eq!(limit.is_none(), row[column("layer")] == "0", "{row:?}");
+        let got = number("rel_l2").unwrap();
+        assert!((0.0..=limit.unwrap_or(0.0)).contains(&got), "{row:?}");
+    }
+    // A trace that cannot be read has no figures, but the file is there and has its head.
+    let garbage = folder.path().join("garbage.bin");
+    std::fs::write(&garbage, b"no trace").unwrap();
+    assert_eq!(code(&verify(&garbage, &["--csv", shown])), 1);
+    let csv = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(csv_lines(&csv), [head.clone()], "{csv}");
+}
+
+#[test]
+fn statements_say_what_passed_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("statement.json");
+    let statement = |trace: &Path, args: &[&str], want: i32| -> (Value, Value) {
+        let args = [&["--json", "--statement", path.to_str().unwrap()], args].concat();
+        let output = verify(trace, &args);
+        assert_eq!(code(&output), want, "{}", text(&output.stderr));
+        let statement = serde_json::from_slice(&std::fs::read(&path).unwrap());
+        let report = serde_json::from_slice(&output.stdout);
+        (statement.unwrap(), report.unwrap())
+    };
+    let garbage = folder.path().join("garbage.bin");
+    std::fs::write(&garbage, b"no trace").unwrap();
+    let cases: [(&Path, &[&str], i32, &str, &[&str]); 3] = [
+        (honest(), &[], 0, "accept", &[]),
+        (
+            honest(),
+            &["--nonce", &"ab".repeat(32)],
+            1,
+            "reject",
+            &["nonce"],
+        ),
+        (&garbage, &[], 1, "reject", &["structure"]),
+    ];
+    for (trace, args, exit, verdict, failed) in cases {
+        let (statement, report) = statement(trace, args, exit);
+        assert_eq!(statement["_type"], "https://in-toto.io/Statement/v1");
+        assert_eq!(
+            statement["predicateType"],
+            "https://in-toto.io/attestation/svr/v0.2"
+        );
+        assert_eq!(
+            statement["subject"][0]["digest"]["sha256"],
+            report["trace"]["sha256"]
+        );
+        let predicate = &statement["predicate"];
+        assert_eq!(predicate["assay"]["verdict"], verdict);
+        assert_eq!(predicate["assay"]["failed"], serde_json::json!(failed));
+        let time = predicate["timeCreated"].as_str().unwrap();
+        assert!(time.len() == 20 && time.ends_with('Z'), "{time}");
+        let properties: Vec<&str> = predicate["properties"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|property| property.as_str().unwrap())
+            .collect();
+        if verdict == "accept" {
+            let checks = report["checks"].as_array().unwrap();
+            let passed = checks.iter().filter(|check| check["outcome"] == "pass");
+            assert_eq!(properties[0], "ASSAY_TRACE_ACCEPTED");
+            assert_eq!(properties.len(), 1 + passed.count());
+        } else {
+            assert_eq!(
+                properties, [""; 0],
+                "a policy must find nothing that passed"
+            );
+        }
+    }
+}
+
+/// Told before the work: the trace is not even there.
+#[test]
+fn files_that_cannot_be_written_are_refused_before_the_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let blocked = folder.path().join("missing").join("out");
+    for flag in ["--report", "--csv", "--statement"] {
+        let output = verify(
+            Path::new("no/such/trace.bin"),
+            &[flag, blocked.to_str().unwrap()],
+        );
+        assert_fails(&output, 2, "cannot write");
+        let output = verify(honest(), &[flag, folder.path().to_str().unwrap()]);
+        assert_fails(&output, 2, "this is a folder");
+        // And nothing is left of a file that could be written, where the work then failed.
+        let free = folder.path().join("out");
+        let output = verify(
+            Path::new("no/such/trace.bin"),
+            &[flag, free.to_str().unwrap()],
+        );
+        assert_fails(&output, 2, "cannot read the trace");
+    }
+    assert_eq!(files(folder.path()), Vec::<String>::new());
+    assert_fails(&run(&["--csv", "x"]), 2, "--verify");
+    assert_fails(&run(&["--statement", "x"]), 2, "--verify");
 }
 
 #[test]

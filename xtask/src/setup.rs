@@ -32,7 +32,7 @@ pub fn run(wanted: Wanted) -> Result<Adapters> {
     install(
         &packages,
         "install your distribution's Vulkan loader and Mesa's Vulkan drivers (llvmpipe); tests also use\n\
-         setup: Chromium's SwiftShader where there is one.",
+         setup: Chromium's SwiftShader and Xvfb where there are such.",
     );
     Ok(Adapters::find())
 }
@@ -75,7 +75,17 @@ fn missing(wanted: Wanted, adapters: &Adapters) -> Vec<&'static str> {
     if !adapters.swiftshader() && wanted == Wanted::Tests {
         packages.push("chromium");
     }
+    // The window's tests open it on a display that nobody looks at.
+    if !is_in_path("Xvfb") && wanted == Wanted::Tests {
+        packages.push("xvfb");
+    }
     packages
+}
+
+fn is_in_path(program: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    })
 }
 
 fn has_loader() -> bool {

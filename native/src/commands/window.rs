@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 
 use crate::exit::Exit;
-use crate::window;
+use crate::window::{self, Script};
 
 /// Flags of `assay window`.
 #[derive(Debug, Default, clap::Args)]
@@ -17,6 +17,14 @@ pub struct Args {
     /// Open this model: a Hugging Face folder, a .gguf file, or a llama2.c `.bin`
     #[arg(long, value_name = "PATH")]
     pub model: Option<PathBuf>,
+
+    /// Keep what is going on in this file, as JSON: for tests and reports of bugs
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub state: Option<PathBuf>,
+
+    /// Run this command of the app, by its stable name, as soon as it makes sense; several run in turn
+    #[arg(long = "command", value_name = "NAME", hide = true)]
+    pub commands: Vec<String>,
 }
 
 /// Runs until the window is closed.
@@ -27,7 +35,8 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
              verify in the terminal with `assay --verify trace.bin`; `assay --help` has the rest"
         );
     }
-    window::run(args.trace.as_deref(), args.model.as_deref())?;
+    let script = Script::new(&args.commands, args.state.as_deref())?;
+    window::run(args.trace.as_deref(), args.model.as_deref(), script)?;
     Ok(Exit::Ok)
 }
 

@@ -1,6 +1,7 @@
 //! The window: the same app as in the browser, with a thread for a worker.
 
 mod platform;
+mod script;
 mod shell;
 
 use std::path::Path;
@@ -8,6 +9,7 @@ use std::path::Path;
 use assay_ui::{App, ModelSource, Settings, Source, Start};
 use eframe::egui;
 
+pub use script::Script;
 use shell::NativeShell;
 
 /// Names the folder of its settings, and the window to a desktop.
@@ -16,7 +18,7 @@ const APP_ID: &str = "assay";
 const SETTINGS: &str = "assay-settings";
 
 /// Opens the window, with a trace and a model if they are named, until it is closed.
-pub fn run(trace: Option<&Path>, model: Option<&Path>) -> anyhow::Result<()> {
+pub fn run(trace: Option<&Path>, model: Option<&Path>, script: Script) -> anyhow::Result<()> {
     let absolute = |path: &Path| {
         let path = std::path::absolute(path).unwrap_or_else(|_err| path.to_owned());
         path.to_string_lossy().into_owned()
@@ -48,6 +50,7 @@ pub fn run(trace: Option<&Path>, model: Option<&Path>) -> anyhow::Result<()> {
         Ok(Box::new(Window {
             app,
             outside,
+            script,
             hovering: 0,
         }))
     };
@@ -59,6 +62,7 @@ pub fn run(trace: Option<&Path>, model: Option<&Path>) -> anyhow::Result<()> {
 struct Window {
     app: App,
     outside: shell::Outside,
+    script: Script,
     hovering: usize,
 }
 
@@ -78,7 +82,10 @@ impl eframe::App for Window {
     }
 
     fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {
+        let ctx = ui.ctx().clone();
+        self.script.command(&ctx, &mut self.app);
         self.app.ui(ui);
+        self.script.tell(&ctx, &self.app);
     }
 
     fn save(&mut self, storage: &mut dyn eframe::Storage) {
