@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use assay_ui::{App, Input, ModelSource, Settings, Source, Start};
 use eframe::wasm_bindgen::prelude::*;
-use eframe::wasm_bindgen::{self, JsCast as _};
+use eframe::wasm_bindgen;
 
 use crate::shell::{Inbox, WebShell};
 

@@ -149,7 +149,7 @@ impl Cache {
             self.set_entry(&entry).await.map_err(storage_failure)?;
             let total = entry.bytes;
             let place = FileSystemReadWriteOptions::new();
-            let read = answer.read(url, &mut |piece| {
+            let mut take = |piece: &[u8]| {
                 place.set_at(at as f64);
                 let wrote = handle
                     .write_with_u8_array_and_options(piece, &place)
@@ -160,8 +160,8 @@ impl Cache {
                 }
                 at += piece.len() as u64;
                 fetched(at, total)
-            });
-            match read.await {
+            };
+            match answer.read(url, &mut take).await {
                 Ok(()) => {
                     drop(handle.flush());
                     entry.bytes = at;

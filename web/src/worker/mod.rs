@@ -13,7 +13,7 @@ use std::rc::Rc;
 use assay_work::Worker;
 use assay_work::message::{Event, Failure, JobId, News, ToWorker};
 use eframe::wasm_bindgen::prelude::*;
-use eframe::wasm_bindgen::{self, JsCast as _};
+use eframe::wasm_bindgen;
 use js_sys::{Array, Uint8Array};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{DedicatedWorkerGlobalScope, File, MessageEvent};

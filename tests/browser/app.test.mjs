@@ -1,0 +1,375 @@
+// Assay itself in real Chromium on SwiftShader: verdicts, files, addresses, cancels, offline use, hostile input, and the two ways
+// between the page and the native program. Needs the page's folder in ASSAY_SITE and the program in ASSAY_BIN; `cargo xtask test`
+// makes both. With ASSAY_SHOTS=DIR it keeps screenshots there, for people to look at.
+
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { promises as fs } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { after, before, test } from "node:test";
+import { promisify } from "node:util";
+
+import { launch, open } from "./launch.mjs";
+import { serve } from "./server.mjs";
+import { ROOT } from "./site.mjs";
+
+const SITE = process.env.ASSAY_SITE ?? path.join(ROOT, "target/web/site");
+const ASSAY = process.env.ASSAY_BIN ?? path.join(ROOT, "target/debug/assay");
+const SHOTS = process.env.ASSAY_SHOTS;
+const SAMPLES = path.join(ROOT, "web/samples");
+const DEMO = path.join(ROOT, "app/model/demo-llama");
+const run = promisify(execFile);
+
+let home; // the page's origin
+let away; // another one, with everything a checkpoint and a trace need
+let browser;
+let temporary;
+
+before(async () => {
+  temporary = await fs.mkdtemp(path.join(os.tmpdir(), "assay-app-"));
+  const files = path.join(temporary, "files");
+  await fs.mkdir(files);
+  await fs.cp(DEMO, path.join(files, "demo"), { recursive: true });
+  await fs.cp(SAMPLES, path.join(files, "samples"), { recursive: true });
+  home = await serve({ root: SITE });
+  away = await serve({ root: files, slow: 200_000 });
+  browser = await launch();
+});
+
+after(async () => {
+  await browser?.close();
+  await home?.close();
+  await away?.close();
+  await fs.rm(temporary, { recursive: true, force: true });
+});
+
+// --- what the tests share ---------------------------------------------------------------------------------------------------
+
+// A page at `query`, once the app runs.
+async function start(query = "", options = {}) {
+  const page = await open(browser, options);
+  await page.goto(home.url + query);
+  await page.waitForFunction(() => window.assay && window.assay.state() !== "", null, { timeout: 60_000 });
+  return page;
+}
+
+async function state(page) {
+  return JSON.parse(await page.evaluate(() => window.assay.state()));
+}
+
+// Waits until the app's state is as `is` wants it; its last state is in the error otherwise.
+async function until(page, is, what, seconds = 120) {
+  const end = Date.now() + seconds * 1000;
+  for (;;) {
+    const now = await state(page);
+    if (is(now)) return now;
+    const said = page.said.filter((line) => line.startsWith("error")).join("\n");
+    if (Date.now() > end) assert.fail(`never ${what}: ${JSON.stringify(now).slice(0, 2000)}\n${said}\n${page.faults}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+const judged = (now) => now.phase === "done" || now.phase === "error";
+
+async function command(page, name) {
+  await page.evaluate((name) => window.assay.command(name), name);
+}
+
+async function verdict(page, name) {
+  await command(page, name);
+  await until(page, (now) => now.phase === "working", `working on ${name}`, 20);
+  return until(page, judged, `judged: ${name}`);
+}
+
+// After whatever happened, the app still does what it is for.
+async function stillWorks(page) {
+  const now = await verdict(page, "verify-sample");
+  assert.equal(now.verdict, "accept", JSON.stringify(now));
+  assert.deepEqual(page.faults, []);
+}
+
+async function report(page) {
+  return JSON.parse(await page.evaluate(() => window.assay.report()));
+}
+
+// The native program's report on a trace; a reject has exit code 1.
+async function native(file, ...args) {
+  const ran = await run(ASSAY, ["--verify", file, "--json", ...args]).catch((err) => err);
+  return JSON.parse(ran.stdout);
+}
+
+async function shot(page, name) {
+  if (!SHOTS) return;
+  await fs.mkdir(SHOTS, { recursive: true });
+  // The canvas shows what happened one frame ago.
+  await new Promise((resolve) => setTimeout(resolve, 700));
+  await page.screenshot({ path: path.join(SHOTS, `${name}.png`) });
+}
+
+// Two reports on one trace from two devices: all that is not the device's own must be equal.
+function compare(page, program) {
+  const same = (of) => ({
+    schema_version: of.schema_version,
+    verdict: of.verdict,
+    summary: of.summary,
+    trace: of.trace,
+    model: of.model,
+    coverage: { ...of.coverage, exact_fraction: 0, exact_logits_fraction: 0 },
+    profile: of.profile,
+    numerics: of.numerics,
+    prover_says: of.prover_says,
+    checks: of.checks.map(({ id, outcome, code, source, where }) => ({ id, outcome, code, source, where })),
+    rows: of.statistics.per_layer.map(({ layer, rows }) => ({ layer, rows })),
+    tokens: of.statistics.tokens?.n,
+  });
+  assert.deepEqual(same(page), same(program));
+  assert.deepEqual(Object.keys(page).sort(), Object.keys(program).sort());
+  for (const [i, check] of page.checks.entries()) {
+    const other = program.checks[i];
+    assert.equal(check.measured === null, other.measured === null, check.id);
+    assert.equal(check.limit === null, other.limit === null, check.id);
+    // What was measured differs by as much as two devices do: far less than any limit.
+    if (check.id === "hidden-states" && check.outcome === "pass") {
+      assert.ok(check.measured < check.limit && other.measured < other.limit);
+    }
+  }
+}
+
+// --- verdicts ---------------------------------------------------------------------------------------------------------------
+
+test("the samples get their verdicts, and the page says what the program prints", async () => {
+  const page = await start();
+  await shot(page, "empty-dark-wide");
+  for (const [name, file, want, code] of [
+    ["verify-sample", "honest.bin", "accept", null],
+    ["verify-swapped", "swapped-token.bin", "reject", "token-margin"],
+    ["verify-flipped", "flipped-byte.bin", "reject", undefined],
+  ]) {
+    const now = await verdict(page, name);
+    assert.equal(now.verdict, want, JSON.stringify(now));
+    if (code !== undefined) assert.equal(now.code, code);
+    compare(await report(page), await native(path.join(SAMPLES, file), "--adapter", "SwiftShader"));
+    // The live region, for whoever does not see the canvas.
+    const words = { accept: /accepted/i, reject: /rejected/i }[want];
+    await page.waitForFunction(
+      (source) => new RegExp(source, "i").test(document.getElementById("alert").textContent),
+      words.source,
+    );
+    await shot(page, `${want}-${file}-dark-wide`);
+  }
+  const { worst_frame_ms, frames } = await state(page);
+  console.log(`frames while jobs ran: ${frames}, worst ${worst_frame_ms.toFixed(1)} ms of the page's own work`);
+  assert.deepEqual(page.faults, []);
+  await page.context().close();
+});
+
+test("light and narrow screens", { skip: !SHOTS }, async () => {
+  for (const [size, viewport] of [
+    ["wide", { width: 1280, height: 800 }],
+    ["narrow", { width: 390, height: 844 }],
+  ]) {
+    for (const theme of ["light", "dark"]) {
+      const page = await start("", { viewport });
+      await command(page, `theme-${theme}`);
+      await shot(page, `empty-${theme}-${size}`);
+      await command(page, "verify-sample");
+      await until(page, (now) => now.phase === "working", "working", 20);
+      await shot(page, `running-${theme}-${size}`);
+      await until(page, judged, "judged");
+      await shot(page, `accepted-${theme}-${size}`);
+      for (const tab of ["tokens", "figures", "evidence"]) {
+        await command(page, `show-${tab}`);
+        await command(page, "next-token");
+        await shot(page, `${tab}-${theme}-${size}`);
+      }
+      await page.context().close();
+    }
+  }
+});
+
+// --- files ------------------------------------------------------------------------------------------------------------------
+
+test("a trace and a model's folder come by file input", async () => {
+  const page = await start();
+  await page.setInputFiles("#pick-files", path.join(SAMPLES, "honest.bin"));
+  await until(page, (now) => now.trace === "honest.bin" && now.claims?.manifest, "inspected");
+  await page.setInputFiles("#pick-folder", DEMO);
+  await until(page, (now) => now.model === "demo-llama" && now.phase !== "working", "opened");
+  const now = await verdict(page, "verify");
+  assert.equal(now.verdict, "accept", JSON.stringify(now));
+  await page.context().close();
+});
+
+test("what the native program proves on llvmpipe is accepted here, and the other way round", async () => {
+  const trace = path.join(temporary, "native.bin");
+  const sampling = ["--prompt", "KING HENRY:", "-n", "24", "--temperature", "0.9", "--seed", "11"];
+  await run(ASSAY, ["prove", ...sampling, "--adapter", "llvmpipe", "--trace", trace]);
+  const page = await start();
+  await page.setInputFiles("#pick-files", trace);
+  await until(page, (now) => now.trace === "native.bin" && now.claims?.manifest, "inspected");
+  const now = (await state(page)).phase === "done" ? await state(page) : await verdict(page, "verify");
+  assert.equal(now.verdict, "accept", JSON.stringify(now));
+  compare(await report(page), await native(trace, "--adapter", "SwiftShader"));
+
+  await command(page, "prove");
+  await command(page, "run-prove");
+  const proved = await until(page, (now) => now.proved, "proved");
+  assert.ok(proved.proved.tokens > 0 && proved.text.length > 0);
+  const download = page.waitForEvent("download");
+  await command(page, "save-trace");
+  const saved = path.join(temporary, "page.bin");
+  await (await download).saveAs(saved);
+  for (const adapter of ["llvmpipe", "cpu"]) {
+    const judged = await native(saved, "--adapter", adapter);
+    assert.equal(judged.verdict, "accept", judged.summary);
+  }
+  await page.context().close();
+});
+
+// --- addresses --------------------------------------------------------------------------------------------------------------
+
+test("a trace and a model come by address, and the model is kept", async () => {
+  const query = `?trace=${away.url}cors/samples/honest.bin&model=${away.url}cors/demo`;
+  const page = await start(query);
+  const now = await until(page, judged, "judged");
+  assert.equal(now.verdict, "accept", JSON.stringify(now));
+  const asked = () => away.requests.filter((line) => line.includes("/cors/demo/model.safetensors")).length;
+  const before = asked();
+  assert.ok(before > 0);
+  await page.reload();
+  await page.waitForFunction(() => window.assay && window.assay.state() !== "");
+  const again = await until(page, judged, "judged again");
+  assert.equal(again.verdict, "accept", JSON.stringify(again));
+  assert.equal(asked(), before, "the weights are read from the browser's own storage");
+  await command(page, "storage");
+  await shot(page, "storage");
+  await page.context().close();
+});
+
+test("addresses that fail say why, and the app goes on", async () => {
+  for (const [trace, code] of [
+    [`${away.url}nocors/samples/honest.bin`, "cors"],
+    [`${away.url}cors/samples/none.bin`, "not-found"],
+    [`${away.url}drop/samples/honest.bin`, "interrupted-download"],
+    ["http://127.0.0.1:9/trace.bin", "network"],
+    [`${away.url}zeros/3221225472/trace.bin`, "too-large"],
+  ]) {
+    const page = await start(`?trace=${encodeURIComponent(trace)}`);
+    const now = await until(page, (now) => now.error, `an error: ${code}`);
+    assert.equal(now.error.code, code, JSON.stringify(now.error));
+    assert.ok(now.error.message.length > 10 && now.error.next, JSON.stringify(now.error));
+    assert.equal(now.verdict, null);
+    await page.waitForFunction(() => document.getElementById("alert").textContent.length > 0);
+    await shot(page, `error-${code}`);
+    await stillWorks(page);
+    await page.context().close();
+  }
+});
+
+test("a model's download that breaks is taken up again, or says so", async () => {
+  const query = `?trace=${away.url}cors/samples/honest.bin&model=${away.url}drop/demo`;
+  const page = await start(query);
+  const now = await until(page, judged, "an end");
+  // Small files break, too; whichever it was, it has a name and no verdict.
+  assert.equal(now.error?.code, "interrupted-download", JSON.stringify(now));
+  await stillWorks(page);
+  await page.context().close();
+});
+
+// --- hostile files ----------------------------------------------------------------------------------------------------------
+
+test("hostile files get an answer, and the app goes on", async () => {
+  const page = await start();
+  const huge = path.join(temporary, "huge.bin");
+  const handle = await fs.open(huge, "w");
+  await handle.truncate(3 * 2 ** 30);
+  await handle.close();
+  await page.setInputFiles("#pick-files", huge);
+  const refused = await until(page, (now) => now.error, "refused");
+  assert.equal(refused.error.code, "not-a-trace", JSON.stringify(refused.error));
+  await stillWorks(page);
+
+  // A million positions are claimed, in a file of some bytes.
+  const honest = await fs.readFile(path.join(SAMPLES, "honest.bin"));
+  const length = Number(honest.readBigUInt64LE(0));
+  const header = honest.subarray(8, 8 + length).toString();
+  const claimed = header.replaceAll('\\"tokens\\":40', '\\"tokens\\":1000000').replaceAll("[45,", "[1000005,");
+  assert.notEqual(claimed, header);
+  const size = Buffer.alloc(8);
+  size.writeBigUInt64LE(BigInt(Buffer.byteLength(claimed)));
+  const million = path.join(temporary, "million.bin");
+  await fs.writeFile(million, Buffer.concat([size, Buffer.from(claimed), honest.subarray(8 + length)]));
+  const empty = path.join(temporary, "empty.bin");
+  await fs.writeFile(empty, "");
+  const text = path.join(temporary, "text.bin");
+  await fs.writeFile(text, "this is no trace at all");
+  for (const file of [million, empty, text]) {
+    await page.setInputFiles("#pick-files", file);
+    const name = path.basename(file);
+    await until(page, (now) => now.trace === name && now.claims?.fault, `told what is wrong with ${name}`);
+    const now = await state(page);
+    const end = judged(now) ? now : await verdict(page, "verify");
+    assert.equal(end.verdict, "reject", JSON.stringify(end));
+    assert.equal(end.code, "structure");
+  }
+  await stillWorks(page);
+  await page.context().close();
+});
+
+// --- cancel, offline --------------------------------------------------------------------------------------------------------
+
+test("a job that is cancelled in the middle leaves the app usable", async () => {
+  const page = await start(`?trace=${away.url}slow/samples/honest.bin`);
+  await until(page, (now) => now.phase === "working", "working");
+  await command(page, "cancel");
+  await until(page, (now) => now.phase !== "working", "cancelled", 30);
+  assert.equal((await state(page)).verdict, null);
+  await command(page, "verify-sample");
+  await until(page, (now) => now.stage === "prefill" || now.stage === "load" || judged(now), "in its middle", 60);
+  await command(page, "cancel");
+  await until(page, (now) => now.phase !== "working", "cancelled again", 30);
+  await stillWorks(page);
+  await page.context().close();
+});
+
+test("offline after the first load: the page, the sample and its model", async () => {
+  const page = await start();
+  await page.evaluate(() => navigator.serviceWorker.ready);
+  // The first load is not yet under the service worker's hand; its files are there once it is active.
+  await page.waitForFunction(() => navigator.serviceWorker.controller || true);
+  await page.reload();
+  await page.waitForFunction(() => navigator.serviceWorker.controller !== null);
+  await page.context().setOffline(true);
+  await page.reload();
+  await page.waitForFunction(() => window.assay && window.assay.state() !== "", null, { timeout: 60_000 });
+  await stillWorks(page);
+  await page.context().close();
+});
+
+test("a link names a place, and is followed", async () => {
+  const page = await start("#layer=8&token=20");
+  const now = await verdict(page, "verify-sample");
+  assert.deepEqual(now.selected, { layer: 8, position: 20 });
+  await command(page, "next-token");
+  await until(page, (now) => now.selected?.position === 21, "moved");
+  await page.waitForFunction(() => location.hash === "#layer=8&token=21");
+  await page.evaluate(() => {
+    location.hash = "#layer=0&token=3";
+  });
+  await until(page, (now) => now.selected?.position === 3 && now.selected?.layer === 0, "followed");
+  await page.context().close();
+});
+
+test("without an adapter the page says so", async () => {
+  const plain = await launch({ webgpu: false });
+  try {
+    const page = await open(plain);
+    await page.goto(home.url);
+    await page.waitForSelector('[role="alert"]:visible, [role="alert"]:not(:empty)');
+    assert.match(await page.evaluate(() => document.body.innerText), /GPU/);
+    await shot(page, "no-webgpu");
+  } finally {
+    await plain.close();
+  }
+});
