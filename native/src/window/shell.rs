@@ -17,6 +17,8 @@ use crate::atomic_file::AtomicFile;
 
 /// How long closing waits for a running job to hear of it.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Nobody closes a dialog this soon after asking for it.
+const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// The running worker's thread, shared with whoever closes the window.
 type Running = Arc<Mutex<Option<JoinHandle<()>>>>;
@@ -171,13 +173,21 @@ impl Shell for NativeShell {
 
     fn save(&mut self, name: &str, _mime: &str, bytes: Vec<u8>) {
         let inbox = self.inbox.clone();
+        let since = Instant::now();
         let asked = rfd::AsyncFileDialog::new()
             .set_title("Save")
             .set_file_name(name)
             .save_file();
         answer(async move {
-            // Closing the dialog is an answer, too: nothing is saved and nothing is said.
-            let Some(file) = asked.await else { return };
+            let Some(file) = asked.await else {
+                // Closing the dialog is an answer, too: nothing is saved and nothing is said.
+                if since.elapsed() < AT_ONCE && !has_own_dialog() {
+                    let why = "this desktop has no file dialog; install xdg-desktop-portal or zenity, \
+                               or use --report, --csv and --statement of `assay --verify`";
+                    inbox.push(Input::Saved(Err(why.to_owned())));
+                }
+                return;
+            };
             let path = file.path().to_owned();
             let written = AtomicFile::create(&path)
                 .and_then(|file| file.finish(|out| std::io::Write::write_all(out, &bytes)));
@@ -211,6 +221,16 @@ impl Shell for NativeShell {
 /// Waits for a dialog on a thread of its own.
 fn answer(dialog: impl Future<Output = ()> + Send + 'static) {
     drop(std::thread::spawn(move || pollster::block_on(dialog)));
+}
+
+/// Whether there is a dialog also where no portal answers. Without either, the answer comes at once, and is the same as when
+/// a user closes the dialog.
+fn has_own_dialog() -> bool {
+    let has_zenity = || {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|folder| folder.join("zenity").is_file())
+    };
+    !cfg!(all(unix, not(target_os = "macos"))) || has_zenity()
 }
 
 fn choose(inbox: &Inbox, paths: Vec<PathBuf>) {

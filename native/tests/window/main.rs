@@ -239,6 +239,22 @@ fn the_file_dialog_opens_what_it_names() {
 }
 
 #[test]
+fn saving_without_any_dialog_says_why_not() {
+    let Some(mut desktop) = Desktop::start() else {
+        return;
+    };
+    if Command::new("zenity").arg("--version").output().is_ok() {
+        println!("skipped: this machine has zenity");
+        return;
+    }
+    let mut app = desktop.open(&[&sample("honest.bin"), "--command", "save-report"]);
+    let state = app.wait(|state| !state["toast"].is_null());
+    let toast = state["toast"].as_str().unwrap();
+    assert!(toast.contains("has no file dialog"), "{toast}");
+    assert_eq!(app.close(), 0);
+}
+
+#[test]
 fn closing_while_a_dialog_is_open() {
     let Some(mut desktop) = Desktop::start() else {
         return;
