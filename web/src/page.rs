@@ -146,6 +146,10 @@ impl eframe::App for Frame {
         self.app.ui(ui);
     }
 
+    fn as_any_mut(&mut self) -> Option<&mut dyn std::any::Any> {
+        Some(self)
+    }
+
     fn save(&mut self, storage: &mut dyn eframe::Storage) {
         if let Ok(text) = serde_json::to_string(self.app.settings()) {
             storage.set_string(SETTINGS, text);

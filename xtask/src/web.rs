@@ -37,6 +37,21 @@ enum Shrink {
     Always,
     /// Where Node.js is.
     IfPossible,
+    /// As it comes from the compiler.
+    Never,
+}
+
+/// The page for tests, and npm's packages for them. Not shrunk: that takes longer than the tests.
+pub fn for_tests() -> Result<(PathBuf, PathBuf)> {
+    let folder = target_folder()?.join("web/test-site");
+    build(&folder, Shrink::Never)?;
+    Ok((folder, node::modules(true)?))
+}
+
+/// The program that assembled it, for tests that do so with a stub in the module's place.
+pub fn webtool_program() -> Result<PathBuf> {
+    let name = format!("debug/webtool{}", std::env::consts::EXE_SUFFIX);
+    Ok(target_folder()?.join("webtool").join(name))
 }
 
 fn build(folder: &Path, shrink: Shrink) -> Result<()> {
@@ -52,6 +67,7 @@ fn build(folder: &Path, shrink: Shrink) -> Result<()> {
     command::run(webtool()?.arg("glue").arg(&module).arg(&glue))?;
     let made = glue.join("assay.wasm");
     match node::wasm_opt(shrink == Shrink::Always) {
+        _ if shrink == Shrink::Never => {}
         Ok(wasm_opt) => shrunk(&wasm_opt, &made, &target.join(format!("web/shrunk{LEVEL}")))?,
         Err(err) if shrink == Shrink::IfPossible => println!("web: without wasm-opt: {err:#}"),
         Err(err) => return Err(err.context("a release needs wasm-opt")),
