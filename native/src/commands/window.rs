@@ -31,8 +31,8 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
     if !has_display() {
         bail!(
-            "there is no display to open a window on\n\
-             verify in the terminal with `assay --verify trace.bin`; `assay --help` has the rest"
+            "there is no display to open a window on\n{}",
+            window::INSTEAD
         );
     }
     let script = Script::new(&args.commands, args.state.as_deref())?;

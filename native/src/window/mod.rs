@@ -17,6 +17,10 @@ const APP_ID: &str = "assay";
 /// Key of the settings in storage.
 const SETTINGS: &str = "assay-settings";
 
+/// What to do where no window opens.
+pub const INSTEAD: &str =
+    "verify in the terminal with `assay --verify trace.bin`; `assay --help` has the rest";
+
 /// Opens the window, with a trace and a model if they are named, until it is closed.
 pub fn run(trace: Option<&Path>, model: Option<&Path>, script: Script) -> anyhow::Result<()> {
     let absolute = |path: &Path| {
@@ -54,8 +58,10 @@ pub fn run(trace: Option<&Path>, model: Option<&Path>, script: Script) -> anyhow
             hovering: 0,
         }))
     };
-    eframe::run_native(APP_ID, options, Box::new(make))
-        .map_err(|err| anyhow::anyhow!("the window cannot be opened: {err}"))
+    eframe::run_native(APP_ID, options, Box::new(make)).map_err(|err| {
+        let why = err.to_string().replace('\n', " ");
+        anyhow::anyhow!("the window cannot be opened: {why}\n{INSTEAD}")
+    })
 }
 
 /// The app in eframe's frame.
