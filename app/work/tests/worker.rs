@@ -120,7 +120,10 @@ fn run(worker: &mut Worker<Memory>, job: Job) -> (Result<Outcome, Failure>, Vec<
     let Some(News::Done(done)) = news.pop() else {
         panic!("the last news is the end");
     };
-    assert!(!news.iter().any(|news| matches!(news, News::Done(_))), "one end");
+    assert!(
+        !news.iter().any(|news| matches!(news, News::Done(_))),
+        "one end"
+    );
     (done.map(|outcome| *outcome), news)
 }
 
@@ -152,7 +155,10 @@ fn samples_get_their_verdicts() {
         (Sample::SwappedToken, Verdict::Reject, vec!["token-margin"]),
         (Sample::FlippedByte, Verdict::Reject, vec!["commitment"]),
     ] {
-        let (outcome, news) = run(&mut worker, verify(Source::Sample(sample), Expect::default()));
+        let (outcome, news) = run(
+            &mut worker,
+            verify(Source::Sample(sample), Expect::default()),
+        );
         let report = report(outcome);
         assert_eq!(report.verdict, verdict, "{sample:?}: {}", report.summary);
         if sample != Sample::FlippedByte {
@@ -163,7 +169,10 @@ fn samples_get_their_verdicts() {
             });
             let mut stages: Vec<Stage> = stages.collect();
             stages.dedup();
-            assert!(stages.contains(&Stage::Hash) && stages.contains(&Stage::Prefill), "{stages:?}");
+            assert!(
+                stages.contains(&Stage::Hash) && stages.contains(&Stage::Prefill),
+                "{stages:?}"
+            );
         }
     }
 }
@@ -171,38 +180,61 @@ fn samples_get_their_verdicts() {
 /// What a face shows is what the library says, to the letter but for times.
 #[test]
 fn report_is_that_of_the_library() {
-    let (outcome, _) = run(&mut worker(), verify(Source::Sample(Sample::Honest), Expect::default()));
+    let (outcome, _) = run(
+        &mut worker(),
+        verify(Source::Sample(Sample::Honest), Expect::default()),
+    );
     let Ok(Outcome::Verified { report, details }) = outcome else {
         panic!("{outcome:?}");
     };
     let model = Model::demo().unwrap();
-    let own = assay_verify::verify(HONEST, &model, &Device::Cpu, &Options::default(), &mut Quiet);
+    let (options, mut quiet) = (Options::default(), Quiet);
+    let own = assay_verify::verify(HONEST, &model, &Device::Cpu, &options, &mut quiet);
     let own = pollster::block_on(own).unwrap();
     let without_times = |json: &str| {
         let mut value: serde_json::Value = serde_json::from_str(json).unwrap();
         value.as_object_mut().unwrap().remove("timings");
         value
     };
-    assert_eq!(without_times(&report), without_times(&own.to_json().unwrap()));
+    assert_eq!(
+        without_times(&report),
+        without_times(&own.to_json().unwrap())
+    );
     // And it survives being read back, bit for bit.
-    assert_eq!(Report::from_json(&report).unwrap().to_json().unwrap(), report);
+    assert_eq!(
+        Report::from_json(&report).unwrap().to_json().unwrap(),
+        report
+    );
 
     let trace = assay_trace::Trace::parse(HONEST).unwrap();
     assert_eq!(details.positions, trace.positions());
     assert_eq!(details.layers, trace.opened());
     assert_eq!(details.rows.len(), details.layers.len() * details.positions);
     assert_eq!(details.tokens.len(), trace.tokens().len());
-    let judged = details.tokens.iter().filter(|token| token.judged.is_some()).count();
+    let judged = details
+        .tokens
+        .iter()
+        .filter(|token| token.judged.is_some())
+        .count();
     assert_eq!(judged, trace.output().len());
     for layer in own.statistics.per_layer {
         let rows = (0..details.positions).filter_map(|at| details.row(layer.layer, at));
         let rows: Vec<_> = rows.collect();
         let worst = rows.iter().map(|row| row.rel_l2).fold(0.0, f32::max);
         assert_eq!(worst, layer.rel_l2_max as f32);
-        assert_eq!(rows.iter().filter(|row| row.exact).count(), layer.exact_rows);
+        assert_eq!(
+            rows.iter().filter(|row| row.exact).count(),
+            layer.exact_rows
+        );
     }
-    let text: String = details.tokens.iter().map(|token| token.text.as_str()).collect();
-    assert_eq!(text, model.tokenizer().unwrap().decode(trace.tokens()));
+    let text: String = details
+        .tokens
+        .iter()
+        .map(|token| token.text.as_str())
+        .collect();
+    // Special ids have names there, and no text otherwise.
+    let whole = model.tokenizer().unwrap().decode(trace.tokens());
+    assert_eq!(text, format!("<|begin_of_text|>{whole}"));
 }
 
 #[test]
@@ -222,7 +254,10 @@ fn what_was_asked_for_is_compared() {
     let job = verify(honest(), asked("To be, or not", None));
     assert_eq!(report(run(&mut worker, job).0).verdict, Verdict::Accept);
     let job = verify(honest(), asked("Something else", None));
-    assert_eq!(report(run(&mut worker, job).0).failed_codes(), ["prompt-mismatch"]);
+    assert_eq!(
+        report(run(&mut worker, job).0).failed_codes(),
+        ["prompt-mismatch"]
+    );
     let job = verify(honest(), asked("To be, or not", Some("00".repeat(32))));
     assert_eq!(report(run(&mut worker, job).0).failed_codes(), ["nonce"]);
     let job = verify(honest(), asked("To be, or not", Some("zz".into())));
@@ -237,17 +272,30 @@ fn claims_of_good_and_bad_files() {
         other => panic!("{other:?}"),
     };
     let claims = inspect(&mut worker, Source::Sample(Sample::Honest));
-    assert_eq!((claims.name.as_str(), claims.bytes), ("honest.bin", HONEST.len() as u64));
+    assert_eq!(
+        (claims.name.as_str(), claims.bytes),
+        ("honest.bin", HONEST.len() as u64)
+    );
     assert!(claims.fault.is_none());
     let manifest: assay_trace::Manifest = serde_json::from_str(&claims.manifest.unwrap()).unwrap();
     assert_eq!(manifest.prompt.tokens, 6);
     for bad in ["text", "empty"] {
         let claims = inspect(&mut worker, Source::Path(bad.into()));
         assert_eq!(claims.fault.unwrap().0, "structure");
-        let outcome = run(&mut worker, verify(Source::Path(bad.into()), Expect::default())).0;
+        let outcome = run(
+            &mut worker,
+            verify(Source::Path(bad.into()), Expect::default()),
+        )
+        .0;
         assert_eq!(report(outcome).failed_codes(), ["structure"]);
     }
-    let missing = run(&mut worker, Job::Inspect { trace: Source::Path("none".into()) }).0;
+    let missing = run(
+        &mut worker,
+        Job::Inspect {
+            trace: Source::Path("none".into()),
+        },
+    )
+    .0;
     assert_eq!(missing.unwrap_err().code, "not-found");
 }
 
@@ -256,7 +304,10 @@ fn claims_of_good_and_bad_files() {
 fn a_huge_file_is_refused_by_its_head() {
     let mut worker = worker();
     let zeros = || Source::Path("zeros".into());
-    for job in [Job::Inspect { trace: zeros() }, verify(zeros(), Expect::default())] {
+    for job in [
+        Job::Inspect { trace: zeros() },
+        verify(zeros(), Expect::default()),
+    ] {
         let failure = run(&mut worker, job).0.unwrap_err();
         assert_eq!(failure.code, "not-a-trace", "{failure:?}");
         assert!(failure.next.is_some());
@@ -274,7 +325,11 @@ fn files_are_sorted() {
         path("text"),
     ];
     match run(&mut worker, Job::Sort { files }).0.unwrap() {
-        Outcome::Sorted { traces, model, ignored } => {
+        Outcome::Sorted {
+            traces,
+            model,
+            ignored,
+        } => {
             assert_eq!(traces, [Source::Sample(Sample::Honest)]);
             assert_eq!(model, Some(ModelSource::Path("m".into())));
             assert_eq!(ignored, ["text"]);
@@ -302,7 +357,9 @@ fn proof_is_streamed_kept_and_accepted() {
         panic!("{outcome:?}");
     };
     assert_eq!((proved.tokens, proved.stop.as_str()), (12, "length"));
-    let texts = news.iter().filter(|news| matches!(news, News::Text { text } if proved.text.starts_with(text)));
+    let texts = news
+        .iter()
+        .filter(|news| matches!(news, News::Text { text } if proved.text.starts_with(text)));
     assert!(texts.count() > 0);
     let kept = Source::Kept(proved.kept);
     let expect = Expect {
@@ -315,23 +372,53 @@ fn proof_is_streamed_kept_and_accepted() {
         panic!("the bytes are kept");
     };
     assert_eq!(bytes.len() as u64, proved.bytes);
-    assert_eq!(run(&mut worker, Job::Bytes { kept: 99 }).0.unwrap_err().code, "not-found");
+    assert_eq!(
+        run(&mut worker, Job::Bytes { kept: 99 })
+            .0
+            .unwrap_err()
+            .code,
+        "not-found"
+    );
 }
 
 #[test]
 fn hashes_lead_to_the_root() {
     let mut worker = worker();
     let trace = || Source::Sample(Sample::Honest);
-    let Ok(Outcome::Hashes(hashes)) = run(&mut worker, Job::Hashes { trace: trace(), position: 9 }).0
+    let Ok(Outcome::Hashes(hashes)) = run(
+        &mut worker,
+        Job::Hashes {
+            trace: trace(),
+            position: 9,
+        },
+    )
+    .0
     else {
         panic!("there is a position 9");
     };
     let parsed = assay_trace::Trace::parse(HONEST).unwrap();
-    let proof: Vec<_> = hashes.proof.iter().map(|digest| digest.parse().unwrap()).collect();
+    let proof: Vec<_> = hashes
+        .proof
+        .iter()
+        .map(|digest| digest.parse().unwrap())
+        .collect();
     let (leaf, root) = (hashes.leaf.parse().unwrap(), parsed.manifest().root);
-    assert!(assay_trace::merkle::verify_inclusion(leaf, 9, parsed.positions(), &proof, root));
+    assert!(assay_trace::merkle::verify_inclusion(
+        leaf,
+        9,
+        parsed.positions(),
+        &proof,
+        root
+    ));
     assert_eq!(hashes.states.len(), 9);
-    let outside = run(&mut worker, Job::Hashes { trace: trace(), position: 45 }).0;
+    let outside = run(
+        &mut worker,
+        Job::Hashes {
+            trace: trace(),
+            position: 45,
+        },
+    )
+    .0;
     assert_eq!(outside.unwrap_err().code, "request");
 }
 
@@ -340,11 +427,19 @@ fn a_cancel_ends_the_job_and_not_the_worker() {
     let mut worker = worker();
     for after in [0, 1, 3] {
         worker.platform().cancel_after.set(Some(after));
-        let outcome = run(&mut worker, verify(Source::Sample(Sample::Honest), Expect::default())).0;
+        let outcome = run(
+            &mut worker,
+            verify(Source::Sample(Sample::Honest), Expect::default()),
+        )
+        .0;
         assert!(outcome.unwrap_err().is_cancelled(), "after {after}");
     }
     worker.platform().cancel_after.set(None);
-    let outcome = run(&mut worker, verify(Source::Sample(Sample::Honest), Expect::default())).0;
+    let outcome = run(
+        &mut worker,
+        verify(Source::Sample(Sample::Honest), Expect::default()),
+    )
+    .0;
     assert_eq!(report(outcome).verdict, Verdict::Accept);
 }
 
@@ -367,6 +462,9 @@ fn a_missing_model_and_adapter_say_what_to_do() {
 
 #[test]
 fn bytes_that_are_no_message_are_refused() {
-    assert_eq!(ToWorker::from_bytes(&[0xff; 9]).unwrap_err().code, "internal");
+    assert_eq!(
+        ToWorker::from_bytes(&[0xff; 9]).unwrap_err().code,
+        "internal"
+    );
     assert_eq!(Event::from_bytes(&[]).unwrap_err().code, "internal");
 }

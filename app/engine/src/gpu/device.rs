@@ -39,8 +39,50 @@ pub struct Gpu {
     faults: Arc<Faults>,
     /// Held from pushing error scopes to popping them: the device has one stack of them for all threads.
     scopes: Mutex<()>,
+    /// What was asked for and not yet confirmed; see [`Gpu::confirm`].
+    unconfirmed: Mutex<Vec<Unconfirmed>>,
     pace: Mutex<Pace>,
 }
+
+/// What the device will say of a buffer (of so many bytes) or a pipeline.
+struct Unconfirmed {
+    what: String,
+    bytes: u64,
+    invalid: Answer,
+    memory: Option<Answer>,
+}
+
+impl Unconfirmed {
+    async fn answer(self) -> Result<(), EngineError> {
+        let Self {
+            what,
+            bytes,
+            invalid,
+            memory,
+        } = self;
+        let invalid = invalid.await;
+        if let Some(memory) = memory
+            && memory.await.is_some()
+        {
+            return Err(EngineError::OutOfMemory { what, bytes });
+        }
+        match invalid {
+            Some(err) => Err(EngineError::Device(format!("{what}: {err}"))),
+            None => Ok(()),
+        }
+    }
+}
+
+type Answer = std::pin::Pin<Box<dyn Future<Output = Option<wgpu::Error>> + MaybeSend>>;
+
+/// wgpu's futures may cross threads where there are any.
+#[cfg(not(target_arch = "wasm32"))]
+use Send as MaybeSend;
+/// A browser's futures stay on their thread.
+#[cfg(target_arch = "wasm32")]
+trait MaybeSend {}
+#[cfg(target_arch = "wasm32")]
+impl<T> MaybeSend for T {}
 
 #[derive(Default)]
 struct Faults {
@@ -156,6 +198,7 @@ impl Gpu {
             pipelines: Pipelines::default(),
             faults,
             scopes: Mutex::default(),
+            unconfirmed: Mutex::default(),
             pace: Mutex::new(pace),
         })
     }
@@ -187,6 +230,7 @@ impl Gpu {
     }
 
     /// A buffer of `bytes` (rounded up to 16), or an error that names it. Zeroed by wgpu.
+
     pub async fn buffer(
         &self,
         what: &str,
@@ -220,18 +264,39 @@ impl Gpu {
             let invalid = valid.pop();
             (buffer, invalid, memory.pop())
         };
-        let invalid = invalid.await;
-        if memory.await.is_some() {
-            return Err(EngineError::OutOfMemory {
-                what: what.to_owned(),
-                bytes: size,
-            });
-        }
-        if let Some(err) = invalid {
-            return Err(EngineError::Device(err.to_string()));
-        }
+        self.confirm(Unconfirmed {
+            what: what.to_owned(),
+            bytes: size,
+            invalid: Box::pin(invalid),
+            memory: Some(Box::pin(memory)),
+        })
+        .await?;
         self.check()?;
         Ok(buffer)
+    }
+
+    fn unconfirmed(&self) -> std::sync::MutexGuard<'_, Vec<Unconfirmed>> {
+        self.unconfirmed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Awaits what the device says. In a browser each answer takes a round trip through a process that also draws the page: there
+    /// answers are gathered and awaited together, by [`settle`](Self::settle) and [`read`](Self::read), before any result is used.
+    async fn confirm(&self, asked: Unconfirmed) -> Result<(), EngineError> {
+        if cfg!(target_arch = "wasm32") {
+            self.unconfirmed().push(asked);
+            return Ok(());
+        }
+        asked.answer().await
+    }
+
+    async fn confirm_all(&self) -> Result<(), EngineError> {
+        let asked = std::mem::take(&mut *self.unconfirmed());
+        for asked in asked {
+            asked.answer().await?;
+        }
+        Ok(())
     }
 
     /// A storage buffer that kernels read and write and copies start from and end at.
@@ -259,10 +324,14 @@ impl Gpu {
             let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
             (make(), scope.pop())
         };
-        match invalid.await {
-            Some(err) => Err(EngineError::Device(format!("{what}: {err}"))),
-            None => Ok(made),
-        }
+        self.confirm(Unconfirmed {
+            what: what.to_owned(),
+            bytes: 0,
+            invalid: Box::pin(invalid),
+            memory: None,
+        })
+        .await?;
+        Ok(made)
     }
 
     /// Queues `data` for `buffer`; a tail that is no multiple of four bytes is padded with zeros.
@@ -297,6 +366,7 @@ impl Gpu {
             let _sent = send.send(());
         });
         self.wait(receive).await?;
+        self.confirm_all().await?;
         self.check()
     }
 
@@ -312,6 +382,7 @@ impl Gpu {
             let _sent = send.send(result);
         });
         let mapped = self.wait(receive).await?;
+        self.confirm_all().await?;
         self.check()?;
         mapped.map_err(|err| EngineError::Device(err.to_string()))?;
         let data = slice
