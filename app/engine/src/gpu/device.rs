@@ -230,7 +230,6 @@ impl Gpu {
     }
 
     /// A buffer of `bytes` (rounded up to 16), or an error that names it. Zeroed by wgpu.
-
     pub async fn buffer(
         &self,
         what: &str,
