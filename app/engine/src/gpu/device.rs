@@ -73,16 +73,11 @@ impl Unconfirmed {
     }
 }
 
-type Answer = std::pin::Pin<Box<dyn Future<Output = Option<wgpu::Error>> + MaybeSend>>;
-
-/// wgpu's futures may cross threads where there are any.
+/// A browser's futures stay on their thread; elsewhere they may cross threads with the device.
+#[cfg(target_arch = "wasm32")]
+type Answer = std::pin::Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>;
 #[cfg(not(target_arch = "wasm32"))]
-use Send as MaybeSend;
-/// A browser's futures stay on their thread.
-#[cfg(target_arch = "wasm32")]
-trait MaybeSend {}
-#[cfg(target_arch = "wasm32")]
-impl<T> MaybeSend for T {}
+type Answer = std::pin::Pin<Box<dyn Future<Output = Option<wgpu::Error>> + Send>>;
 
 #[derive(Default)]
 struct Faults {
