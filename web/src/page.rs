@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use assay_ui::{App, Input, ModelSource, Settings, Source, Start};
-use eframe::wasm_bindgen::prelude::*;
 use eframe::wasm_bindgen;
+use eframe::wasm_bindgen::prelude::*;
 
 use crate::shell::{Inbox, WebShell};
 

@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use assay_ui::{Input, Pick, Platform, Shell, Source};
 use assay_work::message::{Event, ToWorker};
-use eframe::wasm_bindgen::prelude::*;
 use eframe::wasm_bindgen;
+use eframe::wasm_bindgen::prelude::*;
 use js_sys::{Array, Uint8Array};
 use web_sys::{File, MessageEvent, Worker};
 

@@ -7,7 +7,9 @@ use crate::command::{self, cargo, stage};
 /// Both.
 pub fn run() -> Result<()> {
     stage("format", || {
-        command::run(&mut cargo(&["fmt", "--all", "--check"]))
+        command::run(&mut cargo(&["fmt", "--all", "--check"]))?;
+        let webtool = "xtask/webtool/Cargo.toml";
+        command::run(&mut cargo(&["fmt", "--manifest-path", webtool, "--check"]))
     })?;
     stage("clippy", || {
         command::run(&mut cargo(&[

@@ -12,8 +12,8 @@ use std::rc::Rc;
 
 use assay_work::Worker;
 use assay_work::message::{Event, Failure, JobId, News, ToWorker};
-use eframe::wasm_bindgen::prelude::*;
 use eframe::wasm_bindgen;
+use eframe::wasm_bindgen::prelude::*;
 use js_sys::{Array, Uint8Array};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{DedicatedWorkerGlobalScope, File, MessageEvent};

@@ -67,7 +67,7 @@ async fn remote(url: &str, fetched: &mut Fetched<'_>) -> Result<Vec<NamedSource>
             Some((folder, _)) => format!("{folder}/tokenizer.bin"),
             None => "tokenizer.bin".to_owned(),
         };
-        if let Some(bytes) = net::small_file(&beside, SMALL, fetched).await? {
+        if let Some(bytes) = optional(&beside, fetched).await? {
             files.push(named("tokenizer.bin", Arc::new(bytes)));
         }
         return Ok(files);
@@ -98,17 +98,21 @@ async fn folder(
         ("tokenizer.json", false),
     ] {
         let url = format!("{base}{name}");
-        match net::small_file(&url, SMALL, fetched).await? {
-            Some(bytes) => files.push(named(name, Arc::new(bytes))),
-            None if is_needed => return Err(net::missing(&url)),
-            None => {}
-        }
+        let bytes = match is_needed {
+            true => Some(
+                net::small_file(&url, SMALL, fetched)
+                    .await?
+                    .ok_or_else(|| net::missing(&url))?,
+            ),
+            false => optional(&url, fetched).await?,
+        };
+        files.extend(bytes.map(|bytes| named(name, Arc::new(bytes))));
     }
     let index = format!("{base}model.safetensors.index.json");
     // The demo model is known to have none; asking would show as an error in the console.
     let index = match cache.is_none() && base == "demo/" {
         true => None,
-        false => net::small_file(&index, SMALL, fetched).await?,
+        false => optional(&index, fetched).await?,
     };
     let Some(index) = index else {
         let name = "model.safetensors";
@@ -120,6 +124,15 @@ async fn folder(
     }
     files.push(named("model.safetensors.index.json", Arc::new(index)));
     Ok(files)
+}
+
+/// A file that need not be there, beside one that could be read. Servers that let other pages read their files often forget to say so
+/// with the answer that there is none.
+async fn optional(url: &str, fetched: &mut Fetched<'_>) -> Result<Option<Vec<u8>>, Failure> {
+    match net::small_file(url, SMALL, fetched).await {
+        Err(failure) if failure.code == "cors" => Ok(None),
+        other => other,
+    }
 }
 
 /// The files that an index names: plain names, so that none leads out of its folder.

@@ -40,9 +40,6 @@ pub fn module(folder: &Path, commit: Option<&str>) -> Result<PathBuf> {
     }
     build.env_remove("ASSAY_COMMIT");
     build.envs(commit.map(|commit| ("ASSAY_COMMIT", commit)));
-    // Stripped of everything the module would not say what it uses of WebAssembly, and its glue would be for the least.
-    // Names and debug lines go when the glue is made.
-    build.env("CARGO_PROFILE_WEB_STRIP", "debuginfo");
     command::run(&mut build)?;
     Ok(folder.join(TARGET).join("web/assay_web.wasm"))
 }

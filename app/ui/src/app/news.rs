@@ -224,7 +224,11 @@ impl App {
             .as_deref()
             .and_then(|text| serde_json::from_str::<Manifest>(text).ok());
         trace.claims = Some(claims);
-        if self.state.model.facts.is_none() && self.opening.is_none() {
+        // Not after one that could not be opened: its error is what there is to see.
+        if self.state.model.facts.is_none()
+            && self.opening.is_none()
+            && self.state.trouble.is_none()
+        {
             self.open_model();
         }
         self.verify_if_eager();
