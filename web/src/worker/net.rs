@@ -119,6 +119,7 @@ pub async fn small_file(
             "too-large",
             format!("{url} has {bytes} bytes or more, and at most {most} are read here"),
         )
+        .with_next("is this the right file? The desktop program opens larger ones")
     };
     if total > most {
         return Err(too_large(total));
