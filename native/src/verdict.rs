@@ -2,6 +2,7 @@
 
 use assay_trace::Sampler;
 use assay_verify::report::{Freshness, ProfileReport, ProverSays};
+use assay_verify::shown::number;
 use assay_verify::{Check, Outcome, Report, Verdict};
 
 use crate::device_arg::{in_a_line, is_cpu};
@@ -146,25 +147,6 @@ fn print_check(check: &Check, said: bool, output: &Output) -> Result<(), StdoutE
     lines
         .iter()
         .try_for_each(|line| output.line(format_args!("    {line}")))
-}
-
-/// Three digits, with an exponent where there would be many zeros.
-fn number(value: f64) -> String {
-    let size = value.abs();
-    if value.fract() == 0.0 && size < 1e6 {
-        format!("{value}")
-    } else if (1e-3..1e5).contains(&size) {
-        let places = if size >= 100.0 {
-            1
-        } else if size >= 1.0 {
-            3
-        } else {
-            5
-        };
-        format!("{value:.places$}")
-    } else {
-        format!("{value:.2e}")
-    }
 }
 
 fn shortened(detail: &str, room: usize) -> String {

@@ -1,6 +1,8 @@
 //! Words and numbers for people. What comes from a prover is an attacker's: it is shown escaped and cut, so that it cannot
 //! reverse the reading direction, hide, forge a line or fill the screen.
 
+pub(crate) use assay_verify::shown::number;
+
 use crate::theme::fonts;
 
 /// Most characters of a prover's string that are shown.
@@ -57,25 +59,6 @@ fn is_plain(c: char) -> bool {
     // Marks that stand on what is before them could pile up on a neighbour.
     let marks = matches!(u32::from(c), 0x300..=0x36F | 0x483..=0x489 | 0x1AB0..=0x1AFF | 0x1DC0..=0x1DFF | 0x20D0..=0x20FF);
     !(c.is_control() || c.is_whitespace() || formats || marks)
-}
-
-/// Three digits, with an exponent where there would be many zeros: as the command line prints it.
-pub(crate) fn number(value: f64) -> String {
-    let size = value.abs();
-    if value.fract() == 0.0 && size < 1e6 {
-        format!("{value}")
-    } else if (1e-3..1e5).contains(&size) {
-        let places = if size >= 100.0 {
-            1
-        } else if size >= 1.0 {
-            3
-        } else {
-            5
-        };
-        format!("{value:.places$}")
-    } else {
-        format!("{value:.2e}")
-    }
 }
 
 /// `1234567` as `1,234,567`.

@@ -17,6 +17,7 @@
 //! | `sequential`, `binomial` | tests with a stated error |
 //! | `profile`, `calibrate` | where limits come from |
 //! | `report`, `statement` | the JSON contract, and it as an in-toto statement |
+//! | `shown` | numbers for people |
 //! | `details` | figures by position, for a close look |
 
 pub mod binomial;
@@ -29,6 +30,7 @@ pub mod hidden;
 pub mod profile;
 pub mod report;
 pub mod sequential;
+pub mod shown;
 pub mod statement;
 pub mod statistics;
 #[cfg(test)]
