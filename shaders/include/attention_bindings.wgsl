@@ -29,4 +29,6 @@ const D: u32 = ${HEAD_DIM}u;
 // WGSL may assume that infinities do not occur.
 const LOWEST: f32 = -3.0e38;
 
+// Only the result is rounded: how a prover rounds inside attention differs from kernel to kernel.
 #include "numerics"
+#include "rounding"

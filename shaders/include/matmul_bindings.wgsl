@@ -45,19 +45,26 @@ const SEGMENT: u32 = 256u;
 #include "numerics"
 #include "weights"
 
+// With ABS, magnitudes of x are multiplied: sum_k |x[r, k]| w[c, k], which bounds what rounding can do.
+#if ABS
+fn seen(x: vec4<f32>) -> vec4<f32> { return abs(x); }
+#else
+fn seen(x: vec4<f32>) -> vec4<f32> { return x; }
+#endif
+
 // Four activations of a row from column k on; zero beyond the row, so that a ragged tail adds nothing.
 fn x4(row: u32, k: u32) -> vec4<f32> {
     let i = (params.x_row + row) * params.k + k;
 #if VEC
-    return x[i >> 2u];
+    return seen(x[i >> 2u]);
 #else
     let last = params.k - 1u;
-    return vec4<f32>(
+    return seen(vec4<f32>(
         x[i],
         select(0.0, x[i + 1u], k + 1u <= last),
         select(0.0, x[i + 2u], k + 2u <= last),
         select(0.0, x[i + 3u], k + 3u <= last),
-    );
+    ));
 #endif
 }
 

@@ -65,6 +65,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let r = recip_(sum);
 #for L 0 LANE_COLUMNS
-    if (lane + ${L*64}u < D) { y[q_base + lane + ${L*64}u] = opq(out${L} * r); }
+    if (lane + ${L*64}u < D) { y[q_base + lane + ${L*64}u] = rnd(opq(out${L} * r)); }
 #endfor
 }

@@ -65,6 +65,6 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     }
     let r = recip_(sum);
 #for I 0 HEAD_DIM
-    y[q_base + ${I}u] = opq(out${I} * r);
+    y[q_base + ${I}u] = rnd(opq(out${I} * r));
 #endfor
 }

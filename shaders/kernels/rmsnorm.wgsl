@@ -1,6 +1,6 @@
 // Root-mean-square norm of each row.
 //
-// Formula    y[r, c] = (x[r, c] * rsqrt(mean_c(x[r, c]^2) + eps)) * weight[c]
+// Formula    y[r, c] = round(round(x[r, c] * rsqrt(mean_c(x[r, c]^2) + eps)) * weight[c]); rounding: include/rounding.wgsl
 // Shapes     x, y f32 [rows, n]; weight f32 [n]; reads rows x_row .. x_row + rows of x, writes rows 0 ..
 // Bindings   0 params, 1 x, 2 weight, 3 y
 // Dispatch   workgroup 64, one per row; x over rows
@@ -22,6 +22,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
 #include "numerics"
+#include "rounding"
 
 var<workgroup> sh_sum: array<f32, 64>;
 
@@ -42,6 +43,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let scale = rsqrt_(opq(opq(sh_sum[0] * params.inv_n) + params.eps));
     let out = group.x * params.n;
     for (var c = lane; c < params.n; c = c + 64u) {
-        y[out + c] = opq(opq(x[base + c] * scale) * weight[c]);
+        y[out + c] = rnd(opq(rnd(opq(x[base + c] * scale)) * weight[c]));
     }
 }

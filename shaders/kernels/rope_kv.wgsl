@@ -27,9 +27,13 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> v_cache: array<f32>;
 
 #include "numerics"
+#include "rounding"
 
 fn rotate(a: f32, b: f32, t: vec2<f32>) -> vec2<f32> {
-    return vec2<f32>(opq(opq(a * t.x) - opq(b * t.y)), opq(opq(b * t.x) + opq(a * t.y)));
+    return vec2<f32>(
+        rnd(opq(rnd(opq(a * t.x)) - rnd(opq(b * t.y)))),
+        rnd(opq(rnd(opq(b * t.x)) + rnd(opq(a * t.y)))),
+    );
 }
 
 @compute @workgroup_size(64)

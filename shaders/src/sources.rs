@@ -1,6 +1,6 @@
 //! The embedded kernel texts.
 
-/// Names of all kernels, in the order in which a layer runs them.
+/// Names of all kernels: those of a layer in the order in which it runs them, then those of audits.
 pub const KERNELS: &[&str] = &[
     "embed",
     "rmsnorm",
@@ -11,6 +11,10 @@ pub const KERNELS: &[&str] = &[
     "attention_row",
     "attention_group",
     "silu_mul",
+    "add",
+    "row_energy",
+    "freivalds_residual",
+    "project_weights",
 ];
 
 /// The raw text of a kernel, or of an include named `include/NAME`.
@@ -25,7 +29,12 @@ pub fn source(name: &str) -> Option<&'static str> {
         "attention_row" => include_str!("../kernels/attention_row.wgsl"),
         "attention_group" => include_str!("../kernels/attention_group.wgsl"),
         "silu_mul" => include_str!("../kernels/silu_mul.wgsl"),
+        "add" => include_str!("../kernels/add.wgsl"),
+        "row_energy" => include_str!("../kernels/row_energy.wgsl"),
+        "freivalds_residual" => include_str!("../kernels/freivalds_residual.wgsl"),
+        "project_weights" => include_str!("../kernels/project_weights.wgsl"),
         "include/numerics" => include_str!("../include/numerics.wgsl"),
+        "include/rounding" => include_str!("../include/rounding.wgsl"),
         "include/weights" => include_str!("../include/weights.wgsl"),
         "include/matmul_bindings" => include_str!("../include/matmul_bindings.wgsl"),
         "include/attention_bindings" => include_str!("../include/attention_bindings.wgsl"),

@@ -1,7 +1,7 @@
 //! The engine against Hugging Face transformers and against float64 continuations of trained models.
 
 use assay_engine::sampler::SamplerSpec;
-use assay_engine::{Device, Engine, EngineError, Gpu, GpuOptions, Numerics, Quiet, Want, kernels};
+use assay_engine::{Device, Engine, EngineError, Gpu, GpuOptions, Numerics, Quiet, Rounding, Want, kernels};
 use assay_model::{Model, Role};
 use assay_prove::{Request, generate};
 use assay_tests::data::{Tensors, shared};
@@ -52,7 +52,7 @@ fn forward(
         .expect("it reads");
     let last = states.last_mut().expect("there are states");
     let raw = last.clone();
-    kernels::rmsnorm::cpu(&raw, &norm, model.config().rms_eps, last);
+    kernels::rmsnorm::cpu(&raw, &norm, model.config().rms_eps, Rounding::Keep, last);
     (states, logits)
 }
 
@@ -210,6 +210,7 @@ fn shards_chunks_and_decoding_give_the_same_bits() {
         let want = Want {
             states: vec![8],
             logits_from: Some(0),
+            ..Want::default()
         };
         let mut logits = Vec::new();
         for id in &ids[..70] {

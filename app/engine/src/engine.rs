@@ -4,7 +4,7 @@ use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use assay_model::{Model, ModelConfig};
+use assay_model::{LayerRole, Model, ModelConfig};
 
 use crate::gpu::{AdapterInfo, Gpu};
 use crate::llama::{CpuLlama, GpuLlama};
@@ -84,6 +84,8 @@ pub struct Want {
     pub states: Vec<usize>,
     /// First absolute position whose logits are wanted; `None` for no logits.
     pub logits_from: Option<usize>,
+    /// Layers (0 ..) whose linear outputs are wanted, ascending.
+    pub linears: Vec<usize>,
 }
 
 impl Want {
@@ -91,7 +93,7 @@ impl Want {
     pub fn all_states(config: &ModelConfig) -> Self {
         Self {
             states: (0..=config.layers).collect(),
-            logits_from: None,
+            ..Self::default()
         }
     }
 }
@@ -118,7 +120,30 @@ pub struct Outputs {
     pub logits: Vec<f32>,
     /// Position of the first row of `logits`.
     pub logits_pos0: usize,
+    /// For each wanted layer what its products put out, before biases, rotation and residuals: [rows, width] each, in the order of
+    /// [`LINEARS`].
+    pub linears: Vec<[Vec<f32>; 7]>,
 }
+
+/// A layer's linear products in the order in which their outputs are recorded.
+pub const LINEARS: [LayerRole; 7] = [
+    LayerRole::Q,
+    LayerRole::K,
+    LayerRole::V,
+    LayerRole::O,
+    LayerRole::Gate,
+    LayerRole::Up,
+    LayerRole::Down,
+];
+
+/// Widths of the outputs of [`LINEARS`].
+pub fn linear_widths(config: &ModelConfig) -> [usize; 7] {
+    let (q, kv, wide) = (config.q_dim(), config.kv_dim(), config.intermediate);
+    [q, kv, kv, config.hidden, wide, wide, config.hidden]
+}
+
+/// Most values, besides logits, that one run reads back: 128 MiB, which every device has a buffer for.
+const READ_BACK_VALUES: usize = 32 << 20;
 
 /// A model on a device, with room for `capacity` positions in its KV cache.
 pub struct Engine {
@@ -205,12 +230,15 @@ impl Engine {
     }
 
     /// Tokens that the next [`run`](Self::run) should take: as [`chunk`](Self::chunk), or fewer where a device is slow and a submit
-    /// must be short.
-    pub fn paced_chunk(&self) -> usize {
-        match &self.backend {
+    /// must be short, or where so much is `want`ed of each token that it must be read back in smaller pieces.
+    pub fn paced_chunk(&self, want: &Want) -> usize {
+        let paced = match &self.backend {
             Backend::Gpu(gpu) => gpu.paced_chunk(self.position),
             Backend::Cpu(_) => self.chunk(),
-        }
+        };
+        let linears: usize = linear_widths(&self.config).iter().sum();
+        let values = want.states.len() * self.config.hidden + want.linears.len() * linears;
+        paced.min((READ_BACK_VALUES / values.max(1)).max(1))
     }
 
     /// Forgets the KV cache.
@@ -264,6 +292,17 @@ impl Engine {
                 });
             }
         }
+        for (values, width) in outputs
+            .linears
+            .iter()
+            .flat_map(|layer| layer.iter().zip(linear_widths(&self.config)))
+        {
+            if let Some(bad) = values.iter().position(|v| !v.is_finite()) {
+                return Err(EngineError::NonFinite {
+                    position: outputs.pos0 + bad / width,
+                });
+            }
+        }
         if let Some(bad) = outputs.logits.iter().position(|v| !v.is_finite()) {
             return Err(EngineError::NonFinite {
                 position: outputs.logits_pos0 + bad / self.config.vocab,
@@ -286,7 +325,7 @@ impl Engine {
         monitor.progress(Phase::Prefill, done, total)?;
         let mut rest = tokens;
         while !rest.is_empty() {
-            let (chunk, after) = rest.split_at(self.paced_chunk().min(rest.len()));
+            let (chunk, after) = rest.split_at(self.paced_chunk(want).min(rest.len()));
             sink(self.run(chunk, want, monitor).await?)?;
             rest = after;
             done += chunk.len() as u64;

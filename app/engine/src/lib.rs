@@ -4,6 +4,7 @@
 //! cache and take the hidden states and logits that are wanted. It knows no file, window or clock beyond
 //! timing; everything asynchronous is `async`, so that a browser can await what a thread blocks on.
 
+pub mod audit;
 mod engine;
 mod error;
 pub mod gpu;
@@ -11,10 +12,13 @@ pub mod kernels;
 pub mod llama;
 pub mod numerics;
 pub mod philox;
+mod plan;
 pub mod sampler;
 pub mod selftest;
 
-pub use engine::{Chunk, Device, Engine, Monitor, Outputs, Phase, Quiet, Want};
+pub use engine::{
+    Chunk, Device, Engine, LINEARS, Monitor, Outputs, Phase, Quiet, Want, linear_widths,
+};
 pub use error::EngineError;
 pub use gpu::{AdapterInfo, Gpu, GpuOptions, list_adapters};
-pub use numerics::Numerics;
+pub use numerics::{Numerics, Rounding};

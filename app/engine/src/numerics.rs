@@ -29,6 +29,39 @@ impl Numerics {
     }
 }
 
+/// What a prover of another precision keeps of a value: the twin of `shaders/include/rounding.wgsl`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Rounding {
+    /// All of it: f32.
+    #[default]
+    Keep,
+    /// bfloat16, to nearest, ties to even.
+    Bf16,
+    /// binary16, to nearest, ties to even; its largest number beyond its range.
+    F16,
+}
+
+impl Rounding {
+    /// Rounds a finite value.
+    #[inline]
+    pub fn of(self, x: f32) -> f32 {
+        match self {
+            Self::Keep => x,
+            Self::Bf16 => half::bf16::from_f32(x).to_f32(),
+            Self::F16 => half::f16::from_f32(x.clamp(-65504.0, 65504.0)).to_f32(),
+        }
+    }
+
+    /// Unit roundoff: what rounding a value to nearest changes at most, relative to it. 2^-24 of f32, 2^-11 of f16, 2^-8 of bf16.
+    pub fn unit(self) -> f64 {
+        match self {
+            Self::Keep => 0.5f64.powi(24),
+            Self::Bf16 => 0.5f64.powi(8),
+            Self::F16 => 0.5f64.powi(11),
+        }
+    }
+}
+
 #[inline]
 fn madd(acc: f32, a: f32, b: f32) -> f32 {
     acc + a * b

@@ -4,9 +4,13 @@
 //! limit. Both variants of a kernel run on every adapter, whichever it would choose.
 
 use assay_engine::gpu::{AttentionKernel, MatmulKernel};
+use assay_engine::kernels::add::Addend;
 use assay_engine::kernels::matmul::Epilogue;
-use assay_engine::selftest::{Case, FAST_LIMIT, attention, embed, matmul, rmsnorm, rope, silu_mul};
-use assay_engine::{Gpu, GpuOptions, Numerics, kernels, list_adapters};
+use assay_engine::selftest::{
+    Case, FAST_LIMIT, add, attention, embed, magnitudes, matmul, project, residual, rmsnorm, rope,
+    row_energy, silu_mul,
+};
+use assay_engine::{Gpu, GpuOptions, Numerics, Rounding, kernels, list_adapters};
 use assay_model::{Dtype, RopeLayout};
 
 const BOTH: [Numerics; 2] = [Numerics::Fast, Numerics::Strict];
@@ -53,6 +57,15 @@ fn on_every_adapter(cases: impl Fn(Numerics) -> Vec<Case>) {
             }
         }
     }
+}
+
+/// Roundings to try: under fast numerics a last bit may differ before rounding, which then differs by much more.
+fn roundings(numerics: Numerics) -> impl Iterator<Item = Rounding> + Clone {
+    let emulated = match numerics {
+        Numerics::Strict => &[Rounding::Bf16, Rounding::F16][..],
+        Numerics::Fast => &[],
+    };
+    std::iter::once(Rounding::Keep).chain(emulated.iter().copied())
 }
 
 /// Stored types and epilogues rotate through the shapes, so that each type meets both loaders.
@@ -124,8 +137,9 @@ fn embed_matches_its_twin() {
 fn rmsnorm_matches_its_twin() {
     on_every_adapter(|numerics| {
         [(1, 1), (2, 63), (3, 64), (5, 200), (2, 4097)]
-            .map(|(r, n)| rmsnorm(numerics, r, n))
-            .into()
+            .into_iter()
+            .flat_map(|(r, n)| roundings(numerics).map(move |how| rmsnorm(numerics, how, r, n)))
+            .collect()
     });
 }
 
@@ -134,12 +148,12 @@ fn rope_kv_matches_its_twin() {
     on_every_adapter(|numerics| {
         let shapes = [(1, 1, 1, 1, 0), (3, 4, 2, 20, 5), (2, 3, 1, 32, 64)];
         let layouts = [RopeLayout::RotateHalf, RopeLayout::Interleaved];
-        let one = |(r, h, g, half, p): &(usize, usize, usize, usize, usize), layout| {
-            rope(numerics, layout, *r, *h, *g, *half, *p)
-        };
         shapes
-            .iter()
-            .flat_map(|s| layouts.map(|layout| one(s, layout)))
+            .into_iter()
+            .flat_map(|shape| layouts.map(|layout| (shape, layout)))
+            .flat_map(|((r, h, g, half, p), layout)| {
+                roundings(numerics).map(move |how| rope(numerics, how, layout, r, h, g, half, p))
+            })
             .collect()
     });
 }
@@ -161,7 +175,10 @@ fn both_attentions_match_their_twin() {
         shapes
             .iter()
             .flat_map(|(r, h, g, d, p)| {
-                kernels.map(|kernel| attention(numerics, kernel, *r, *h, *g, *d, *p))
+                kernels.into_iter().flat_map(move |kernel| {
+                    roundings(numerics)
+                        .map(move |how| attention(numerics, how, kernel, *r, *h, *g, *d, *p))
+                })
             })
             .collect()
     });
@@ -171,8 +188,74 @@ fn both_attentions_match_their_twin() {
 fn silu_mul_matches_its_twin() {
     on_every_adapter(|numerics| {
         [(1, 1), (3, 64), (7, 129)]
-            .map(|(r, w)| silu_mul(numerics, r, w))
+            .into_iter()
+            .flat_map(|(r, w)| roundings(numerics).map(move |how| silu_mul(numerics, how, r, w)))
+            .collect()
+    });
+}
+
+#[test]
+fn add_matches_its_twin() {
+    on_every_adapter(|numerics| {
+        let shapes = [(1, 5), (3, 64), (7, 129)];
+        let addends = [Addend::Rows, Addend::Bias];
+        shapes
+            .iter()
+            .flat_map(|(r, w)| {
+                addends.into_iter().flat_map(move |addend| {
+                    roundings(numerics).map(move |how| add(numerics, how, addend, *r, *w))
+                })
+            })
+            .collect()
+    });
+}
+
+#[test]
+fn row_energy_matches_its_twin() {
+    on_every_adapter(|numerics| {
+        [(1, 1), (2, 63), (5, 200), (2, 4097)]
+            .map(|(r, n)| row_energy(numerics, r, n))
             .into()
+    });
+}
+
+#[test]
+fn freivalds_residual_matches_its_twin() {
+    on_every_adapter(|numerics| {
+        // Rows, projections, columns before them: more rows than projections and fewer.
+        [(1, 1, 0), (3, 16, 4), (70, 16, 20), (5, 64, 1)]
+            .map(|(r, p, first)| residual(numerics, r, p, first))
+            .into()
+    });
+}
+
+#[test]
+fn products_of_magnitudes_match_their_twin() {
+    let paths = [MatmulKernel::Tile { m: 8, n: 8 }, MatmulKernel::Shared];
+    for path in paths {
+        on_every_adapter(|numerics| {
+            [(1, 1, 1), (9, 5, 258), (65, 7, 512)]
+                .map(|(m, n, k)| magnitudes(numerics, path, m, n, k))
+                .into()
+        });
+    }
+}
+
+#[test]
+fn project_weights_matches_its_twin() {
+    on_every_adapter(|numerics| {
+        // Projections, rows and columns of the matrix: edges of a segment, a tail of columns, more than one tile.
+        let shapes = [
+            (1, 1, 1),
+            (16, 7, 5),
+            (9, 256, 64),
+            (16, 300, 260),
+            (17, 513, 33),
+        ];
+        shapes
+            .iter()
+            .flat_map(|(p, n, k)| DTYPES.map(|dtype| project(numerics, dtype, *p, *n, *k)))
+            .collect()
     });
 }
 
@@ -185,6 +268,7 @@ fn wide_heads_take_the_group_kernel() {
     on_every_adapter(|numerics| {
         vec![attention(
             numerics,
+            Rounding::Keep,
             AttentionKernel::Group,
             2,
             2,

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use assay_engine::kernels::rmsnorm;
-use assay_engine::{Engine, EngineError, Numerics, Want};
+use assay_engine::{Engine, EngineError, Numerics, Rounding, Want};
 use assay_model::{Model, Role};
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -96,7 +96,13 @@ fn final_norm(model: &Model, rows: &mut Rows) -> anyhow::Result<()> {
     let weight = model.read_f32(tensor)?;
     if let Some(last) = rows.states.last_mut() {
         let mut normed = vec![0.0; last.len()];
-        rmsnorm::cpu(last, &weight, model.config().rms_eps, &mut normed);
+        rmsnorm::cpu(
+            last,
+            &weight,
+            model.config().rms_eps,
+            Rounding::Keep,
+            &mut normed,
+        );
         *last = normed;
     }
     Ok(())

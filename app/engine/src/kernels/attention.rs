@@ -1,8 +1,8 @@
 //! Causal grouped-query attention. Kernels: `attention_row` and `attention_group`; one twin.
 
-use super::{Grid, ParamBytes, for_each, strict};
+use super::{Grid, ParamBytes, for_each, rounded, strict};
 use crate::gpu::{AttentionKernel, PipelineKey};
-use crate::numerics::{Numerics, exp, recip};
+use crate::numerics::{Numerics, Rounding, exp, recip};
 use bytemuck::{Pod, Zeroable};
 
 /// Positions in a chunk of the canonical order. The kernels' `CHUNK`; a test compares the two.
@@ -35,8 +35,13 @@ pub struct Params {
 }
 
 /// The pipeline for heads of `head_dim`.
-pub fn key(kernel: AttentionKernel, head_dim: usize, numerics: Numerics) -> PipelineKey {
-    let defines = strict(numerics).with("HEAD_DIM", head_dim as i64);
+pub fn key(
+    kernel: AttentionKernel,
+    head_dim: usize,
+    numerics: Numerics,
+    rounding: Rounding,
+) -> PipelineKey {
+    let defines = rounded(strict(numerics), rounding).with("HEAD_DIM", head_dim as i64);
     match kernel {
         AttentionKernel::Row => PipelineKey {
             kernel: "attention_row",
@@ -114,7 +119,14 @@ pub struct Shape {
 }
 
 /// The twin: q and y are [rows, heads * d], the caches [capacity, kv_heads * d].
-pub fn cpu(q: &[f32], k_cache: &[f32], v_cache: &[f32], shape: Shape, y: &mut [f32]) {
+pub fn cpu(
+    q: &[f32],
+    k_cache: &[f32],
+    v_cache: &[f32],
+    shape: Shape,
+    rounding: Rounding,
+    y: &mut [f32],
+) {
     let width = shape.heads * shape.head_dim;
     let rows: Vec<&mut [f32]> = y.chunks_exact_mut(width).collect();
     for_each(rows, |row, y| {
@@ -130,6 +142,9 @@ pub fn cpu(q: &[f32], k_cache: &[f32], v_cache: &[f32], shape: Shape, y: &mut [f
                 shape.pos0 + row + 1,
                 &mut y[span],
             );
+        }
+        for y in y {
+            *y = rounding.of(*y);
         }
     });
 }

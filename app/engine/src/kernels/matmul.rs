@@ -69,6 +69,13 @@ pub fn key(
     }
 }
 
+/// The pipeline for `sum_k |x[r, k]| w[c, k]` with f32 weights of `k` columns.
+pub fn key_of_magnitudes(path: MatmulKernel, k: usize, numerics: Numerics) -> PipelineKey {
+    let mut key = key(path, Dtype::F32, k, Epilogue::default(), numerics);
+    key.defines = key.defines.flag("ABS", true);
+    key
+}
+
 /// Workgroups for an `m` x `n` output.
 pub fn grid(path: MatmulKernel, m: u32, n: u32) -> Grid {
     match path {

@@ -3,14 +3,18 @@
 //! A twin takes the same buffers as plain slices and adds in the order that the WGSL head states, so
 //! under strict numerics the two agree bit for bit.
 
+pub mod add;
 pub mod attention;
 pub mod embed;
 pub mod matmul;
+pub mod project;
+pub mod residual;
 pub mod rmsnorm;
 pub mod rope_kv;
+pub mod row_energy;
 pub mod silu_mul;
 
-use crate::numerics::Numerics;
+use crate::numerics::{Numerics, Rounding};
 use assay_model::Dtype;
 use assay_shaders::Defines;
 
@@ -27,12 +31,38 @@ pub(crate) fn strict(numerics: Numerics) -> Defines {
     Defines::new().flag("STRICT", numerics == Numerics::Strict)
 }
 
+pub(crate) fn rounded(defines: Defines, rounding: Rounding) -> Defines {
+    match rounding {
+        Rounding::Keep => defines,
+        Rounding::Bf16 => defines.flag("ROUND_BF16", true),
+        Rounding::F16 => defines.flag("ROUND_F16", true),
+    }
+}
+
 pub(crate) fn stored(defines: Defines, dtype: Dtype) -> Defines {
     match dtype {
         Dtype::F32 => defines.flag("W_F32", true),
         Dtype::F16 => defines.flag("W_F16", true),
         Dtype::BF16 => defines.flag("W_BF16", true),
     }
+}
+
+/// Sum of a row's squares in the order of the kernels that give a row a workgroup of 64: strided lanes, then a tree.
+pub(crate) fn lane_energy(row: &[f32]) -> f32 {
+    let mut lanes = [0.0_f32; 64];
+    for chunk in row.chunks(64) {
+        for (lane, v) in lanes.iter_mut().zip(chunk) {
+            *lane += v * v;
+        }
+    }
+    let mut stride = 32;
+    while stride > 0 {
+        for i in 0..stride {
+            lanes[i] += lanes[i + stride];
+        }
+        stride /= 2;
+    }
+    lanes[0]
 }
 
 /// Runs `body(i, item)` over `items`, on rayon's threads where the `parallel` feature is on.

@@ -1,8 +1,8 @@
 //! Root-mean-square norm. Kernel: `shaders/kernels/rmsnorm.wgsl`.
 
-use super::{Grid, ParamBytes, strict};
+use super::{Grid, ParamBytes, lane_energy, rounded, strict};
 use crate::gpu::PipelineKey;
-use crate::numerics::{Numerics, rsqrt};
+use crate::numerics::{Numerics, Rounding, rsqrt};
 use bytemuck::{Pod, Zeroable};
 
 /// The kernel's uniform.
@@ -26,10 +26,10 @@ pub struct Params {
 }
 
 /// The pipeline.
-pub fn key(numerics: Numerics) -> PipelineKey {
+pub fn key(numerics: Numerics, rounding: Rounding) -> PipelineKey {
     PipelineKey {
         kernel: "rmsnorm",
-        defines: strict(numerics),
+        defines: rounded(strict(numerics), rounding),
     }
 }
 
@@ -48,26 +48,13 @@ pub fn dispatch(rows: u32, n: u32, x_row: u32, eps: f32) -> (ParamBytes, Grid) {
 }
 
 /// The twin, over rows of `weight.len()` columns.
-pub fn cpu(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
+pub fn cpu(x: &[f32], weight: &[f32], eps: f32, rounding: Rounding, y: &mut [f32]) {
     let n = weight.len();
     let inv_n = 1.0 / n as f32;
     for (x, y) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)) {
-        let mut lanes = [0.0_f32; 64];
-        for chunk in x.chunks(64) {
-            for (lane, v) in lanes.iter_mut().zip(chunk) {
-                *lane += v * v;
-            }
-        }
-        let mut stride = 32;
-        while stride > 0 {
-            for i in 0..stride {
-                lanes[i] += lanes[i + stride];
-            }
-            stride /= 2;
-        }
-        let scale = rsqrt(lanes[0] * inv_n + eps);
+        let scale = rsqrt(lane_energy(x) * inv_n + eps);
         for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
-            *y = (x * scale) * w;
+            *y = rounding.of(rounding.of(x * scale) * w);
         }
     }
 }

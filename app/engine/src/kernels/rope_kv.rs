@@ -1,8 +1,8 @@
 //! Rotary embedding and the KV write. Kernel: `shaders/kernels/rope_kv.wgsl`.
 
-use super::{Grid, ParamBytes, strict};
+use super::{Grid, ParamBytes, rounded, strict};
 use crate::gpu::PipelineKey;
-use crate::numerics::Numerics;
+use crate::numerics::{Numerics, Rounding};
 use assay_model::RopeLayout;
 use bytemuck::{Pod, Zeroable};
 
@@ -27,8 +27,9 @@ pub struct Params {
 }
 
 /// The pipeline.
-pub fn key(layout: RopeLayout, numerics: Numerics) -> PipelineKey {
-    let defines = strict(numerics).flag("INTERLEAVED", layout == RopeLayout::Interleaved);
+pub fn key(layout: RopeLayout, numerics: Numerics, rounding: Rounding) -> PipelineKey {
+    let defines =
+        rounded(strict(numerics), rounding).flag("INTERLEAVED", layout == RopeLayout::Interleaved);
     PipelineKey {
         kernel: "rope_kv",
         defines,
@@ -60,6 +61,7 @@ pub fn rotate_cpu(
     half: usize,
     pos0: usize,
     layout: RopeLayout,
+    rounding: Rounding,
 ) {
     let d = 2 * half;
     for (row, x) in x.chunks_exact_mut(heads * d).enumerate() {
@@ -71,8 +73,9 @@ pub fn rotate_cpu(
                     RopeLayout::Interleaved => (2 * i, 2 * i + 1),
                 };
                 let (a, b) = (head[ia], head[ib]);
-                head[ia] = a * cos - b * sin;
-                head[ib] = b * cos + a * sin;
+                let of = |x| rounding.of(x);
+                head[ia] = of(of(a * cos) - of(b * sin));
+                head[ib] = of(of(b * cos) + of(a * sin));
             }
         }
     }

@@ -1,8 +1,8 @@
 //! The gated MLP's product. Kernel: `shaders/kernels/silu_mul.wgsl`.
 
-use super::{Grid, ParamBytes, strict};
+use super::{Grid, ParamBytes, rounded, strict};
 use crate::gpu::PipelineKey;
-use crate::numerics::{Numerics, silu};
+use crate::numerics::{Numerics, Rounding, silu};
 use bytemuck::{Pod, Zeroable};
 
 /// The kernel's uniform, padded to the common size.
@@ -20,10 +20,10 @@ pub struct Params {
 }
 
 /// The pipeline.
-pub fn key(numerics: Numerics) -> PipelineKey {
+pub fn key(numerics: Numerics, rounding: Rounding) -> PipelineKey {
     PipelineKey {
         kernel: "silu_mul",
-        defines: strict(numerics),
+        defines: rounded(strict(numerics), rounding),
     }
 }
 
@@ -38,9 +38,9 @@ pub fn dispatch(rows: u32, width: u32) -> (ParamBytes, Grid) {
     (bytemuck::cast(params), [width.div_ceil(64), rows, 1])
 }
 
-/// The twin: `y[i] = silu(gate[i]) * up[i]`.
-pub fn cpu(gate: &[f32], up: &[f32], y: &mut [f32]) {
+/// The twin: `y[i] = round(round(silu(gate[i])) * up[i])`.
+pub fn cpu(gate: &[f32], up: &[f32], rounding: Rounding, y: &mut [f32]) {
     for ((y, g), u) in y.iter_mut().zip(gate).zip(up) {
-        *y = silu(*g) * u;
+        *y = rounding.of(rounding.of(silu(*g)) * u);
     }
 }

@@ -1,10 +1,10 @@
 //! The forward pass by the CPU twins: the oracle of the GPU's, and the device of last resort.
 
 use super::{check_shapes, linear, need, rope_table};
-use crate::EngineError;
 use crate::engine::{Chunk, Monitor, Outputs, Phase, Want};
 use crate::kernels::matmul::Stored;
-use crate::kernels::{attention, embed, matmul, rmsnorm, rope_kv, silu_mul};
+use crate::kernels::{add, attention, embed, matmul, rmsnorm, rope_kv, silu_mul};
+use crate::{EngineError, Rounding};
 use assay_model::{Dtype, LayerRole, Model, ModelConfig, Role, TensorRef};
 
 /// A matrix in its stored type, in host memory.
@@ -41,6 +41,22 @@ impl Matrix {
             n: self.n,
             k: self.k,
         }
+    }
+
+    /// The product alone.
+    fn product(&self, x: &[f32]) -> Vec<f32> {
+        let mut y = vec![0.0; x.len() / self.k * self.n];
+        matmul::cpu(x, self.stored(), None, None, &mut y);
+        y
+    }
+
+    /// The bias as a step of its own, on a product's output.
+    fn with_bias(&self, y: &[f32]) -> Vec<f32> {
+        let mut sum = y.to_vec();
+        if let Some(bias) = &self.bias {
+            add::cpu(y, bias, self.n, Rounding::Keep, &mut sum);
+        }
+        sum
     }
 
     fn apply(&self, x: &[f32], residual: Option<&[f32]>) -> Vec<f32> {
@@ -183,32 +199,83 @@ impl CpuLlama {
         for (l, layer) in layers.iter_mut().enumerate() {
             // Asks whether to go on; a layer of a big model takes seconds here.
             monitor.alive()?;
-            rmsnorm::cpu(&h, &layer.attn_norm, config.rms_eps, &mut x);
-            let mut q = layer.q.apply(&x, None);
-            let mut k = layer.k.apply(&x, None);
-            let v = layer.v.apply(&x, None);
-            rope_kv::rotate_cpu(&mut q, config.heads, rope, half, pos0, layout);
-            rope_kv::rotate_cpu(&mut k, config.kv_heads, rope, half, pos0, layout);
+            let recorded = want.linears.contains(&l);
+            let mut record: [Vec<f32>; 7] = Default::default();
+            let mut keep_linear = |at: usize, matrix: &Matrix, x: &[f32]| -> Option<Vec<f32>> {
+                recorded.then(|| {
+                    record[at] = matrix.product(x);
+                    matrix.with_bias(&record[at])
+                })
+            };
+            rmsnorm::cpu(&h, &layer.attn_norm, config.rms_eps, Rounding::Keep, &mut x);
+            let mut apply = |at: usize, matrix: &Matrix, x: &[f32], residual: Option<&[f32]>| {
+                let Some(mut y) = keep_linear(at, matrix, x) else {
+                    return matrix.apply(x, residual);
+                };
+                if let Some(residual) = residual {
+                    let width = matrix.n;
+                    let sum = y.clone();
+                    add::cpu(residual, &sum, width, Rounding::Keep, &mut y);
+                }
+                y
+            };
+            let mut q = apply(0, &layer.q, &x, None);
+            let mut k = apply(1, &layer.k, &x, None);
+            let v = apply(2, &layer.v, &x, None);
+            rope_kv::rotate_cpu(
+                &mut q,
+                config.heads,
+                rope,
+                half,
+                pos0,
+                layout,
+                Rounding::Keep,
+            );
+            rope_kv::rotate_cpu(
+                &mut k,
+                config.kv_heads,
+                rope,
+                half,
+                pos0,
+                layout,
+                Rounding::Keep,
+            );
             let span = pos0 * kv_dim..(pos0 + rows) * kv_dim;
             layer.k_cache[span.clone()].copy_from_slice(&k);
             layer.v_cache[span].copy_from_slice(&v);
             let mut attended = vec![0.0_f32; q.len()];
-            attention::cpu(&q, &layer.k_cache, &layer.v_cache, shape, &mut attended);
-            h = layer.o.apply(&attended, Some(&h));
+            attention::cpu(
+                &q,
+                &layer.k_cache,
+                &layer.v_cache,
+                shape,
+                Rounding::Keep,
+                &mut attended,
+            );
+            h = apply(3, &layer.o, &attended, Some(&h));
 
-            rmsnorm::cpu(&h, &layer.mlp_norm, config.rms_eps, &mut x);
-            let gate = layer.gate.apply(&x, None);
-            let up = layer.up.apply(&x, None);
+            rmsnorm::cpu(&h, &layer.mlp_norm, config.rms_eps, Rounding::Keep, &mut x);
+            let gate = apply(4, &layer.gate, &x, None);
+            let up = apply(5, &layer.up, &x, None);
             let mut gated = vec![0.0_f32; gate.len()];
-            silu_mul::cpu(&gate, &up, &mut gated);
-            h = layer.down.apply(&gated, Some(&h));
+            silu_mul::cpu(&gate, &up, Rounding::Keep, &mut gated);
+            h = apply(6, &layer.down, &gated, Some(&h));
             keep(l + 1, &h, &mut outputs);
+            if recorded {
+                outputs.linears.push(record);
+            }
         }
         if let Some(from) = want.logits_from.filter(|from| *from < pos0 + rows) {
             let first = from.max(pos0);
             let tail = &h[(first - pos0) * config.hidden..];
             let mut normed = vec![0.0_f32; tail.len()];
-            rmsnorm::cpu(tail, final_norm, config.rms_eps, &mut normed);
+            rmsnorm::cpu(
+                tail,
+                final_norm,
+                config.rms_eps,
+                Rounding::Keep,
+                &mut normed,
+            );
             outputs.logits = lm_head.as_ref().unwrap_or(table).apply(&normed, None);
             outputs.logits_pos0 = first;
         }

@@ -2,58 +2,21 @@
 
 use std::sync::Arc;
 
-use web_time::Instant;
-
+use super::record::Recorder;
 use super::upload::{GpuMatrix, Uploader};
 use super::{check_shapes, linear, need, rope_table};
 use crate::engine::{Chunk, Monitor, Outputs, Want};
-use crate::gpu::{AttentionKernel, Kernel, MatmulKernel, PipelineKey};
+use crate::gpu::MatmulKernel;
 use crate::kernels::matmul::Epilogue;
-use crate::kernels::{Grid, ParamBytes, attention, embed, matmul, rmsnorm, rope_kv, silu_mul};
-use crate::{EngineError, Gpu, Numerics};
+use crate::kernels::{attention, embed, matmul, rmsnorm, rope_kv, silu_mul};
+use crate::plan::{Draft, Rows, Stage, Submit, Work};
+use crate::{EngineError, Gpu, Numerics, Rounding};
 use assay_model::{LayerRole, Model, ModelConfig, Role};
 
-/// Bytes between parameter blocks: WebGPU's guaranteed uniform offset alignment.
-const SLOT: u64 = 256;
 /// Rows of the largest register tile: fewer at a time waste it.
 const TILE_ROWS: usize = 8;
 /// Bytes of logits made at a time.
 const LOGITS_BYTES: u64 = 64 << 20;
-
-/// One dispatch of the plan; its parameters follow from the chunk.
-struct Step {
-    kernel: Arc<Kernel>,
-    bind: wgpu::BindGroup,
-    work: Work,
-}
-
-/// What a step computes, as far as its parameters and its size go.
-#[derive(Clone, Copy)]
-enum Work {
-    Embed {
-        first: u32,
-        count: u32,
-    },
-    Norm,
-    Matmul {
-        path: MatmulKernel,
-        n: u32,
-        k: u32,
-        stride: u32,
-        n0: u32,
-    },
-    Rope,
-    Attention {
-        kernel: AttentionKernel,
-    },
-    Silu,
-}
-
-/// Steps that run together: the embedding, one layer, or the head.
-struct Stage {
-    steps: Vec<Step>,
-    params: wgpu::Buffer,
-}
 
 /// A whole forward pass for one batch size class (many rows, or one).
 struct Program {
@@ -62,45 +25,36 @@ struct Program {
     head: Stage,
 }
 
-/// Rows of a run, as parameters see them.
-#[derive(Clone, Copy)]
-struct Rows {
-    count: u32,
-    pos0: u32,
-    /// First row of the hidden states that the head's norm reads.
-    head_row: u32,
-}
-
-struct GpuLayer {
-    attn_norm: wgpu::Buffer,
-    q: GpuMatrix,
-    k: GpuMatrix,
-    v: GpuMatrix,
-    o: GpuMatrix,
-    mlp_norm: wgpu::Buffer,
-    gate: GpuMatrix,
-    up: GpuMatrix,
-    down: GpuMatrix,
-    k_cache: wgpu::Buffer,
-    v_cache: wgpu::Buffer,
+pub(super) struct GpuLayer {
+    pub attn_norm: wgpu::Buffer,
+    pub q: GpuMatrix,
+    pub k: GpuMatrix,
+    pub v: GpuMatrix,
+    pub o: GpuMatrix,
+    pub mlp_norm: wgpu::Buffer,
+    pub gate: GpuMatrix,
+    pub up: GpuMatrix,
+    pub down: GpuMatrix,
+    pub k_cache: wgpu::Buffer,
+    pub v_cache: wgpu::Buffer,
 }
 
 /// Activations, all f32 [chunk, width].
-struct Activations {
-    ids: wgpu::Buffer,
+pub(super) struct Activations {
+    pub ids: wgpu::Buffer,
     /// The residual stream between layers.
-    h: wgpu::Buffer,
+    pub h: wgpu::Buffer,
     /// The residual stream between attention and MLP.
-    mid: wgpu::Buffer,
-    x: wgpu::Buffer,
-    q: wgpu::Buffer,
-    k: wgpu::Buffer,
-    v: wgpu::Buffer,
-    attended: wgpu::Buffer,
-    gate: wgpu::Buffer,
-    up: wgpu::Buffer,
-    gated: wgpu::Buffer,
-    logits: wgpu::Buffer,
+    pub mid: wgpu::Buffer,
+    pub x: wgpu::Buffer,
+    pub q: wgpu::Buffer,
+    pub k: wgpu::Buffer,
+    pub v: wgpu::Buffer,
+    pub attended: wgpu::Buffer,
+    pub gate: wgpu::Buffer,
+    pub up: wgpu::Buffer,
+    pub gated: wgpu::Buffer,
+    pub logits: wgpu::Buffer,
 }
 
 /// A model on a GPU, with its KV cache and its plan.
@@ -110,8 +64,16 @@ pub struct GpuLlama {
     chunk: usize,
     logit_rows: usize,
     acts: Activations,
+    layers: Vec<GpuLayer>,
+    final_norm: wgpu::Buffer,
+    table: GpuMatrix,
+    lm_head: Option<GpuMatrix>,
+    rope: wgpu::Buffer,
+    numerics: Numerics,
     many: Program,
     one: Program,
+    /// Made by the first run that wants linear outputs.
+    recorder: Option<Recorder>,
     staging: Option<wgpu::Buffer>,
 }
 
@@ -189,8 +151,15 @@ impl GpuLlama {
             chunk,
             logit_rows,
             acts,
+            layers,
+            final_norm,
+            table,
+            lm_head,
+            rope,
+            numerics,
             many,
             one,
+            recorder: None,
             staging: None,
             gpu,
         })
@@ -234,8 +203,22 @@ impl GpuLlama {
             .map(|from| from.max(pos0));
         let logit_count = logits_pos0.map_or(0, |first| pos0 + rows - first);
         let state_bytes = (rows * hidden * 4) as u64;
-        let bytes = state_bytes * want.states.len() as u64 + (logit_count * vocab * 4) as u64;
+        if !want.linears.is_empty() {
+            self.plan_recording().await?;
+        }
+        let recorder = self.recorder.as_ref();
+        let linear_bytes = recorder.map_or(0, |r| r.bytes(rows)) * want.linears.len() as u64;
+        let bytes = state_bytes * want.states.len() as u64
+            + linear_bytes
+            + (logit_count * vocab * 4) as u64;
         let staging = self.staging(bytes).await?;
+        let recorder = self.recorder.as_ref();
+        let recorded = |stage: usize| {
+            let layer = stage.checked_sub(1)?;
+            recorder
+                .filter(|_| want.linears.contains(&layer))
+                .map(|r| (r, layer))
+        };
 
         let program = if rows == 1 { &self.one } else { &self.many };
         let span = Rows {
@@ -245,25 +228,33 @@ impl GpuLlama {
         };
         self.gpu
             .write(&self.acts.ids, 0, bytemuck::cast_slice(tokens));
-        for stage in std::iter::once(&program.embed).chain(&program.layers) {
-            self.set_params(stage, span);
+        let stages = || std::iter::once(&program.embed).chain(&program.layers);
+        for (l, stage) in stages().enumerate() {
+            match recorded(l) {
+                Some((recorder, layer)) => recorder
+                    .stages(layer, rows)
+                    .iter()
+                    .for_each(|stage| stage.set_params(&self.gpu, span)),
+                None => stage.set_params(&self.gpu, span),
+            }
         }
-        let mut submit = Submit {
-            gpu: &self.gpu,
-            encoder: None,
-            work: 0,
-        };
+        let mut submit = Submit::new(&self.gpu);
         let mut at = 0;
-        for (l, stage) in std::iter::once(&program.embed)
-            .chain(&program.layers)
-            .enumerate()
-        {
-            submit.stage(stage, &self.config, span, monitor).await?;
+        for (l, stage) in stages().enumerate() {
+            match recorded(l) {
+                Some((recorder, layer)) => {
+                    let queries = &self.acts.q;
+                    recorder
+                        .run(&mut submit, layer, queries, span, monitor)
+                        .await?;
+                }
+                None => submit.stage(stage, span, monitor).await?,
+            }
             if want.states.contains(&l) {
-                submit
-                    .encoder()
-                    .copy_buffer_to_buffer(&self.acts.h, 0, &staging, at, state_bytes);
-                at += state_bytes;
+                at = submit.copy(&self.acts.h, &staging, at, state_bytes);
+            }
+            if let Some((recorder, _)) = recorded(l) {
+                at = recorder.copy(&mut submit, &staging, at, rows);
             }
             if submit.flush(false).await? {
                 monitor.alive()?;
@@ -288,13 +279,10 @@ impl GpuLlama {
                 if (row + count < rows || row > first - pos0) && submit.flush(true).await? {
                     monitor.alive()?;
                 }
-                self.set_params(head, span);
-                submit.stage(head, &self.config, span, monitor).await?;
+                head.set_params(&self.gpu, span);
+                submit.stage(head, span, monitor).await?;
                 let block = (count * vocab * 4) as u64;
-                submit
-                    .encoder()
-                    .copy_buffer_to_buffer(&self.acts.logits, 0, &staging, at, block);
-                at += block;
+                at = submit.copy(&self.acts.logits, &staging, at, block);
                 row += count;
             }
         }
@@ -303,18 +291,52 @@ impl GpuLlama {
         let mut floats = data
             .chunks_exact(4)
             .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-        let states = want
-            .states
-            .iter()
-            .map(|_| floats.by_ref().take(rows * hidden).collect())
-            .collect();
+        let (mut states, mut linears) = (Vec::new(), Vec::new());
+        for l in 0..=self.config.layers {
+            if want.states.contains(&l) {
+                states.push(floats.by_ref().take(rows * hidden).collect());
+            }
+            if let Some((recorder, _)) = recorded(l) {
+                linears.push(recorder.take(&mut floats, rows));
+            }
+        }
         Ok(Outputs {
             pos0,
             rows,
             states,
             logits: floats.collect(),
             logits_pos0: logits_pos0.unwrap_or(pos0),
+            linears,
         })
+    }
+
+    async fn plan_recording(&mut self) -> Result<(), EngineError> {
+        if self.recorder.is_none() {
+            let variants = self.gpu.info.variants;
+            let recorder = Recorder::new(
+                &self.planner(),
+                self.chunk,
+                variants.matmul,
+                variants.single,
+            )
+            .await?;
+            self.recorder = Some(recorder);
+        }
+        Ok(())
+    }
+
+    fn planner(&self) -> Planner<'_> {
+        Planner {
+            gpu: &self.gpu,
+            config: &self.config,
+            numerics: self.numerics,
+            acts: &self.acts,
+            layers: &self.layers,
+            final_norm: &self.final_norm,
+            table: &self.table,
+            lm_head: self.lm_head.as_ref().unwrap_or(&self.table),
+            rope: &self.rope,
+        }
     }
 
     async fn staging(&mut self, bytes: u64) -> Result<wgpu::Buffer, EngineError> {
@@ -325,132 +347,6 @@ impl GpuLlama {
         let buffer = self.gpu.buffer("read-back", bytes, usage).await?;
         self.staging = Some(buffer.clone());
         Ok(buffer)
-    }
-
-    fn set_params(&self, stage: &Stage, rows: Rows) {
-        let mut bytes = vec![0u8; stage.steps.len() * SLOT as usize];
-        for (slot, step) in bytes.chunks_exact_mut(SLOT as usize).zip(&stage.steps) {
-            let (params, _) = step.work.resolve(&self.config, rows);
-            slot[..params.len()].copy_from_slice(&params);
-        }
-        self.gpu.write(&stage.params, 0, &bytes);
-    }
-}
-
-/// Encodes steps and sends them off before a submit grows too long for a watchdog or a user.
-struct Submit<'a> {
-    gpu: &'a Gpu,
-    encoder: Option<wgpu::CommandEncoder>,
-    work: u64,
-}
-
-impl Submit<'_> {
-    fn encoder(&mut self) -> &mut wgpu::CommandEncoder {
-        self.encoder.get_or_insert_with(|| {
-            self.gpu
-                .device
-                .create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
-        })
-    }
-
-    /// Encodes a stage, in as many submits as its steps need.
-    async fn stage(
-        &mut self,
-        stage: &Stage,
-        config: &ModelConfig,
-        rows: Rows,
-        monitor: &mut dyn Monitor,
-    ) -> Result<(), EngineError> {
-        let mut steps = stage.steps.iter().peekable();
-        while steps.peek().is_some() {
-            let budget = self.gpu.submit_budget();
-            let mut work = self.work;
-            let mut pass = self
-                .encoder()
-                .begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            while let Some(step) = steps.next_if(|step| {
-                let more = step.work.multiply_adds(config, rows);
-                work == 0 || more == 0 || work + more <= budget
-            }) {
-                let (_, grid) = step.work.resolve(config, rows);
-                pass.set_pipeline(&step.kernel.pipeline);
-                pass.set_bind_group(0, &step.bind, &[]);
-                pass.dispatch_workgroups(grid[0], grid[1], grid[2]);
-                work += step.work.multiply_adds(config, rows);
-            }
-            drop(pass);
-            self.work = work;
-            if steps.peek().is_some() {
-                self.flush(true).await?;
-                monitor.alive()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn send(&mut self) {
-        if let Some(encoder) = self.encoder.take() {
-            self.gpu.queue.submit([encoder.finish()]);
-        }
-    }
-
-    /// Sends when the budget is spent (or `always`), and waits for it. True if it did.
-    async fn flush(&mut self, always: bool) -> Result<bool, EngineError> {
-        if !always && self.work < self.gpu.submit_budget() {
-            return Ok(false);
-        }
-        let started = Instant::now();
-        self.send();
-        self.gpu.settle().await?;
-        self.gpu.learn_pace(self.work, started.elapsed());
-        self.work = 0;
-        Ok(true)
-    }
-}
-
-impl Work {
-    fn resolve(self, config: &ModelConfig, rows: Rows) -> (ParamBytes, Grid) {
-        let Rows {
-            count,
-            pos0,
-            head_row,
-        } = rows;
-        let (heads, kv_heads) = (config.heads as u32, config.kv_heads as u32);
-        match self {
-            Self::Embed {
-                first,
-                count: table_rows,
-            } => embed::dispatch(count, config.hidden as u32, first, table_rows),
-            Self::Norm => rmsnorm::dispatch(count, config.hidden as u32, head_row, config.rms_eps),
-            Self::Matmul {
-                path,
-                n,
-                k,
-                stride,
-                n0,
-            } => (
-                matmul::params(count, n, k, stride, n0, 0),
-                matmul::grid(path, count, n),
-            ),
-            Self::Rope => {
-                rope_kv::dispatch(count, heads, kv_heads, config.head_dim as u32 / 2, pos0)
-            }
-            Self::Attention { kernel } => {
-                attention::dispatch(kernel, count, heads, kv_heads, pos0, config.head_dim)
-            }
-            Self::Silu => silu_mul::dispatch(count, config.intermediate as u32),
-        }
-    }
-
-    fn multiply_adds(self, config: &ModelConfig, rows: Rows) -> u64 {
-        let count = u64::from(rows.count);
-        match self {
-            Self::Matmul { n, k, .. } => count * u64::from(n) * u64::from(k),
-            Self::Attention { .. } => {
-                2 * count * (config.q_dim() as u64) * u64::from(rows.pos0 + rows.count)
-            }
-            _ => 0,
-        }
     }
 }
 
@@ -525,20 +421,17 @@ async fn activations(
 }
 
 /// Everything that bind groups refer to while a program is built.
-struct Planner<'a> {
-    gpu: &'a Gpu,
-    config: &'a ModelConfig,
-    numerics: Numerics,
-    acts: &'a Activations,
-    layers: &'a [GpuLayer],
-    final_norm: &'a wgpu::Buffer,
-    table: &'a GpuMatrix,
-    lm_head: &'a GpuMatrix,
-    rope: &'a wgpu::Buffer,
+pub(super) struct Planner<'a> {
+    pub gpu: &'a Gpu,
+    pub config: &'a ModelConfig,
+    pub numerics: Numerics,
+    pub acts: &'a Activations,
+    pub layers: &'a [GpuLayer],
+    pub final_norm: &'a wgpu::Buffer,
+    pub table: &'a GpuMatrix,
+    pub lm_head: &'a GpuMatrix,
+    pub rope: &'a wgpu::Buffer,
 }
-
-/// A dispatch before its bind group exists: pipeline, buffers by binding, work.
-type Draft<'a> = (PipelineKey, Vec<(u32, &'a wgpu::Buffer)>, Work);
 
 impl<'a> Planner<'a> {
     async fn program(&self, path: MatmulKernel) -> Result<Program, EngineError> {
@@ -547,15 +440,16 @@ impl<'a> Planner<'a> {
                 embed::key(self.table.dtype),
                 vec![(1, &self.acts.ids), (2, &shard.buffer), (3, &self.acts.h)],
                 Work::Embed {
+                    width: self.config.hidden as u32,
                     first: shard.first as u32,
                     count: shard.rows as u32,
                 },
             )
         });
-        let embed = self.stage(embed.collect()).await?;
+        let embed = Stage::new(self.gpu, embed.collect()).await?;
         let mut layers = Vec::with_capacity(self.layers.len());
         for layer in self.layers {
-            layers.push(self.stage(self.layer(layer, path)).await?);
+            layers.push(Stage::new(self.gpu, self.layer(layer, path)).await?);
         }
         let mut head = vec![self.norm(&self.acts.h, self.final_norm)];
         self.product(
@@ -569,57 +463,85 @@ impl<'a> Planner<'a> {
         Ok(Program {
             embed,
             layers,
-            head: self.stage(head).await?,
+            head: Stage::new(self.gpu, head).await?,
         })
     }
 
     fn layer(&self, layer: &'a GpuLayer, path: MatmulKernel) -> Vec<Draft<'a>> {
         let a = self.acts;
-        let variant = attention::choose(self.gpu.info.variants.attention, self.config.head_dim);
         let mut steps = vec![self.norm(&a.h, &layer.attn_norm)];
         self.product(&mut steps, path, &layer.q, &a.x, None, &a.q);
         self.product(&mut steps, path, &layer.k, &a.x, None, &a.k);
         self.product(&mut steps, path, &layer.v, &a.x, None, &a.v);
-        steps.push((
-            rope_kv::key(self.config.rope.layout, self.numerics),
-            vec![
-                (1, self.rope),
-                (2, &a.k),
-                (3, &a.v),
-                (4, &a.q),
-                (5, &layer.k_cache),
-                (6, &layer.v_cache),
-            ],
-            Work::Rope,
-        ));
-        steps.push((
-            attention::key(variant, self.config.head_dim, self.numerics),
-            vec![
-                (1, &a.q),
-                (2, &layer.k_cache),
-                (3, &layer.v_cache),
-                (4, &a.attended),
-            ],
-            Work::Attention { kernel: variant },
-        ));
+        steps.push(self.rope(&a.k, &a.v, layer));
+        steps.push(self.attention(layer));
         self.product(&mut steps, path, &layer.o, &a.attended, Some(&a.h), &a.mid);
         steps.push(self.norm(&a.mid, &layer.mlp_norm));
         self.product(&mut steps, path, &layer.gate, &a.x, None, &a.gate);
         self.product(&mut steps, path, &layer.up, &a.x, None, &a.up);
-        steps.push((
-            silu_mul::key(self.numerics),
-            vec![(1, &a.gate), (2, &a.up), (3, &a.gated)],
-            Work::Silu,
-        ));
+        steps.push(self.silu(&a.gate, &a.up));
         self.product(&mut steps, path, &layer.down, &a.gated, Some(&a.mid), &a.h);
         steps
     }
 
-    fn norm(&self, x: &'a wgpu::Buffer, weight: &'a wgpu::Buffer) -> Draft<'a> {
+    /// The rotation of queries in place, and of `k` with `v` into the layer's cache.
+    pub fn rope(&self, k: &'a wgpu::Buffer, v: &'a wgpu::Buffer, layer: &'a GpuLayer) -> Draft<'a> {
         (
-            rmsnorm::key(self.numerics),
+            rope_kv::key(self.config.rope.layout, self.numerics, Rounding::Keep),
+            vec![
+                (1, self.rope),
+                (2, k),
+                (3, v),
+                (4, &self.acts.q),
+                (5, &layer.k_cache),
+                (6, &layer.v_cache),
+            ],
+            Work::Rope {
+                heads: self.config.heads as u32,
+                kv_heads: self.config.kv_heads as u32,
+                half: self.config.head_dim as u32 / 2,
+            },
+        )
+    }
+
+    pub fn attention(&self, layer: &'a GpuLayer) -> Draft<'a> {
+        let head_dim = self.config.head_dim;
+        let kernel = attention::choose(self.gpu.info.variants.attention, head_dim);
+        (
+            attention::key(kernel, head_dim, self.numerics, Rounding::Keep),
+            vec![
+                (1, &self.acts.q),
+                (2, &layer.k_cache),
+                (3, &layer.v_cache),
+                (4, &self.acts.attended),
+            ],
+            Work::Attention {
+                kernel,
+                heads: self.config.heads as u32,
+                kv_heads: self.config.kv_heads as u32,
+                head_dim: head_dim as u32,
+            },
+        )
+    }
+
+    pub fn silu(&self, gate: &'a wgpu::Buffer, up: &'a wgpu::Buffer) -> Draft<'a> {
+        (
+            silu_mul::key(self.numerics, Rounding::Keep),
+            vec![(1, gate), (2, up), (3, &self.acts.gated)],
+            Work::Silu {
+                width: self.config.intermediate as u32,
+            },
+        )
+    }
+
+    pub fn norm(&self, x: &'a wgpu::Buffer, weight: &'a wgpu::Buffer) -> Draft<'a> {
+        (
+            rmsnorm::key(self.numerics, Rounding::Keep),
             vec![(1, x), (2, weight), (3, &self.acts.x)],
-            Work::Norm,
+            Work::Norm {
+                width: self.config.hidden as u32,
+                eps: self.config.rms_eps,
+            },
         )
     }
 
@@ -632,13 +554,37 @@ impl<'a> Planner<'a> {
         residual: Option<&'a wgpu::Buffer>,
         y: &'a wgpu::Buffer,
     ) {
+        self.shards(steps, path, w, x, (w.bias.as_ref(), residual), y);
+    }
+
+    /// The product alone, whatever bias the matrix has.
+    pub fn bare_product(
+        &self,
+        steps: &mut Vec<Draft<'a>>,
+        path: MatmulKernel,
+        w: &'a GpuMatrix,
+        x: &'a wgpu::Buffer,
+        y: &'a wgpu::Buffer,
+    ) {
+        self.shards(steps, path, w, x, (None, None), y);
+    }
+
+    fn shards(
+        &self,
+        steps: &mut Vec<Draft<'a>>,
+        path: MatmulKernel,
+        w: &'a GpuMatrix,
+        x: &'a wgpu::Buffer,
+        (bias, residual): (Option<&'a wgpu::Buffer>, Option<&'a wgpu::Buffer>),
+        y: &'a wgpu::Buffer,
+    ) {
         let epilogue = Epilogue {
-            bias: w.bias.is_some(),
+            bias: bias.is_some(),
             residual: residual.is_some(),
         };
         for shard in &w.shards {
             let mut buffers = vec![(1, x), (2, &shard.buffer), (5, y)];
-            buffers.extend(w.bias.as_ref().map(|b| (3, b)));
+            buffers.extend(bias.map(|b| (3, b)));
             buffers.extend(residual.map(|r| (4, r)));
             let work = Work::Matmul {
                 path,
@@ -653,20 +599,5 @@ impl<'a> Planner<'a> {
                 work,
             ));
         }
-    }
-
-    async fn stage(&self, drafts: Vec<Draft<'a>>) -> Result<Stage, EngineError> {
-        let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
-        let params = self
-            .gpu
-            .buffer("parameters", drafts.len() as u64 * SLOT, usage)
-            .await?;
-        let mut steps = Vec::with_capacity(drafts.len());
-        for (i, (key, buffers, work)) in drafts.into_iter().enumerate() {
-            let kernel = self.gpu.kernel(&key).await?;
-            let bind = self.gpu.bind(&kernel, &params, i as u64 * SLOT, &buffers);
-            steps.push(Step { kernel, bind, work });
-        }
-        Ok(Stage { steps, params })
     }
 }

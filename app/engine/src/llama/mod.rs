@@ -10,6 +10,7 @@
 
 mod cpu;
 mod gpu;
+mod record;
 mod upload;
 
 pub use cpu::CpuLlama;

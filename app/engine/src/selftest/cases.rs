@@ -4,18 +4,18 @@ use crate::gpu::MatmulKernel;
 use crate::gpu::{AttentionKernel, Gpu, PipelineKey};
 use crate::kernels::matmul::{Epilogue, Stored};
 use crate::kernels::{self, Grid, ParamBytes};
-use crate::{EngineError, Numerics};
+use crate::{EngineError, Numerics, Rounding};
 use assay_model::{Dtype, RopeLayout};
 
 /// One dispatch with its known answer.
 pub struct Case {
     /// The pipeline.
     pub key: PipelineKey,
-    params: ParamBytes,
-    grid: Grid,
-    buffers: Vec<(u32, Vec<u8>)>,
+    pub(super) params: ParamBytes,
+    pub(super) grid: Grid,
+    pub(super) buffers: Vec<(u32, Vec<u8>)>,
     /// Bindings that are compared with the twin, and the twin's values.
-    expected: Vec<(u32, Vec<f32>)>,
+    pub(super) expected: Vec<(u32, Vec<f32>)>,
 }
 
 impl Case {
@@ -97,10 +97,10 @@ pub fn distance(got: &[f32], want: &[f32]) -> f64 {
 }
 
 /// SplitMix64: seeded inputs without a dependency.
-struct Seeded(u64);
+pub(super) struct Seeded(pub u64);
 
 impl Seeded {
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -109,13 +109,13 @@ impl Seeded {
     }
 
     /// Uniform in [-1, 1).
-    fn floats(&mut self, n: usize) -> Vec<f32> {
+    pub fn floats(&mut self, n: usize) -> Vec<f32> {
         (0..n)
             .map(|_| (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0)
             .collect()
     }
 
-    fn stored(&mut self, dtype: Dtype, n: usize) -> Vec<u8> {
+    pub fn stored(&mut self, dtype: Dtype, n: usize) -> Vec<u8> {
         let values = self.floats(n);
         match dtype {
             Dtype::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
@@ -136,11 +136,11 @@ impl Seeded {
     }
 }
 
-fn bytes(values: &[f32]) -> Vec<u8> {
+pub(super) fn bytes(values: &[f32]) -> Vec<u8> {
     bytemuck::cast_slice(values).to_vec()
 }
 
-fn zeros(n: usize) -> Vec<u8> {
+pub(super) fn zeros(n: usize) -> Vec<u8> {
     vec![0; n * 4]
 }
 
@@ -214,16 +214,16 @@ pub fn embed(dtype: Dtype, rows: usize, hidden: usize, vocab: usize) -> Case {
 }
 
 /// A norm of `rows` rows of `n` columns.
-pub fn rmsnorm(numerics: Numerics, rows: usize, n: usize) -> Case {
+pub fn rmsnorm(numerics: Numerics, rounding: Rounding, rows: usize, n: usize) -> Case {
     let mut seeded = Seeded((rows * 131 + n) as u64);
     let x = seeded.floats(rows * n);
     let weight = seeded.floats(n);
     let mut y = vec![0.0; rows * n];
-    kernels::rmsnorm::cpu(&x, &weight, 1e-5, &mut y);
+    kernels::rmsnorm::cpu(&x, &weight, 1e-5, rounding, &mut y);
     let (params, grid) = kernels::rmsnorm::dispatch(rows as u32, n as u32, 0, 1e-5);
     let buffers = vec![(1, bytes(&x)), (2, bytes(&weight)), (3, zeros(y.len()))];
     Case {
-        key: kernels::rmsnorm::key(numerics),
+        key: kernels::rmsnorm::key(numerics, rounding),
         params,
         grid,
         buffers,
@@ -234,6 +234,7 @@ pub fn rmsnorm(numerics: Numerics, rows: usize, n: usize) -> Case {
 /// A rotation of `rows` tokens from position `pos0` on, into a cache with room for two more.
 pub fn rope(
     numerics: Numerics,
+    rounding: Rounding,
     layout: RopeLayout,
     rows: usize,
     heads: usize,
@@ -269,8 +270,8 @@ pub fn rope(
         (5, zeros(cache)),
         (6, zeros(cache)),
     ];
-    kernels::rope_kv::rotate_cpu(&mut q, heads, &table, half, pos0, layout);
-    kernels::rope_kv::rotate_cpu(&mut k, kv_heads, &table, half, pos0, layout);
+    kernels::rope_kv::rotate_cpu(&mut q, heads, &table, half, pos0, layout, rounding);
+    kernels::rope_kv::rotate_cpu(&mut k, kv_heads, &table, half, pos0, layout, rounding);
     let into_cache = |rows: &[f32]| {
         let mut all = vec![0.0; cache];
         all[pos0 * kv_heads * d..][..rows.len()].copy_from_slice(rows);
@@ -278,7 +279,7 @@ pub fn rope(
     };
     let expected = vec![(4, q), (5, into_cache(&k)), (6, into_cache(&v))];
     Case {
-        key: kernels::rope_kv::key(layout, numerics),
+        key: kernels::rope_kv::key(layout, numerics, rounding),
         params,
         grid,
         buffers,
@@ -289,6 +290,7 @@ pub fn rope(
 /// Attention of `rows` queries from position `pos0` on.
 pub fn attention(
     numerics: Numerics,
+    rounding: Rounding,
     kernel: AttentionKernel,
     rows: usize,
     heads: usize,
@@ -313,7 +315,7 @@ pub fn attention(
         pos0,
     };
     let mut y = vec![0.0; q.len()];
-    kernels::attention::cpu(&q, &k, &v, shape, &mut y);
+    kernels::attention::cpu(&q, &k, &v, shape, rounding, &mut y);
     let (params, grid) = kernels::attention::dispatch(
         kernel,
         rows as u32,
@@ -329,7 +331,7 @@ pub fn attention(
         (4, zeros(y.len())),
     ];
     Case {
-        key: kernels::attention::key(kernel, head_dim, numerics),
+        key: kernels::attention::key(kernel, head_dim, numerics, rounding),
         params,
         grid,
         buffers,
@@ -338,7 +340,7 @@ pub fn attention(
 }
 
 /// The gated product of `rows` rows of `width` columns, over the whole range of the exponential.
-pub fn silu_mul(numerics: Numerics, rows: usize, width: usize) -> Case {
+pub fn silu_mul(numerics: Numerics, rounding: Rounding, rows: usize, width: usize) -> Case {
     let mut seeded = Seeded((rows * 23 + width) as u64);
     let gate: Vec<f32> = seeded
         .floats(rows * width)
@@ -347,11 +349,11 @@ pub fn silu_mul(numerics: Numerics, rows: usize, width: usize) -> Case {
         .collect();
     let up = seeded.floats(rows * width);
     let mut y = vec![0.0; gate.len()];
-    kernels::silu_mul::cpu(&gate, &up, &mut y);
+    kernels::silu_mul::cpu(&gate, &up, rounding, &mut y);
     let (params, grid) = kernels::silu_mul::dispatch(rows as u32, width as u32);
     let buffers = vec![(1, bytes(&gate)), (2, bytes(&up)), (3, zeros(y.len()))];
     Case {
-        key: kernels::silu_mul::key(numerics),
+        key: kernels::silu_mul::key(numerics, rounding),
         params,
         grid,
         buffers,

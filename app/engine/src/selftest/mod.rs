@@ -3,16 +3,19 @@
 //! A driver that computes wrongly would otherwise give wrong verdicts about honest provers. The cases are
 //! seeded, small, and of shapes that are no multiples of a tile.
 
+mod audit_cases;
 mod cases;
 
+pub use audit_cases::{add, magnitudes, project, residual, row_energy};
 pub use cases::{Case, attention, embed, matmul, rmsnorm, rope, silu_mul};
 
 use crate::engine::Device;
 use crate::gpu::Gpu;
 use crate::gpu::MatmulKernel;
+use crate::kernels::add::Addend;
 use crate::kernels::matmul::Epilogue;
-use crate::{EngineError, Numerics, kernels};
-use assay_model::{Dtype, LayerRole, Model, Role, RopeLayout, TensorRef};
+use crate::{EngineError, Numerics, Rounding, kernels};
+use assay_model::{Dtype, LayerRole, Model, ModelConfig, Role, RopeLayout, TensorRef};
 
 /// Relative L2 distance from the twin that a kernel may have under fast numerics. The twins and the
 /// kernels differ only by fused products and sums: about 1e-7 a step. A wrong index, a missing row or an
@@ -62,6 +65,21 @@ pub async fn run_for(
 ) -> Result<SelfTest, EngineError> {
     match device {
         Device::Gpu(gpu) => run_cases(gpu, numerics, of_model(gpu, numerics, model)).await,
+        Device::Cpu => Ok(SelfTest::default()),
+    }
+}
+
+/// The same for the pipelines of an audit of a model of this shape, whose prover rounds so. Audits are always strict.
+pub async fn run_for_audit(
+    device: &Device,
+    config: &ModelConfig,
+    rounding: Rounding,
+) -> Result<SelfTest, EngineError> {
+    match device {
+        Device::Gpu(gpu) => {
+            let cases = of_audit(gpu, config, rounding);
+            run_cases(gpu, Numerics::Strict, cases).await
+        }
         Device::Cpu => Ok(SelfTest::default()),
     }
 }
@@ -162,12 +180,35 @@ fn of_model(gpu: &Gpu, numerics: Numerics, model: &Model) -> Vec<Case> {
     let kernel = kernels::attention::choose(gpu.info.variants.attention, d);
     cases.extend([
         embed(table, 5, 40, 23),
-        rmsnorm(numerics, 3, 200),
-        rope(numerics, layout, 3, 4, 2, d / 2, 7),
-        attention(numerics, kernel, 3, 4, 2, d, 130),
-        attention(numerics, kernel, 1, 2, 1, d, LONG),
-        silu_mul(numerics, 3, 77),
+        rmsnorm(numerics, Rounding::Keep, 3, 200),
+        rope(numerics, Rounding::Keep, layout, 3, 4, 2, d / 2, 7),
+        attention(numerics, Rounding::Keep, kernel, 3, 4, 2, d, 130),
+        attention(numerics, Rounding::Keep, kernel, 1, 2, 1, d, LONG),
+        silu_mul(numerics, Rounding::Keep, 3, 77),
     ]);
+    cases
+}
+
+fn of_audit(gpu: &Gpu, config: &ModelConfig, rounding: Rounding) -> Vec<Case> {
+    let n = Numerics::Strict;
+    let path = gpu.info.variants.matmul;
+    let (d, layout) = (config.head_dim, config.rope.layout);
+    let kernel = kernels::attention::choose(gpu.info.variants.attention, d);
+    let mut cases = vec![
+        rmsnorm(n, rounding, 3, 200),
+        rope(n, rounding, layout, 3, 4, 2, d / 2, 7),
+        attention(n, rounding, kernel, 3, 4, 2, d, 130),
+        attention(n, rounding, kernel, 1, 2, 1, d, LONG),
+        silu_mul(n, rounding, 3, 77),
+        add(n, rounding, Addend::Rows, 3, 77),
+        add(n, rounding, Addend::Bias, 3, 77),
+        row_energy(n, 3, 200),
+        residual(n, 9, 16, 5),
+    ];
+    for k in [300, 301] {
+        cases.push(matmul(n, path, Dtype::F32, 9, 70, k, Epilogue::default()));
+        cases.push(magnitudes(n, path, 9, 7, k));
+    }
     cases
 }
 
@@ -180,7 +221,7 @@ fn standard(gpu: &Gpu, numerics: Numerics) -> Vec<Case> {
     };
     vec![
         embed(Dtype::BF16, 5, 40, 23),
-        rmsnorm(numerics, 3, 200),
+        rmsnorm(numerics, Rounding::Keep, 3, 200),
         matmul(numerics, many, Dtype::BF16, 9, 70, 300, both),
         matmul(numerics, many, Dtype::F16, 3, 11, 54, Epilogue::default()),
         matmul(
@@ -192,10 +233,46 @@ fn standard(gpu: &Gpu, numerics: Numerics) -> Vec<Case> {
             1100,
             both,
         ),
-        rope(numerics, RopeLayout::RotateHalf, 3, 4, 2, 10, 7),
-        rope(numerics, RopeLayout::Interleaved, 2, 2, 1, 8, 0),
-        attention(numerics, variants.attention, 3, 4, 2, 24, 130),
-        attention(numerics, variants.attention, 1, 2, 1, 64, LONG),
-        silu_mul(numerics, 3, 77),
+        rope(
+            numerics,
+            Rounding::Keep,
+            RopeLayout::RotateHalf,
+            3,
+            4,
+            2,
+            10,
+            7,
+        ),
+        rope(
+            numerics,
+            Rounding::Keep,
+            RopeLayout::Interleaved,
+            2,
+            2,
+            1,
+            8,
+            0,
+        ),
+        attention(
+            numerics,
+            Rounding::Keep,
+            variants.attention,
+            3,
+            4,
+            2,
+            24,
+            130,
+        ),
+        attention(
+            numerics,
+            Rounding::Keep,
+            variants.attention,
+            1,
+            2,
+            1,
+            64,
+            LONG,
+        ),
+        silu_mul(numerics, Rounding::Keep, 3, 77),
     ]
 }

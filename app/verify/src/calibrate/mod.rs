@@ -224,8 +224,8 @@ async fn decoded_logits(
     let mut engine = Engine::load(device, model, trace.positions(), numerics, monitor).await?;
     let n_prompt = trace.prompt().len();
     let want = Want {
-        states: Vec::new(),
         logits_from: Some(n_prompt.saturating_sub(1)),
+        ..Want::default()
     };
     let mut rows = Vec::new();
     let keep = |outputs: Outputs| -> Result<(), CalibrateError> {

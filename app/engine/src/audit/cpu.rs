@@ -1,0 +1,159 @@
+//! The audit by the CPU twins.
+
+use super::{GROUPS, HeadProbe, LayerProbe, LayerRows, LayerSeen, Probe, Seen};
+use crate::Rounding;
+use crate::kernels::matmul::Stored;
+use crate::kernels::{add, attention, matmul, residual, rmsnorm, rope_kv, row_energy, silu_mul};
+use assay_model::{Dtype, ModelConfig};
+
+pub(super) struct CpuAuditor {
+    config: ModelConfig,
+    rounding: Rounding,
+    rope: Vec<[f32; 2]>,
+    k_cache: Vec<f32>,
+    v_cache: Vec<f32>,
+}
+
+impl CpuAuditor {
+    pub fn new(
+        config: &ModelConfig,
+        rounding: Rounding,
+        rope: Vec<[f32; 2]>,
+        capacity: usize,
+    ) -> Self {
+        Self {
+            config: config.clone(),
+            rounding,
+            rope,
+            k_cache: vec![0.0; capacity * config.kv_dim()],
+            v_cache: vec![0.0; capacity * config.kv_dim()],
+        }
+    }
+
+    pub fn layer(&mut self, probe: &LayerProbe<'_>, pos0: usize, rows: LayerRows<'_>) -> LayerSeen {
+        let config = &self.config;
+        let (rounding, hidden, half) = (self.rounding, config.hidden, config.head_dim / 2);
+        let [q, k, v, o, gate, up, down] = std::array::from_fn(|i| {
+            let product = &probe.products[i];
+            let mut y = rows.outputs[i].to_vec();
+            if let Some(bias) = product.bias {
+                add::cpu(rows.outputs[i], bias, product.n, rounding, &mut y);
+            }
+            y
+        });
+        let mut products: [Seen; 7] = Default::default();
+        let mut look = |group: usize, x: &[f32]| {
+            for &i in GROUPS[group] {
+                products[i] = seen(&probe.products[i], x, rows.outputs[i]);
+            }
+        };
+        let eps = config.rms_eps;
+        let mut x = vec![0.0; rows.before.len()];
+        rmsnorm::cpu(rows.before, probe.attn_norm, eps, rounding, &mut x);
+        look(0, &x);
+
+        let (mut q, mut k) = (q, k);
+        let layout = config.rope.layout;
+        let kv_dim = config.kv_dim();
+        rope_kv::rotate_cpu(
+            &mut q,
+            config.heads,
+            &self.rope,
+            half,
+            pos0,
+            layout,
+            rounding,
+        );
+        rope_kv::rotate_cpu(
+            &mut k,
+            config.kv_heads,
+            &self.rope,
+            half,
+            pos0,
+            layout,
+            rounding,
+        );
+        let span = pos0 * kv_dim..pos0 * kv_dim + k.len();
+        self.k_cache[span.clone()].copy_from_slice(&k);
+        self.v_cache[span].copy_from_slice(&v);
+        let shape = attention::Shape {
+            heads: config.heads,
+            kv_heads: config.kv_heads,
+            head_dim: config.head_dim,
+            pos0,
+        };
+        let mut attended = vec![0.0; q.len()];
+        attention::cpu(
+            &q,
+            &self.k_cache,
+            &self.v_cache,
+            shape,
+            rounding,
+            &mut attended,
+        );
+        look(1, &attended);
+
+        let mut mid = vec![0.0; rows.before.len()];
+        add::cpu(rows.before, &o, hidden, rounding, &mut mid);
+        rmsnorm::cpu(&mid, probe.mlp_norm, eps, rounding, &mut x);
+        look(2, &x);
+        let mut gated = vec![0.0; gate.len()];
+        silu_mul::cpu(&gate, &up, rounding, &mut gated);
+        look(3, &gated);
+        let mut after = vec![0.0; mid.len()];
+        add::cpu(&mid, &down, hidden, rounding, &mut after);
+        LayerSeen { products, after }
+    }
+
+    pub fn head(&self, probe: &HeadProbe<'_>, hidden: &[f32], logits: &[f32]) -> Seen {
+        let mut x = vec![0.0; hidden.len()];
+        rmsnorm::cpu(
+            hidden,
+            probe.norm,
+            self.config.rms_eps,
+            self.rounding,
+            &mut x,
+        );
+        seen(&probe.product, &x, logits)
+    }
+}
+
+fn seen(probe: &Probe<'_>, x: &[f32], y: &[f32]) -> Seen {
+    let (rows, projections, others) = (x.len() / probe.k, probe.projections(), probe.others());
+    let yr = times(y, probe.on_y, probe.n);
+    let xv = times(x, probe.on_x, probe.k);
+    let stride = projections + others;
+    let mut out = vec![0.0; 2 * rows + projections];
+    residual::cpu(&yr, &xv, projections, stride, 0, &mut out);
+    let positive: Vec<f32> = x.iter().map(|v| v.abs()).collect();
+    let mut x_energy = vec![0.0; rows];
+    row_energy::cpu(x, probe.k, &mut x_energy);
+    Seen {
+        residual_energy: out[..rows].to_vec(),
+        residual_top: out[rows..2 * rows].to_vec(),
+        projection_energy: out[2 * rows..].to_vec(),
+        x_energy,
+        others: xv
+            .chunks_exact(stride)
+            .flat_map(|row| row[projections..].iter().copied())
+            .collect(),
+        magnitudes: times(&positive, probe.on_magnitude, probe.k),
+    }
+}
+
+/// x [rows, k] times wᵀ, w f32 [n, k].
+fn times(x: &[f32], w: &[f32], k: usize) -> Vec<f32> {
+    let n = w.len() / k;
+    if n == 0 {
+        return Vec::new();
+    }
+    let stored = Stored {
+        dtype: Dtype::F32,
+        bytes: bytemuck::cast_slice(w),
+        n,
+        k,
+    };
+    let mut y = vec![0.0; x.len() / k * n];
+    matmul::cpu(x, stored, None, None, &mut y);
+    y
+}

@@ -1,0 +1,579 @@
+//! The audit on a GPU: buffers made once, a plan for each layer, one read-back for each chunk of rows.
+
+use std::sync::Arc;
+
+use super::{GROUPS, HeadProbe, LayerProbe, LayerRows, LayerSeen, Probe, Seen};
+use crate::engine::{Monitor, linear_widths};
+use crate::gpu::MatmulKernel;
+use crate::kernels::add::{self, Addend};
+use crate::kernels::matmul::Epilogue;
+use crate::kernels::{attention, matmul, residual, rmsnorm, rope_kv, row_energy, silu_mul};
+use crate::plan::{Draft, Rows, Stage, Submit, Work};
+use crate::{EngineError, Gpu, Numerics, Rounding};
+use assay_model::{Dtype, ModelConfig};
+
+const STRICT: Numerics = Numerics::Strict;
+
+/// Activations, all f32 [chunk, width], and the caches.
+struct Activations {
+    before: wgpu::Buffer,
+    after: wgpu::Buffer,
+    mid: wgpu::Buffer,
+    x: wgpu::Buffer,
+    /// The trace's rows, before biases.
+    outputs: [wgpu::Buffer; 7],
+    /// The same with biases, where there are any; the rotated queries in any case.
+    biased: [wgpu::Buffer; 7],
+    attended: wgpu::Buffer,
+    gated: wgpu::Buffer,
+    k_cache: wgpu::Buffer,
+    v_cache: wgpu::Buffer,
+    rope: wgpu::Buffer,
+}
+
+pub(super) struct GpuAuditor {
+    gpu: Arc<Gpu>,
+    config: ModelConfig,
+    rounding: Rounding,
+    chunk: usize,
+    acts: Activations,
+    plan: Option<Plan>,
+}
+
+/// A layer's plan: its stage, and what it leaves to be read.
+struct Plan {
+    stage: Stage,
+    looks: Vec<Look>,
+}
+
+/// What is seen of the products that share an input.
+struct Look {
+    /// Products, by place in `LINEARS`.
+    products: Vec<usize>,
+    /// Columns of `seen` and `magnitudes` by product: projections, others, magnitudes.
+    columns: Vec<(usize, usize, usize)>,
+    /// [chunk, sum of projections and others]
+    seen: wgpu::Buffer,
+    /// [chunk, sum of magnitudes]
+    magnitudes: wgpu::Buffer,
+    /// [chunk]
+    energy: wgpu::Buffer,
+    /// By product, [2 chunk + projections]
+    residuals: Vec<wgpu::Buffer>,
+}
+
+impl GpuAuditor {
+    pub async fn new(
+        gpu: &Arc<Gpu>,
+        config: &ModelConfig,
+        rounding: Rounding,
+        rope: &[[f32; 2]],
+        capacity: usize,
+        chunk: usize,
+    ) -> Result<Self, EngineError> {
+        let kernel = attention::choose(gpu.info.variants.attention, config.head_dim);
+        let iterations = attention::iterations(kernel, capacity as u64, config.head_dim);
+        if iterations > gpu.info.max_loop_iterations {
+            return Err(EngineError::LimitTooSmall {
+                what: format!("attention over {capacity} positions (loop iterations)"),
+                need: iterations,
+                have: gpu.info.max_loop_iterations,
+            });
+        }
+        let rows =
+            async |what: &str, width: usize| gpu.storage(what, (chunk * width * 4) as u64).await;
+        let (mut outputs, mut biased) = (Vec::new(), Vec::new());
+        for width in linear_widths(config) {
+            outputs.push(rows("opened outputs", width).await?);
+            biased.push(rows("biased outputs", width).await?);
+        }
+        let seven = |list: Vec<wgpu::Buffer>| {
+            <[wgpu::Buffer; 7]>::try_from(list)
+                .map_err(|_| EngineError::Device("seven buffers are not seven".to_owned()))
+        };
+        let cache = (capacity * config.kv_dim() * 4) as u64;
+        let hidden = config.hidden;
+        let acts = Activations {
+            before: rows("hidden state before", hidden).await?,
+            after: rows("hidden state after", hidden).await?,
+            mid: rows("hidden state after attention", hidden).await?,
+            x: rows("normed hidden state", hidden).await?,
+            outputs: seven(outputs)?,
+            biased: seven(biased)?,
+            attended: rows("attention output", config.q_dim()).await?,
+            gated: rows("gated", config.intermediate).await?,
+            k_cache: gpu.storage("key cache", cache).await?,
+            v_cache: gpu.storage("value cache", cache).await?,
+            rope: gpu
+                .storage_with("rope table", bytemuck::cast_slice(rope))
+                .await?,
+        };
+        Ok(Self {
+            gpu: Arc::clone(gpu),
+            config: config.clone(),
+            rounding,
+            chunk,
+            acts,
+            plan: None,
+        })
+    }
+
+    /// Plans a layer. Its probe's values go to the device here.
+    pub async fn begin(&mut self, probe: &LayerProbe<'_>) -> Result<(), EngineError> {
+        // The last layer's buffers go before the next one's come.
+        self.plan = None;
+        let plan = self.layer_plan(probe).await?;
+        self.plan = Some(plan);
+        Ok(())
+    }
+
+    async fn layer_plan(&self, probe: &LayerProbe<'_>) -> Result<Plan, EngineError> {
+        let (a, config) = (&self.acts, &self.config);
+        let mut given: Vec<Given> = Vec::with_capacity(4);
+        for group in GROUPS {
+            let products: Vec<&Probe<'_>> = group.iter().map(|&i| &probe.products[i]).collect();
+            given.push(self.given(&products).await?);
+        }
+        let attn_norm = self.vector(probe.attn_norm).await?;
+        let mlp_norm = self.vector(probe.mlp_norm).await?;
+        let mut biases = Vec::with_capacity(7);
+        for product in &probe.products {
+            biases.push(match product.bias {
+                Some(bias) => Some(self.vector(bias).await?),
+                None => None,
+            });
+        }
+        let mut looks = Vec::with_capacity(4);
+        for (group, given) in GROUPS.iter().zip(&given) {
+            looks.push(self.look(group, given).await?);
+        }
+        let width = linear_widths(config);
+        // Where an output is with its bias; without one, where the trace's rows are.
+        let used = |i: usize| {
+            if biases[i].is_some() {
+                &a.biased[i]
+            } else {
+                &a.outputs[i]
+            }
+        };
+        let mut steps: Vec<Draft<'_>> = Vec::new();
+        for (i, bias) in biases.iter().enumerate() {
+            if let Some(bias) = bias {
+                steps.push(self.sum(Addend::Bias, &a.outputs[i], bias, &a.biased[i], width[i]));
+            }
+        }
+        steps.push(self.norm(&a.before, &attn_norm));
+        self.see(&mut steps, &given[0], &looks[0], &a.x, GROUPS[0]);
+        steps.push((
+            rope_kv::key(config.rope.layout, STRICT, self.rounding),
+            vec![
+                (1, &a.rope),
+                (2, used(1)),
+                (3, used(2)),
+                (4, &a.biased[0]),
+                (5, &a.k_cache),
+                (6, &a.v_cache),
+            ],
+            Work::Rope {
+                heads: config.heads as u32,
+                kv_heads: config.kv_heads as u32,
+                half: config.head_dim as u32 / 2,
+            },
+        ));
+        let kernel = attention::choose(self.gpu.info.variants.attention, config.head_dim);
+        steps.push((
+            attention::key(kernel, config.head_dim, STRICT, self.rounding),
+            vec![
+                (1, &a.biased[0]),
+                (2, &a.k_cache),
+                (3, &a.v_cache),
+                (4, &a.attended),
+            ],
+            Work::Attention {
+                kernel,
+                heads: config.heads as u32,
+                kv_heads: config.kv_heads as u32,
+                head_dim: config.head_dim as u32,
+            },
+        ));
+        self.see(&mut steps, &given[1], &looks[1], &a.attended, GROUPS[1]);
+        steps.push(self.sum(Addend::Rows, &a.before, used(3), &a.mid, config.hidden));
+        steps.push(self.norm(&a.mid, &mlp_norm));
+        self.see(&mut steps, &given[2], &looks[2], &a.x, GROUPS[2]);
+        steps.push((
+            silu_mul::key(STRICT, self.rounding),
+            vec![(1, used(4)), (2, used(5)), (3, &a.gated)],
+            Work::Silu {
+                width: config.intermediate as u32,
+            },
+        ));
+        self.see(&mut steps, &given[3], &looks[3], &a.gated, GROUPS[3]);
+        steps.push(self.sum(Addend::Rows, &a.mid, used(6), &a.after, config.hidden));
+        Ok(Plan {
+            stage: Stage::new(&self.gpu, steps).await?,
+            looks,
+        })
+    }
+
+    /// Sees one chunk of rows of the layer that was begun.
+    pub async fn layer(
+        &mut self,
+        probe: &LayerProbe<'_>,
+        pos0: usize,
+        rows: LayerRows<'_>,
+        monitor: &mut dyn Monitor,
+    ) -> Result<LayerSeen, EngineError> {
+        let Some(plan) = &self.plan else {
+            return Err(EngineError::Device("no layer was begun".to_owned()));
+        };
+        let (a, hidden) = (&self.acts, self.config.hidden);
+        let count = rows.before.len() / hidden;
+        self.gpu
+            .write(&a.before, 0, bytemuck::cast_slice(rows.before));
+        for (buffer, values) in a.outputs.iter().zip(rows.outputs) {
+            self.gpu.write(buffer, 0, bytemuck::cast_slice(values));
+        }
+        if probe.products[0].bias.is_none() {
+            // Queries are rotated in place, and seen as they are opened.
+            self.gpu
+                .write(&a.biased[0], 0, bytemuck::cast_slice(rows.outputs[0]));
+        }
+        let span = Rows {
+            count: count as u32,
+            pos0: pos0 as u32,
+            head_row: 0,
+        };
+        plan.stage.set_params(&self.gpu, span);
+        let mut submit = Submit::new(&self.gpu);
+        submit.stage(&plan.stage, span, monitor).await?;
+        let after_bytes = (count * hidden * 4) as u64;
+        let total = plan.looks.iter().map(|look| look.bytes(count)).sum::<u64>() + after_bytes;
+        let staging = self.read_back(total).await?;
+        let mut at = 0;
+        for look in &plan.looks {
+            at = look.copy(&mut submit, &staging, at, count);
+        }
+        submit.copy(&a.after, &staging, at, after_bytes);
+        submit.send();
+        let data = self.gpu.read(&staging, total).await?;
+        let mut floats = floats(&data);
+        let mut products: [Seen; 7] = Default::default();
+        for look in &plan.looks {
+            for (i, seen) in look.take(&mut floats, count) {
+                products[i] = seen;
+            }
+        }
+        let after = floats.collect();
+        Ok(LayerSeen { products, after })
+    }
+
+    pub async fn head(
+        &mut self,
+        probe: &HeadProbe<'_>,
+        hidden: &[f32],
+        logits: &[f32],
+        monitor: &mut dyn Monitor,
+    ) -> Result<Seen, EngineError> {
+        let a = &self.acts;
+        let given = self.given(&[&probe.product]).await?;
+        let norm = self.vector(probe.norm).await?;
+        let look = self.look(&[0], &given).await?;
+        // Logits are wide, so they come in as many rows at a time as fit a binding.
+        let (n, width) = (probe.product.n, self.config.hidden);
+        let fit = (self.gpu.info.max_binding / 2 / (n as u64 * 4)).max(1) as usize;
+        let step = self.chunk.min(fit);
+        let given_logits = self
+            .gpu
+            .storage("opened logits", (step * n * 4) as u64)
+            .await?;
+        let mut steps = vec![self.norm(&a.before, &norm)];
+        self.see_outputs(&mut steps, &given, &look, &a.x, &[&given_logits]);
+        let stage = Stage::new(&self.gpu, steps).await?;
+        let mut all = Seen::default();
+        for (hidden, logits) in hidden.chunks(step * width).zip(logits.chunks(step * n)) {
+            let count = hidden.len() / width;
+            self.gpu.write(&a.before, 0, bytemuck::cast_slice(hidden));
+            self.gpu
+                .write(&given_logits, 0, bytemuck::cast_slice(logits));
+            let span = Rows {
+                count: count as u32,
+                pos0: 0,
+                head_row: 0,
+            };
+            stage.set_params(&self.gpu, span);
+            let mut submit = Submit::new(&self.gpu);
+            submit.stage(&stage, span, monitor).await?;
+            let total = look.bytes(count);
+            let staging = self.read_back(total).await?;
+            look.copy(&mut submit, &staging, 0, count);
+            submit.send();
+            let data = self.gpu.read(&staging, total).await?;
+            for (_, seen) in look.take(&mut floats(&data), count) {
+                all.append(seen);
+            }
+        }
+        Ok(all)
+    }
+
+    async fn read_back(&self, bytes: u64) -> Result<wgpu::Buffer, EngineError> {
+        let usage = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ;
+        self.gpu.buffer("read-back", bytes, usage).await
+    }
+
+    async fn vector(&self, values: &[f32]) -> Result<wgpu::Buffer, EngineError> {
+        self.gpu
+            .storage_with("norm or bias", bytemuck::cast_slice(values))
+            .await
+    }
+
+    async fn given(&self, products: &[&Probe<'_>]) -> Result<Given, EngineError> {
+        let joined = |of: fn(&Probe<'_>) -> Vec<f32>| -> Vec<f32> {
+            products.iter().flat_map(|p| of(p)).collect()
+        };
+        let on_x = joined(|p| p.on_x.to_vec());
+        let on_magnitude = joined(|p| p.on_magnitude.to_vec());
+        let mut on_y = Vec::with_capacity(products.len());
+        for product in products {
+            let buffer = self
+                .gpu
+                .storage_with("projections", bytemuck::cast_slice(product.on_y))
+                .await?;
+            on_y.push((buffer, product.n));
+        }
+        let columns = products
+            .iter()
+            .map(|p| (p.projections(), p.others(), p.magnitudes()))
+            .collect();
+        Ok(Given {
+            on_x: self.vector(&on_x).await?,
+            on_magnitude: self.vector(&on_magnitude).await?,
+            on_y,
+            columns,
+            k: products.first().map_or(0, |p| p.k),
+            yr: self
+                .gpu
+                .storage(
+                    "projected outputs",
+                    (self.chunk * products.iter().map(|p| p.projections()).sum::<usize>() * 4)
+                        as u64,
+                )
+                .await?,
+        })
+    }
+
+    async fn look(&self, products: &[usize], given: &Given) -> Result<Look, EngineError> {
+        let rows = async |what: &str, width: usize| {
+            self.gpu
+                .storage(what, (self.chunk * width.max(1) * 4) as u64)
+                .await
+        };
+        let columns = given.columns.clone();
+        let mut residuals = Vec::with_capacity(columns.len());
+        for (projections, ..) in &columns {
+            let bytes = ((2 * self.chunk + projections) * 4) as u64;
+            residuals.push(self.gpu.storage("residuals", bytes).await?);
+        }
+        Ok(Look {
+            products: products.to_vec(),
+            seen: rows("seen", columns.iter().map(|c| c.0 + c.1).sum()).await?,
+            magnitudes: rows("magnitudes", columns.iter().map(|c| c.2).sum()).await?,
+            energy: rows("energy", 1).await?,
+            residuals,
+            columns,
+        })
+    }
+
+    /// Steps that see the opened outputs of `group`, whose input is `x`.
+    fn see<'a>(
+        &'a self,
+        steps: &mut Vec<Draft<'a>>,
+        given: &'a Given,
+        look: &'a Look,
+        x: &'a wgpu::Buffer,
+        group: &[usize],
+    ) {
+        let outputs: Vec<&wgpu::Buffer> = group.iter().map(|&i| &self.acts.outputs[i]).collect();
+        self.see_outputs(steps, given, look, x, &outputs);
+    }
+
+    fn see_outputs<'a>(
+        &'a self,
+        steps: &mut Vec<Draft<'a>>,
+        given: &'a Given,
+        look: &'a Look,
+        x: &'a wgpu::Buffer,
+        outputs: &[&'a wgpu::Buffer],
+    ) {
+        let k = given.k;
+        let stride: usize = given.columns.iter().map(|c| c.0 + c.1).sum();
+        let magnitudes: usize = given.columns.iter().map(|c| c.2).sum();
+        let path = self.gpu.info.variants.matmul;
+        steps.push(product(path, x, &given.on_x, &look.seen, stride, k, false));
+        if magnitudes > 0 {
+            let (w, y) = (&given.on_magnitude, &look.magnitudes);
+            steps.push(product(path, x, w, y, magnitudes, k, true));
+        }
+        steps.push((
+            row_energy::key(STRICT),
+            vec![(1, x), (2, &look.energy)],
+            Work::RowEnergy { width: k as u32 },
+        ));
+        let mut first = 0;
+        for (i, (projections, others, _)) in given.columns.iter().enumerate() {
+            let (on_y, n) = &given.on_y[i];
+            steps.push(product(
+                path,
+                outputs[i],
+                on_y,
+                &given.yr,
+                *projections,
+                *n,
+                false,
+            ));
+            steps.push((
+                residual::key(STRICT),
+                vec![(1, &given.yr), (2, &look.seen), (3, &look.residuals[i])],
+                Work::Residual {
+                    projections: *projections as u32,
+                    stride: stride as u32,
+                    first: first as u32,
+                },
+            ));
+            first += projections + others;
+        }
+    }
+
+    fn norm<'a>(&'a self, x: &'a wgpu::Buffer, weight: &'a wgpu::Buffer) -> Draft<'a> {
+        (
+            rmsnorm::key(STRICT, self.rounding),
+            vec![(1, x), (2, weight), (3, &self.acts.x)],
+            Work::Norm {
+                width: self.config.hidden as u32,
+                eps: self.config.rms_eps,
+            },
+        )
+    }
+
+    fn sum<'a>(
+        &self,
+        addend: Addend,
+        a: &'a wgpu::Buffer,
+        b: &'a wgpu::Buffer,
+        y: &'a wgpu::Buffer,
+        width: usize,
+    ) -> Draft<'a> {
+        (
+            add::key(addend, STRICT, self.rounding),
+            vec![(1, a), (2, b), (3, y)],
+            Work::Add {
+                width: width as u32,
+            },
+        )
+    }
+}
+
+/// What the verifier brings to the products that share an input, on the device.
+struct Given {
+    on_x: wgpu::Buffer,
+    on_magnitude: wgpu::Buffer,
+    /// By product, with the width of its output.
+    on_y: Vec<(wgpu::Buffer, usize)>,
+    columns: Vec<(usize, usize, usize)>,
+    /// Width of the input.
+    k: usize,
+    /// One product's projected outputs at a time.
+    yr: wgpu::Buffer,
+}
+
+fn product<'a>(
+    path: MatmulKernel,
+    x: &'a wgpu::Buffer,
+    w: &'a wgpu::Buffer,
+    y: &'a wgpu::Buffer,
+    n: usize,
+    k: usize,
+    of_magnitudes: bool,
+) -> Draft<'a> {
+    let key = if of_magnitudes {
+        matmul::key_of_magnitudes(path, k, STRICT)
+    } else {
+        matmul::key(path, Dtype::F32, k, Epilogue::default(), STRICT)
+    };
+    let work = Work::Matmul {
+        path,
+        n: n as u32,
+        k: k as u32,
+        stride: n as u32,
+        n0: 0,
+    };
+    (key, vec![(1, x), (2, w), (5, y)], work)
+}
+
+fn floats(data: &[u8]) -> impl Iterator<Item = f32> + '_ {
+    data.chunks_exact(4)
+        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+}
+
+impl Look {
+    fn widths(&self) -> (usize, usize) {
+        let seen = self.columns.iter().map(|c| c.0 + c.1).sum();
+        let magnitudes = self.columns.iter().map(|c| c.2).sum();
+        (seen, magnitudes)
+    }
+
+    fn bytes(&self, rows: usize) -> u64 {
+        let (seen, magnitudes) = self.widths();
+        let residuals: usize = self.columns.iter().map(|c| 2 * rows + c.0).sum();
+        ((rows * (seen + magnitudes + 1) + residuals) * 4) as u64
+    }
+
+    fn copy(&self, submit: &mut Submit<'_>, staging: &wgpu::Buffer, at: u64, rows: usize) -> u64 {
+        let (seen, magnitudes) = self.widths();
+        let mut at = submit.copy(&self.seen, staging, at, (rows * seen * 4) as u64);
+        if magnitudes > 0 {
+            at = submit.copy(
+                &self.magnitudes,
+                staging,
+                at,
+                (rows * magnitudes * 4) as u64,
+            );
+        }
+        at = submit.copy(&self.energy, staging, at, (rows * 4) as u64);
+        for (buffer, (projections, ..)) in self.residuals.iter().zip(&self.columns) {
+            at = submit.copy(buffer, staging, at, ((2 * rows + projections) * 4) as u64);
+        }
+        at
+    }
+
+    /// Takes what [`copy`](Self::copy) left, by product.
+    fn take(&self, values: &mut impl Iterator<Item = f32>, rows: usize) -> Vec<(usize, Seen)> {
+        let (wide, narrow) = self.widths();
+        let mut take = |count: usize| -> Vec<f32> { values.by_ref().take(count).collect() };
+        let (seen, magnitudes, energy) = (take(rows * wide), take(rows * narrow), take(rows));
+        let (mut at, mut at_magnitude) = (0, 0);
+        let mut list = Vec::with_capacity(self.products.len());
+        for (i, (projections, others, count)) in self.products.iter().zip(&self.columns) {
+            let columns = |from: &[f32], width: usize, first: usize, count: usize| -> Vec<f32> {
+                if width == 0 {
+                    return Vec::new();
+                }
+                let row = |row: &[f32]| row[first..first + count].to_vec();
+                from.chunks_exact(width).flat_map(row).collect()
+            };
+            list.push((
+                *i,
+                Seen {
+                    residual_energy: take(rows),
+                    residual_top: take(rows),
+                    projection_energy: take(*projections),
+                    x_energy: energy.clone(),
+                    others: columns(&seen, wide, at + projections, *others),
+                    magnitudes: columns(&magnitudes, narrow, at_magnitude, *count),
+                },
+            ));
+            at += projections + others;
+            at_magnitude += count;
+        }
+        list
+    }
+}

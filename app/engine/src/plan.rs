@@ -1,0 +1,267 @@
+//! What a plan is made of: dispatches with their bind groups, grouped into stages, encoded into submits that are short enough.
+//!
+//! A plan is made once for a model, or for what stands in for one; a run only writes parameters and encodes.
+
+use std::sync::Arc;
+
+use web_time::Instant;
+
+use crate::engine::Monitor;
+use crate::gpu::{AttentionKernel, Kernel, MatmulKernel, PipelineKey};
+use crate::kernels::{
+    Grid, ParamBytes, add, attention, embed, matmul, residual, rmsnorm, rope_kv, row_energy,
+    silu_mul,
+};
+use crate::{EngineError, Gpu};
+
+/// Bytes between parameter blocks: WebGPU's guaranteed uniform offset alignment.
+pub(crate) const SLOT: u64 = 256;
+
+/// Rows of a run, as parameters see them.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows {
+    pub count: u32,
+    pub pos0: u32,
+    /// First row of the hidden states that the head's norm reads.
+    pub head_row: u32,
+}
+
+/// What a step computes, as far as its parameters and its size go.
+#[derive(Clone, Copy)]
+pub(crate) enum Work {
+    Embed {
+        width: u32,
+        first: u32,
+        count: u32,
+    },
+    Norm {
+        width: u32,
+        eps: f32,
+    },
+    Matmul {
+        path: MatmulKernel,
+        n: u32,
+        k: u32,
+        stride: u32,
+        n0: u32,
+    },
+    Rope {
+        heads: u32,
+        kv_heads: u32,
+        half: u32,
+    },
+    Attention {
+        kernel: AttentionKernel,
+        heads: u32,
+        kv_heads: u32,
+        head_dim: u32,
+    },
+    Silu {
+        width: u32,
+    },
+    Add {
+        width: u32,
+    },
+    RowEnergy {
+        width: u32,
+    },
+    Residual {
+        projections: u32,
+        stride: u32,
+        first: u32,
+    },
+}
+
+impl Work {
+    fn resolve(self, rows: Rows) -> (ParamBytes, Grid) {
+        let Rows {
+            count,
+            pos0,
+            head_row,
+        } = rows;
+        match self {
+            Self::Embed {
+                width,
+                first,
+                count: table_rows,
+            } => embed::dispatch(count, width, first, table_rows),
+            Self::Norm { width, eps } => rmsnorm::dispatch(count, width, head_row, eps),
+            Self::Matmul {
+                path,
+                n,
+                k,
+                stride,
+                n0,
+            } => (
+                matmul::params(count, n, k, stride, n0, 0),
+                matmul::grid(path, count, n),
+            ),
+            Self::Rope {
+                heads,
+                kv_heads,
+                half,
+            } => rope_kv::dispatch(count, heads, kv_heads, half, pos0),
+            Self::Attention {
+                kernel,
+                heads,
+                kv_heads,
+                head_dim,
+            } => attention::dispatch(kernel, count, heads, kv_heads, pos0, head_dim as usize),
+            Self::Silu { width } => silu_mul::dispatch(count, width),
+            Self::Add { width } => add::dispatch(count, width),
+            Self::RowEnergy { width } => row_energy::dispatch(count, width),
+            Self::Residual {
+                projections,
+                stride,
+                first,
+            } => residual::dispatch(count, projections, stride, first),
+        }
+    }
+
+    fn multiply_adds(self, rows: Rows) -> u64 {
+        let count = u64::from(rows.count);
+        match self {
+            Self::Matmul { n, k, .. } => count * u64::from(n) * u64::from(k),
+            Self::Attention {
+                heads, head_dim, ..
+            } => {
+                let width = u64::from(heads) * u64::from(head_dim);
+                2 * count * width * u64::from(rows.pos0 + rows.count)
+            }
+            _ => 0,
+        }
+    }
+}
+
+/// A dispatch before its bind group exists: pipeline, buffers by binding, work.
+pub(crate) type Draft<'a> = (PipelineKey, Vec<(u32, &'a wgpu::Buffer)>, Work);
+
+/// One dispatch of the plan; its parameters follow from the rows.
+struct Step {
+    kernel: Arc<Kernel>,
+    bind: wgpu::BindGroup,
+    work: Work,
+}
+
+/// Steps that run together: the embedding, one layer, or the head.
+pub(crate) struct Stage {
+    steps: Vec<Step>,
+    params: wgpu::Buffer,
+}
+
+impl Stage {
+    /// Compiles what is not compiled yet, and binds.
+    pub(crate) async fn new(gpu: &Gpu, drafts: Vec<Draft<'_>>) -> Result<Self, EngineError> {
+        let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+        let params = gpu
+            .buffer("parameters", drafts.len() as u64 * SLOT, usage)
+            .await?;
+        let mut steps = Vec::with_capacity(drafts.len());
+        for (i, (key, buffers, work)) in drafts.into_iter().enumerate() {
+            let kernel = gpu.kernel(&key).await?;
+            let bind = gpu.bind(&kernel, &params, i as u64 * SLOT, &buffers);
+            steps.push(Step { kernel, bind, work });
+        }
+        Ok(Self { steps, params })
+    }
+
+    /// Writes every step's parameters. They must not change again before the submit that uses them.
+    pub(crate) fn set_params(&self, gpu: &Gpu, rows: Rows) {
+        let mut bytes = vec![0u8; self.steps.len() * SLOT as usize];
+        for (slot, step) in bytes.chunks_exact_mut(SLOT as usize).zip(&self.steps) {
+            let (params, _) = step.work.resolve(rows);
+            slot[..params.len()].copy_from_slice(&params);
+        }
+        gpu.write(&self.params, 0, &bytes);
+    }
+}
+
+/// Encodes steps and sends them off before a submit grows too long for a watchdog or a user.
+pub(crate) struct Submit<'a> {
+    gpu: &'a Gpu,
+    encoder: Option<wgpu::CommandEncoder>,
+    work: u64,
+}
+
+impl<'a> Submit<'a> {
+    pub(crate) fn new(gpu: &'a Gpu) -> Self {
+        Self {
+            gpu,
+            encoder: None,
+            work: 0,
+        }
+    }
+
+    pub(crate) fn encoder(&mut self) -> &mut wgpu::CommandEncoder {
+        self.encoder.get_or_insert_with(|| {
+            self.gpu
+                .device
+                .create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
+        })
+    }
+
+    /// Encodes a stage, in as many submits as its steps need.
+    pub(crate) async fn stage(
+        &mut self,
+        stage: &Stage,
+        rows: Rows,
+        monitor: &mut dyn Monitor,
+    ) -> Result<(), EngineError> {
+        let mut steps = stage.steps.iter().peekable();
+        while steps.peek().is_some() {
+            let budget = self.gpu.submit_budget();
+            let mut work = self.work;
+            let mut pass = self
+                .encoder()
+                .begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            while let Some(step) = steps.next_if(|step| {
+                let more = step.work.multiply_adds(rows);
+                work == 0 || more == 0 || work + more <= budget
+            }) {
+                let (_, grid) = step.work.resolve(rows);
+                pass.set_pipeline(&step.kernel.pipeline);
+                pass.set_bind_group(0, &step.bind, &[]);
+                pass.dispatch_workgroups(grid[0], grid[1], grid[2]);
+                work += step.work.multiply_adds(rows);
+            }
+            drop(pass);
+            self.work = work;
+            if steps.peek().is_some() {
+                self.flush(true).await?;
+                monitor.alive()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies the first `bytes` of `from` to `at` of `to`, and gives the place behind them.
+    pub(crate) fn copy(
+        &mut self,
+        from: &wgpu::Buffer,
+        to: &wgpu::Buffer,
+        at: u64,
+        bytes: u64,
+    ) -> u64 {
+        self.encoder().copy_buffer_to_buffer(from, 0, to, at, bytes);
+        at + bytes
+    }
+
+    pub(crate) fn send(&mut self) {
+        if let Some(encoder) = self.encoder.take() {
+            self.gpu.queue.submit([encoder.finish()]);
+        }
+    }
+
+    /// Sends when the budget is spent (or `always`), and waits for it. True if it did.
+    pub(crate) async fn flush(&mut self, always: bool) -> Result<bool, EngineError> {
+        if !always && self.work < self.gpu.submit_budget() {
+            return Ok(false);
+        }
+        let started = Instant::now();
+        self.send();
+        self.gpu.settle().await?;
+        self.gpu.learn_pace(self.work, started.elapsed());
+        self.work = 0;
+        Ok(true)
+    }
+}
