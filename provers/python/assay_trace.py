@@ -2,7 +2,8 @@
 """Reads and checks an Assay trace with nothing but Python's standard library.
 
 Follows docs/trace-format.md and shares no code with the Rust reader, though the two have one author: structure,
-commitment, prompt digest, state digests and Merkle root, in that order. Prints a summary and exits 0, or prints the reason and exits 1.
+commitment, prompt digest, digests of all opened rows, Merkle root and challenge, in that order. Prints a summary and
+exits 0, or prints the reason and exits 1.
 
     python3 assay_trace.py trace.bin
 """
@@ -17,8 +18,10 @@ import sys
 MAX_HEADER = 4 << 20
 MAX_FILE = 16 << 30
 MAX_TOKENS = 1 << 20
+MAX_LAYERS = 1024
 
 DTYPES = {"F32": 4, "U32": 4, "BF16": 2, "F16": 2, "U8": 1}  # in file order, with bytes an element
+PRODUCTS = ["q", "k", "v", "o", "gate", "up", "down"]
 STATE_DTYPES = {"f32": "F32", "bf16": "BF16", "f16": "F16"}
 EXPONENT = {"F32": 0x7F800000, "BF16": 0x7F80, "F16": 0x7C00}
 
@@ -86,6 +89,23 @@ def ascending(x):
     return ids and all(a < b for a, b in zip(x, x[1:]))
 
 
+def products(x):
+    """The linear products of a layer: in order, none twice, none missing but `gate`."""
+    rules = {"name": one_of(*PRODUCTS), "width": integer(1, 1 << 20)}
+    fields = type(x) is list and all(type(p) is dict and sorted(p) == sorted(rules) for p in x)
+    if not fields or not all(rule(p[key]) for p in x for key, rule in rules.items()):
+        return False
+    names = [p["name"] for p in x]
+    return names in (PRODUCTS, [name for name in PRODUCTS if name != "gate"])
+
+
+LINEARS = {
+    "challenge": one_of("all", "chosen", "interactive", "offline"),
+    "layers": ascending,
+    "logits": ascending,
+    "products": products,
+}
+
 MANIFEST = {
     "adapter": pattern(TEXT),
     "eos": lambda x: ascending(x) and len(x) <= 64,
@@ -95,7 +115,7 @@ MANIFEST = {
         "dtype": pattern(WORD),
         "family": pattern(WORD),
         "hidden": integer(1, 65536),
-        "layers": integer(1, 1024),
+        "layers": integer(1, MAX_LAYERS),
         "parameters": integer(1, (1 << 53) - 1),
         "root": pattern(HEX),
         "vocab": integer(1, 1 << 22),
@@ -109,7 +129,7 @@ MANIFEST = {
     "root": pattern(HEX),
     "sampler": None,  # one of the two below
     "state_dtype": one_of(*STATE_DTYPES),
-    "streams": lambda x: x == ["logits", "states"],
+    "streams": lambda x: x in (["logits", "states"], ["linears", "logits", "states"]),
     "tokenizer": optional(pattern(HEX)),
     "version": integer(1, 1),
 }
@@ -139,7 +159,9 @@ def check_fields(value, rules, path):
 
 def read_manifest(text):
     manifest = decode_json(text, "manifest")
-    check_fields(manifest, MANIFEST, "")
+    with_linears = type(manifest) is dict and "linears" in manifest
+    check_fields(manifest, {**MANIFEST, "linears": LINEARS} if with_linears else MANIFEST, "")
+    require(with_linears == ("linears" in manifest["streams"]), "linears is not there exactly with its stream")
     sampler = manifest["sampler"]
     kind = sampler.get("kind") if type(sampler) is dict else None
     require(type(kind) is str and kind in SAMPLERS, "sampler is of no known kind")
@@ -148,8 +170,23 @@ def read_manifest(text):
     require(all(i < model["vocab"] for i in manifest["eos"]), "eos has an id outside the vocabulary")
     require(all(i <= model["layers"] for i in manifest["opened"]), "opened has an index above the layers")
     require(manifest["prompt"]["tokens"] + manifest["output"]["tokens"] <= MAX_TOKENS, "too many tokens")
+    if with_linears:
+        check_linears(manifest, manifest["linears"])
     require(canonical_json(manifest) == text, "manifest is not canonical")
     return manifest
+
+
+def check_linears(manifest, linears):
+    model, opened = manifest["model"], set(manifest["opened"])
+    require(all(i < model["layers"] for i in linears["layers"]), "linears.layers has an index above the layers")
+    n_output = manifest["output"]["tokens"]
+    require(all(i < n_output for i in linears["logits"]), "linears.logits has an index above the output")
+    around = all({i, i + 1} <= opened for i in linears["layers"])
+    require(around, "a layer is open without the hidden states around it")
+    require(not linears["logits"] or model["layers"] in opened, "logits are open without the last hidden state")
+    for product in linears["products"]:
+        inner = product["name"] not in ("o", "down")
+        require(inner or product["width"] == model["hidden"], f"{product['name']} has another width than the model")
 
 
 # ---- sections 1 and 3: container and tensors
@@ -169,6 +206,15 @@ def layout(manifest):
     state_dtype = STATE_DTYPES[manifest["state_dtype"]]
     for layer in manifest["opened"]:
         tensors.append((f"states.{layer:05}", state_dtype, [positions, model["hidden"]]))
+    linears = manifest.get("linears")
+    if linears is not None:
+        tensors.append(("digests.linears", "U8", [positions, model["layers"], 32]))
+        for layer in linears["layers"]:
+            for product in linears["products"]:
+                name = f"linears.{layer:05}.{product['name']}"
+                tensors.append((name, state_dtype, [positions, product["width"]]))
+        if linears["logits"]:
+            tensors.append(("logits", "F32", [len(linears["logits"]), model["vocab"]]))
     order = list(DTYPES)
     tensors.sort(key=lambda tensor: (order.index(tensor[1]), tensor[0]))
     placed, end = [], 0
@@ -210,7 +256,7 @@ def parse(data):
     views = {name: body[start:end] for name, _, _, start, end in tensors}
     require(max(words(views["tokens"])) < manifest["model"]["vocab"], "a token is outside the vocabulary")
     for name, dtype, *_ in tensors:
-        if name.startswith("states."):
+        if name.startswith(("states.", "linears.")) or name == "logits":
             require(finite(views[name], dtype), f"{name} is not finite")
     return manifest, text, views
 
@@ -246,14 +292,69 @@ def merkle_root(leaves):
 
 def leaf_hashes(manifest, views):
     tokens, n_prompt = words(views["tokens"]), manifest["prompt"]["tokens"]
-    row_bytes = 32 * (manifest["model"]["layers"] + 1)
+    layers, linears = manifest["model"]["layers"], views.get("digests.linears")
+    tag = b"assay/position/v1\0" if linears is None else b"assay/position/v2\0"
     for p in range(len(tokens) - 1):
         following, logits = U32_MAX, bytes(32)
         if p >= n_prompt - 1:
             i = p - (n_prompt - 1)
             following, logits = tokens[p + 1], views["digests.logits"][32 * i : 32 * i + 32]
-        states = views["digests.states"][p * row_bytes : (p + 1) * row_bytes]
-        yield sha256(b"\x00", b"assay/position/v1\0", struct.pack("<III", p, tokens[p], following), logits, states)
+        digests = row(views["digests.states"], p, 32 * (layers + 1))
+        more = row(linears, p, 32 * layers) if linears is not None else b""
+        yield sha256(b"\x00", tag, struct.pack("<III", p, tokens[p], following), logits, digests, more)
+
+
+def row(view, index, size):
+    return view[index * size : (index + 1) * size]
+
+
+# ---- section 9: challenges
+
+
+def words_of(purpose, root, nonce):
+    seed = b"assay/challenge/v1\0" + purpose.encode() + b"\0" + root + (nonce or bytes(32))
+    for block in range(1 << 32):
+        yield from struct.unpack("<8I", sha256(seed, struct.pack("<I", block)))
+
+
+def draw(purpose, root, nonce, count, n):
+    """`count` of the numbers below n, ascending."""
+    source = words_of(purpose, root, nonce)
+
+    def below(m):
+        end = (1 << 32) // m * m
+        return next(word for word in source if word < end) % m
+
+    entries = list(range(n))
+    for i in range(count):
+        j = i + below(n - i)
+        entries[i], entries[j] = entries[j], entries[i]
+    return sorted(entries[:count])
+
+
+def called_for(manifest, purpose, n):
+    """What the challenge would open; what is open, if it does not say."""
+    linears = manifest["linears"]
+    if linears["challenge"] == "all":
+        return list(range(n))
+    if linears["challenge"] == "offline":
+        nonce = manifest["nonce"]
+        nonce = None if nonce is None else bytes.fromhex(nonce)
+        return draw(purpose, bytes.fromhex(manifest["root"]), nonce, len(linears[purpose]), n)
+    return linears[purpose]
+
+
+def receipt(manifest):
+    """Section 9: digest of the manifest with nothing open."""
+    linears = {**manifest["linears"], "challenge": "interactive", "layers": [], "logits": []}
+    return manifest_digest(canonical_json({**manifest, "linears": linears, "opened": []}))
+
+
+# ---- section 5: checks
+
+
+def manifest_digest(text):
+    return sha256(b"assay/manifest/v1\0", text.encode())
 
 
 def check(manifest, text, views):
@@ -263,21 +364,34 @@ def check(manifest, text, views):
         if got != want:
             raise Refused(reason, f"got {got.hex()}, want {want.hex()}{detail}")
 
-    equal(sha256(b"assay/manifest/v1\0", text.encode()), bytes(views["commitment"]), "commitment")
+    equal(manifest_digest(text), bytes(views["commitment"]), "commitment")
     n_prompt = manifest["prompt"]["tokens"]
     prompt = struct.pack(f"<{n_prompt + 1}I", n_prompt, *words(views["tokens"])[:n_prompt])
     equal(sha256(b"assay/prompt/v1\0", prompt), bytes.fromhex(manifest["prompt"]["digest"]), "prompt-digest")
-    rows = manifest["model"]["layers"] + 1
-    row_bytes = manifest["model"]["hidden"] * DTYPES[STATE_DTYPES[manifest["state_dtype"]]]
+    layers, linears = manifest["model"]["layers"], manifest.get("linears")
+    positions = len(views["tokens"]) // 4 - 1
+    element = DTYPES[STATE_DTYPES[manifest["state_dtype"]]]
     for layer in manifest["opened"]:
-        view = views[f"states.{layer:05}"]
-        for p in range(len(view) // row_bytes):
-            at = 32 * (p * rows + layer)
-            want = bytes(views["digests.states"][at : at + 32])
-            where = f" for hidden state {layer} at position {p}"
-            equal(sha256(view[p * row_bytes : (p + 1) * row_bytes]), want, "state-digest", where)
+        for p in range(positions):
+            got = sha256(row(views[f"states.{layer:05}"], p, manifest["model"]["hidden"] * element))
+            want = bytes(row(views["digests.states"], p * (layers + 1) + layer, 32))
+            equal(got, want, "state-digest", f" for hidden state {layer} at position {p}")
+    for layer in linears["layers"] if linears else []:
+        outputs = [(views[f"linears.{layer:05}.{p['name']}"], p["width"] * element) for p in linears["products"]]
+        for p in range(positions):
+            got = sha256(*(row(view, p, size) for view, size in outputs))
+            want = bytes(row(views["digests.linears"], p * layers + layer, 32))
+            equal(got, want, "linear-digest", f" for layer {layer} at position {p}")
+    for i, output in enumerate(linears["logits"] if linears else []):
+        got = sha256(row(views["logits"], i, 4 * manifest["model"]["vocab"]))
+        want = bytes(row(views["digests.logits"], output, 32))
+        equal(got, want, "logits-digest", f" for output token {output}")
     root = merkle_root(list(leaf_hashes(manifest, views)))
     equal(root, bytes.fromhex(manifest["root"]), "merkle-root")
+    for purpose, n in [("layers", layers), ("logits", manifest["output"]["tokens"])] if linears else []:
+        got, want = linears[purpose], called_for(manifest, purpose, n)
+        if got != want:
+            raise Refused("challenge", f"{purpose} {got} are open, but {linears['challenge']} calls for {want}")
 
 
 def summary(manifest, views):
@@ -288,6 +402,11 @@ def summary(manifest, views):
     yield "sampler", ", ".join(f"{key} {value}" for key, value in sampler.items())
     yield "numerics", f"{manifest['numerics']['class']}, compute {manifest['numerics']['compute']}"
     yield "opened", f"{manifest['opened']} in {manifest['state_dtype']}"
+    linears = manifest.get("linears")
+    if linears is not None:
+        yield "products", ", ".join(f"{p['name']} {p['width']}" for p in linears["products"])
+        yield "challenge", f"{linears['challenge']}: layers {linears['layers']}, logits {linears['logits']}"
+        yield "receipt", receipt(manifest).hex()
     yield "root", manifest["root"]
     yield "commitment", bytes(views["commitment"]).hex()
 

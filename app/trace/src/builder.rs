@@ -1,15 +1,20 @@
 //! The prover's side: positions go in one by one as the model runs, a sealed trace comes out.
 //!
-//! The builder keeps 32 bytes a hidden state and position, and the rows of opened layers; nothing else.
-//! It refuses what a reader would refuse, at the position where it happens.
+//! The builder keeps 32 bytes a hidden state (or a layer's linear outputs) and position, and the rows that are to be
+//! opened, or could be; nothing else. It refuses what a reader would refuse, at the position where it happens.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::body::Body;
 use crate::limits::MAX_TOKENS;
-use crate::manifest::{FORMAT, STREAMS, VERSION};
-use crate::read::check_file_len;
-use crate::write::Body;
+use crate::manifest::{FORMAT, STREAMS, STREAMS_WITH_LINEARS, VERSION};
+use crate::plan::{KeptLogits, Plan};
+use crate::validate::indices;
 use crate::{
-    BuildError, Digest, FinishedTrace, Manifest, ModelClaim, NumericsClaim, OutputClaim,
-    PositionRecord, PromptClaim, Sampler, StateDtype, StopReason, TraceError,
+    BuildError, Challenge, Digest, FinishedTrace, Keep, LinearsClaim, LinearsSpec, Manifest,
+    ModelClaim, NumericsClaim, OutputClaim, PositionInput, PositionRecord, PromptClaim, RecordPlan,
+    Sampler, SealedTrace, StateDtype, StopReason, TraceError, commit,
 };
 
 /// What is known before the first position runs. Fields mean what they mean in [`Manifest`].
@@ -21,13 +26,15 @@ pub struct TraceSpec {
     pub eos: Vec<u32>,
     /// Whether generation goes on after such an id.
     pub ignore_eos: bool,
+    /// The stream `linears`, if the trace is to be audited without weights.
+    pub linears: Option<LinearsSpec>,
     /// The model.
     pub model: ModelClaim,
     /// The verifier's nonce, if there is one.
     pub nonce: Option<Digest>,
     /// How the prover computes.
     pub numerics: NumericsClaim,
-    /// Hidden states to keep, ascending; [`Manifest::default_opened`] is the usual choice.
+    /// Hidden states to open whatever else is, ascending; [`Manifest::default_opened`] is the usual choice.
     pub opened: Vec<u32>,
     /// The program that writes the trace; see [`Manifest::printable`].
     pub producer: String,
@@ -44,9 +51,11 @@ pub struct TraceSpec {
 /// Collects positions in order.
 #[derive(Debug, Clone)]
 pub struct TraceBuilder {
-    /// Valid but for the digests and `output`, which `finish` sets.
+    /// Valid but for the digests and `output`, which `seal` sets. Its `opened` is the spec's; no linear outputs are open.
     manifest: Manifest,
     prompt: Vec<u32>,
+    keep: Option<Keep>,
+    plan: RecordPlan,
     body: Body,
 }
 
@@ -57,12 +66,25 @@ impl TraceBuilder {
     /// [`BuildError::Structure`] if the spec breaks a rule of the format.
     pub fn new(spec: TraceSpec) -> Result<Self, BuildError> {
         let prompt_tokens = u32::try_from(spec.prompt.len()).unwrap_or(u32::MAX); // validate() refuses that many
-        let states = vec![Vec::new(); spec.opened.len()];
+        let (streams, claim, keep) = match spec.linears {
+            Some(linears) => (
+                STREAMS_WITH_LINEARS.map(String::from).to_vec(),
+                Some(LinearsClaim {
+                    challenge: Challenge::default(),
+                    layers: Vec::new(),
+                    logits: Vec::new(),
+                    products: linears.products,
+                }),
+                Some(linears.keep),
+            ),
+            None => (STREAMS.map(String::from).to_vec(), None, None),
+        };
         let manifest = Manifest {
             adapter: spec.adapter,
             eos: spec.eos,
             format: FORMAT.into(),
             ignore_eos: spec.ignore_eos,
+            linears: claim,
             model: spec.model,
             nonce: spec.nonce,
             numerics: spec.numerics,
@@ -79,21 +101,18 @@ impl TraceBuilder {
             root: Digest::ZERO,
             sampler: spec.sampler,
             state_dtype: spec.state_dtype,
-            streams: STREAMS.map(String::from).to_vec(),
+            streams,
             tokenizer: spec.tokenizer,
             version: VERSION,
         };
         manifest.validate()?;
-        let body = Body {
-            tokens: Vec::new(),
-            logits_digests: Vec::new(),
-            state_digests: Vec::new(),
-            states,
-        };
+        let plan = plan(&manifest, keep.as_ref())?;
         let builder = Self {
+            body: empty_body(&plan),
+            plan: RecordPlan(Arc::new(plan)),
             manifest,
             prompt: spec.prompt,
-            body,
+            keep,
         };
         for (index, &id) in builder.prompt.iter().enumerate() {
             builder.check_token(index, id)?;
@@ -106,8 +125,14 @@ impl TraceBuilder {
         self.body.tokens.len()
     }
 
-    /// Adds the next position: the token at it, its layers + 1 hidden states (`hidden` channels each, state 0 first)
-    /// and, from the prompt's last position on, the logits that the next token was chosen from.
+    /// How to compute the positions' records, for [`PositionRecord::compute`] on any thread.
+    pub fn plan(&self) -> RecordPlan {
+        self.plan.clone()
+    }
+
+    /// Adds the next position of a trace without linear outputs: the token at it, its layers + 1 hidden states
+    /// (`hidden` channels each, state 0 first) and, from the prompt's last position on, the logits that the next token
+    /// was chosen from.
     ///
     /// # Errors
     /// A [`BuildError`] that names the position; the builder is unchanged.
@@ -117,17 +142,31 @@ impl TraceBuilder {
         states: &[&[f32]],
         logits: Option<&[f32]>,
     ) -> Result<(), BuildError> {
-        let record = PositionRecord::compute(
-            self.manifest.state_dtype,
-            &self.manifest.opened,
-            states,
-            logits,
-        );
-        self.push_record(token, record)
+        let linears = &[];
+        self.push_position(
+            token,
+            PositionInput {
+                states,
+                linears,
+                logits,
+            },
+        )
     }
 
-    /// Adds the next position from a record that was computed elsewhere, with this trace's state dtype and opened
-    /// layers.
+    /// Adds the next position: the token at it, and everything that was computed there.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn push_position(
+        &mut self,
+        token: u32,
+        input: PositionInput<'_>,
+    ) -> Result<(), BuildError> {
+        let position = self.positions() as u32; // at most MAX_TOKENS were taken
+        self.push_record(token, PositionRecord::compute(&self.plan, position, input))
+    }
+
+    /// Adds the next position from a record that was computed elsewhere by this builder's [`plan`](Self::plan).
     ///
     /// # Errors
     /// As [`push`](Self::push).
@@ -144,44 +183,40 @@ impl TraceBuilder {
             }
             _ => {}
         }
-        if record.state_dtype != self.manifest.state_dtype || record.opened != self.manifest.opened
-        {
+        if record.plan != self.plan {
             return Err(BuildError::RecordMismatch { position });
         }
-        let model = &self.manifest.model;
-        record.check(
-            position,
-            self.manifest.state_rows(),
-            model.hidden as usize,
-            model.vocab as usize,
-        )?;
-        let emits = position + 1 >= self.prompt.len();
-        match (&record.logits, emits) {
-            (None, true) => return Err(BuildError::MissingLogits { position }),
-            (Some(_), false) => return Err(BuildError::UnexpectedLogits { position }),
-            (Some(logits), true) => self.body.logits_digests.extend(logits.digest.0),
-            (None, false) => {}
+        if record.position as usize != position {
+            let got = record.position;
+            return Err(BuildError::RecordPosition { position, got });
         }
-        self.body.tokens.push(token);
-        self.body
-            .state_digests
-            .extend(record.digests.iter().flat_map(|digest| digest.0));
-        for (rows, row) in self.body.states.iter_mut().zip(record.kept) {
-            rows.extend(row);
+        if let Some(fault) = record.fault {
+            return Err(fault);
         }
+        let body = &mut self.body;
+        body.tokens.push(token);
+        let flat = |digests: Vec<Digest>| digests.into_iter().flat_map(|digest| digest.0);
+        body.state_digests.extend(flat(record.state_digests));
+        body.linear_digests.extend(flat(record.linear_digests));
+        body.logits_digests
+            .extend(record.logits_digest.into_iter().flat_map(|digest| digest.0));
+        for (rows, row) in body.states.values_mut().zip(record.states) {
+            rows.push(row);
+        }
+        for (rows, row) in body.linears.values_mut().zip(record.linears) {
+            rows.push(row);
+        }
+        body.logits.extend(record.logits);
         Ok(())
     }
 
-    /// Seals the trace. `last_token` was chosen from the last position's logits and never entered the model.
+    /// Ends the run: from here on the root is fixed. `last_token` was chosen from the last position's logits and never
+    /// entered the model.
     ///
     /// # Errors
     /// [`BuildError::Unfinished`] before the prompt is complete, [`BuildError::Structure`] for a last token outside
-    /// the vocabulary or a file above [`MAX_FILE_BYTES`](crate::limits::MAX_FILE_BYTES).
-    pub fn finish(
-        mut self,
-        last_token: u32,
-        stop: StopReason,
-    ) -> Result<FinishedTrace, BuildError> {
+    /// the vocabulary.
+    pub fn seal(mut self, last_token: u32, stop: StopReason) -> Result<SealedTrace, BuildError> {
         let (got, want) = (self.positions(), self.prompt.len());
         if got < want {
             return Err(BuildError::Unfinished { got, want });
@@ -193,9 +228,19 @@ impl TraceBuilder {
             tokens: u32::try_from(got + 1 - want).unwrap_or(u32::MAX),
         };
         self.manifest.validate()?;
-        let finished = FinishedTrace::seal(self.manifest, self.body);
-        check_file_len(finished.len())?;
-        Ok(finished)
+        commit::bind(&mut self.manifest, &self.body);
+        Ok(SealedTrace::new(self.manifest, self.body, self.keep))
+    }
+
+    /// [`seal`](Self::seal), then opens what the spec said: its hidden states, and what it had kept of linear outputs
+    /// and logits. The challenge is `all` if that is all of it, and else `chosen`.
+    ///
+    /// # Errors
+    /// As [`seal`](Self::seal), and [`BuildError::Structure`] for a file above
+    /// [`MAX_FILE_BYTES`](crate::limits::MAX_FILE_BYTES).
+    pub fn finish(self, last_token: u32, stop: StopReason) -> Result<FinishedTrace, BuildError> {
+        let sealed = self.seal(last_token, stop)?;
+        sealed.open(&sealed.planned())
     }
 
     fn check_token(&self, index: usize, got: u32) -> Result<(), TraceError> {
@@ -214,5 +259,52 @@ impl TraceBuilder {
         } else {
             Err(TraceError::TokenRange { index, got, vocab })
         }
+    }
+}
+
+/// Sizes from a valid manifest, and what to keep: what the spec opens, and what that needs.
+fn plan(manifest: &Manifest, keep: Option<&Keep>) -> Result<Plan, TraceError> {
+    let layers = manifest.model.layers;
+    let mut states: BTreeSet<u32> = manifest.opened.iter().copied().collect();
+    let (linears, logits) = match keep {
+        None => (Vec::new(), KeptLogits::Only(Vec::new())),
+        Some(Keep::Everything) => {
+            states.extend(0..=layers);
+            ((0..layers).collect(), KeptLogits::All)
+        }
+        Some(Keep::Only {
+            layers: linears,
+            logits,
+        }) => {
+            indices("linears.layers", linears, layers - 1)?; // at least one layer: the manifest is valid
+            indices("linears.logits", logits, u32::MAX)?; // how many there will be is not known
+            states.extend(linears.iter().flat_map(|&layer| [layer, layer + 1]));
+            states.extend((!logits.is_empty()).then_some(layers));
+            (linears.clone(), KeptLogits::Only(logits.clone()))
+        }
+    };
+    Ok(Plan {
+        state_dtype: manifest.state_dtype,
+        hidden: manifest.model.hidden as usize,
+        layers: layers as usize,
+        vocab: manifest.model.vocab as usize,
+        n_prompt: manifest.prompt.tokens as usize,
+        products: manifest
+            .linears
+            .as_ref()
+            .map(|claim| claim.products.clone()),
+        states: states.into_iter().collect(),
+        linears,
+        logits,
+    })
+}
+
+/// No positions yet, but a list for all that will be kept of them.
+fn empty_body(plan: &Plan) -> Body {
+    let lists = |kept: &[u32]| kept.iter().map(|&index| (index, Vec::new())).collect();
+    Body {
+        states: lists(&plan.states),
+        linears: lists(&plan.linears),
+        ..Body::default()
     }
 }

@@ -1,33 +1,59 @@
 //! What is hashed, byte for byte: domain tags stand beside the only functions that use them.
 
-use crate::{Digest, merkle};
+use crate::body::Body;
+use crate::{Digest, Manifest, StateDtype, merkle};
 
-/// Starts every leaf. The zero byte ends the tag, so no tag is the beginning of another.
+/// Starts every leaf of a trace without linear outputs. The zero byte ends the tag, so no tag is the beginning of
+/// another.
 const POSITION_TAG: &[u8] = b"assay/position/v1\0";
+/// Starts every leaf of a trace with them.
+const POSITION_WITH_LINEARS_TAG: &[u8] = b"assay/position/v2\0";
 const PROMPT_TAG: &[u8] = b"assay/prompt/v1\0";
 const MANIFEST_TAG: &[u8] = b"assay/manifest/v1\0";
+
+/// Logits are hashed and stored as they are, whatever the state dtype.
+pub(crate) const LOGITS_DTYPE: StateDtype = StateDtype::F32;
 
 /// Stands for "the next token is part of the prompt": above every legal id.
 const NO_NEXT_TOKEN: u32 = u32::MAX;
 
-/// The bytes that the Merkle leaf of `position` hashes (after the tree's 0x00).
-///
-/// `next` and `logits` are `None` where the next token is part of the prompt. `states` are layers + 1 digests,
-/// in order. Length: 18 + 4 + 4 + 4 + 32 + 32 × (layers + 1).
-pub fn leaf_preimage(
-    position: u32,
-    token: u32,
-    next: Option<u32>,
-    logits: Option<Digest>,
-    states: impl IntoIterator<Item = Digest>,
-) -> Vec<u8> {
-    let mut leaf = POSITION_TAG.to_vec();
-    leaf.extend(position.to_le_bytes());
-    leaf.extend(token.to_le_bytes());
-    leaf.extend(next.unwrap_or(NO_NEXT_TOKEN).to_le_bytes());
-    leaf.extend(logits.unwrap_or(Digest::ZERO).0);
-    states.into_iter().for_each(|state| leaf.extend(state.0));
-    leaf
+/// What the Merkle leaf of one position binds.
+#[derive(Debug, Clone, Copy)]
+pub struct Leaf<'a> {
+    /// The position.
+    pub position: u32,
+    /// The token at it.
+    pub token: u32,
+    /// The token after it; `None` where that is part of the prompt.
+    pub next: Option<u32>,
+    /// Digest of the logits that chose it; `None` where it is part of the prompt.
+    pub logits: Option<Digest>,
+    /// Digests of the layers + 1 hidden states, in order, 32 bytes each.
+    pub states: &'a [u8],
+    /// Digests of the layers' linear outputs, in order, 32 bytes each; `None` without the stream.
+    pub linears: Option<&'a [u8]>,
+}
+
+impl Leaf<'_> {
+    /// The bytes that the leaf hashes (after the tree's 0x00).
+    ///
+    /// Length: 18 + 4 + 4 + 4 + 32 + 32 × (layers + 1), and 32 × layers more with linear outputs.
+    pub fn preimage(&self) -> Vec<u8> {
+        let tag = match self.linears {
+            Some(_) => POSITION_WITH_LINEARS_TAG,
+            None => POSITION_TAG,
+        };
+        [
+            tag,
+            &self.position.to_le_bytes(),
+            &self.token.to_le_bytes(),
+            &self.next.unwrap_or(NO_NEXT_TOKEN).to_le_bytes(),
+            &self.logits.unwrap_or(Digest::ZERO).0,
+            self.states,
+            self.linears.unwrap_or_default(),
+        ]
+        .concat()
+    }
 }
 
 /// SHA-256("assay/prompt/v1\0" || u32le count || u32le ids).
@@ -46,38 +72,70 @@ pub(crate) fn manifest_digest(json: &str) -> Digest {
     Digest::of_parts(&[MANIFEST_TAG, json.as_bytes()])
 }
 
-/// Digest of one position's logits: their f32 bytes, little endian, in id order.
-pub(crate) fn logits_digest(logits: &[f32]) -> Digest {
-    let bytes: Vec<u8> = logits.iter().flat_map(|x| x.to_le_bytes()).collect();
-    Digest::of(&bytes)
+/// Puts the prompt's digest and the root over `body`'s positions into `manifest`. Counts and lengths must fit.
+pub(crate) fn bind(manifest: &mut Manifest, body: &Body) {
+    let n_prompt = manifest.prompt.tokens as usize;
+    let leaves = leaf_hashes(&Positions {
+        tokens: &body.tokens,
+        n_prompt,
+        layers: manifest.model.layers as usize,
+        logits: &body.logits_digests,
+        states: &body.state_digests,
+        linears: manifest
+            .linears
+            .as_ref()
+            .map(|_| body.linear_digests.as_slice()),
+    });
+    manifest.prompt.digest = prompt_digest(body.tokens.get(..n_prompt).unwrap_or_default());
+    manifest.root = merkle::root(&leaves).unwrap_or(Digest::ZERO); // at least one position, so there is a root
+}
+
+/// What all leaves together are made of.
+pub(crate) struct Positions<'a> {
+    /// [T]
+    pub tokens: &'a [u32],
+    /// How many of them are the prompt.
+    pub n_prompt: usize,
+    pub layers: usize,
+    /// [output.tokens, 32]; the first is of position n_prompt - 1.
+    pub logits: &'a [u8],
+    /// [P, layers + 1, 32]
+    pub states: &'a [u8],
+    /// [P, layers, 32], with the stream `linears`.
+    pub linears: Option<&'a [u8]>,
 }
 
 /// Leaf hashes of all positions.
-///
-/// `tokens` has P + 1 entries of which the first `n_prompt` are the prompt; `logits` digests belong to positions
-/// n_prompt - 1 onwards; `states` is [P, `state_rows`] digests as bytes.
-pub(crate) fn leaf_hashes(
-    tokens: &[u32],
-    n_prompt: usize,
-    logits: &[u8],
-    states: &[u8],
-    state_rows: usize,
-) -> Vec<Digest> {
-    let row_bytes = state_rows.max(1) * Digest::LEN;
-    let mut logits = logits
+pub(crate) fn leaf_hashes(positions: &Positions<'_>) -> Vec<Digest> {
+    let mut logits = positions
+        .logits
         .chunks_exact(Digest::LEN)
         .filter_map(Digest::first_of);
-    tokens
+    positions
+        .tokens
         .windows(2)
-        .zip(states.chunks_exact(row_bytes))
         .enumerate()
-        .map(|(position, (pair, row))| {
-            let emits = position + 1 >= n_prompt;
-            let token = pair.first().copied().unwrap_or_default();
-            let next = pair.last().copied().filter(|_| emits);
-            let logits = if emits { logits.next() } else { None };
-            let states = row.chunks_exact(Digest::LEN).filter_map(Digest::first_of);
-            merkle::leaf_hash(&leaf_preimage(position as u32, token, next, logits, states))
+        .map(|(position, pair)| {
+            let emits = position + 1 >= positions.n_prompt;
+            let leaf = Leaf {
+                position: position as u32,
+                token: pair.first().copied().unwrap_or_default(),
+                next: pair.last().copied().filter(|_| emits),
+                logits: if emits { logits.next() } else { None },
+                states: row(positions.states, positions.layers + 1, position),
+                linears: positions
+                    .linears
+                    .map(|digests| row(digests, positions.layers, position)),
+            };
+            merkle::leaf_hash(&leaf.preimage())
         })
         .collect()
+}
+
+/// The digests of one position, of which each has `count`.
+fn row(digests: &[u8], count: usize, position: usize) -> &[u8] {
+    digests
+        .chunks_exact((count * Digest::LEN).max(1))
+        .nth(position)
+        .unwrap_or_default()
 }

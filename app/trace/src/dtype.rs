@@ -1,9 +1,9 @@
-//! How a hidden state is stored and hashed: 32-bit or rounded to 16, little endian, nearest even.
+//! How a hidden state (or a linear output) is stored and hashed: 32-bit or rounded to 16, little endian, nearest even.
 
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 
-/// Element type of hidden states, both in the file and in the bytes that a state digest covers.
+/// Element type of hidden states and linear outputs, both in the file and in the bytes that their digests cover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StateDtype {
@@ -35,16 +35,17 @@ impl StateDtype {
 
     /// `row` rounded to this type (to nearest, ties to even), as the little-endian bytes that are stored and hashed.
     pub fn encode(self, row: &[f32]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.encode_onto(row, &mut bytes);
+        bytes
+    }
+
+    /// As [`encode`](Self::encode), appended to `bytes`.
+    pub(crate) fn encode_onto(self, row: &[f32], bytes: &mut Vec<u8>) {
         match self {
-            Self::Bf16 => row
-                .iter()
-                .flat_map(|&x| bf16::from_f32(x).to_le_bytes())
-                .collect(),
-            Self::F16 => row
-                .iter()
-                .flat_map(|&x| f16::from_f32(x).to_le_bytes())
-                .collect(),
-            Self::F32 => row.iter().flat_map(|&x| x.to_le_bytes()).collect(),
+            Self::Bf16 => bytes.extend(row.iter().flat_map(|&x| bf16::from_f32(x).to_le_bytes())),
+            Self::F16 => bytes.extend(row.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes())),
+            Self::F32 => bytes.extend(row.iter().flat_map(|&x| x.to_le_bytes())),
         }
     }
 

@@ -6,23 +6,36 @@
 //! needs it; use [`TraceBuilder`](crate::TraceBuilder).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::write::Body;
-use crate::{Digest, FinishedTrace, ForgeError, Manifest, Trace};
+use crate::body::Body;
+use crate::commit::{self, LOGITS_DTYPE};
+use crate::manifest::STREAMS;
+use crate::{Digest, FinishedTrace, ForgeError, Linear, LinearsClaim, Manifest, Trace};
 
 /// A trace taken apart. Every field may be changed; [`seal`](Self::seal) makes the hashes follow.
 #[derive(Debug, Clone)]
 pub struct EditableTrace {
-    /// The claims. `seal` overwrites `opened`, `output.tokens`, `prompt.digest` and `root`.
+    /// The claims. `seal` overwrites `opened`, `linears.layers`, `linears.logits`, `output.tokens`, `prompt.digest` and
+    /// `root`. It leaves `linears.challenge` alone: with `offline`, another root draws others, so that a lie that is to
+    /// pass says `chosen`, or [`open`](crate::SealedTrace::open)s anew.
     pub manifest: Manifest,
     /// `[T]` ids. `seal` counts those after `manifest.prompt.tokens` as output.
     pub tokens: Vec<u32>,
-    /// `[output.tokens]`
+    /// `[output.tokens]`. `seal` overwrites those of open rows.
     pub logits_digests: Vec<Digest>,
     /// `[P * (layers + 1)]`, position by position. `seal` overwrites those of opened layers.
     pub state_digests: Vec<Digest>,
+    /// `[P * layers]`, position by position; empty without the stream `linears`. `seal` overwrites those of open
+    /// layers.
+    pub linear_digests: Vec<Digest>,
     /// Hidden states by index, each `[P * hidden]`, position by position. Its keys become `opened`.
     pub states: BTreeMap<u32, Vec<f32>>,
+    /// Linear outputs by layer and product, each `[P * width]`, position by position. Its layers become
+    /// `linears.layers`, each of which must have all products of `manifest.linears`. Empty without the stream.
+    pub linears: BTreeMap<(u32, Linear), Vec<f32>>,
+    /// Logits by output token, each `[vocab]`. Its keys become `linears.logits`. Empty without the stream `linears`.
+    pub logits: BTreeMap<u32, Vec<f32>>,
 }
 
 impl EditableTrace {
@@ -34,15 +47,28 @@ impl EditableTrace {
                 .filter_map(Digest::first_of)
                 .collect()
         };
+        let dtype = trace.manifest().state_dtype;
+        let open = trace.linears().map_or(&[][..], |claim| &claim.logits);
         Self {
             manifest: trace.manifest().clone(),
             tokens: trace.tokens().to_vec(),
             logits_digests: digests(trace.logits_digests),
             state_digests: digests(trace.state_digests),
+            linear_digests: digests(trace.linear_digests),
             states: trace
-                .opened()
+                .states
                 .iter()
-                .map(|&layer| (layer, trace.states(layer).unwrap_or_default()))
+                .map(|(&layer, bytes)| (layer, dtype.decode(bytes)))
+                .collect(),
+            linears: trace
+                .linears
+                .iter()
+                .map(|(&at, bytes)| (at, dtype.decode(bytes)))
+                .collect(),
+            logits: open
+                .iter()
+                .enumerate()
+                .map(|(i, &output)| (output, trace.logits_row(i).unwrap_or_default()))
                 .collect(),
         }
     }
@@ -57,13 +83,33 @@ impl EditableTrace {
         let n_tokens = self.manifest.prompt.tokens as usize + n_output;
         self.tokens.truncate(n_tokens);
         let positions = self.positions();
+        let layers = self.manifest.model.layers as usize;
         self.logits_digests.truncate(n_output);
         self.state_digests
             .truncate(positions * self.manifest.state_rows());
+        self.linear_digests.truncate(positions * layers);
         let hidden = self.manifest.model.hidden as usize;
         self.states
             .values_mut()
             .for_each(|rows| rows.truncate(positions * hidden));
+        for product in self.manifest.linears.iter().flat_map(|c| &c.products) {
+            for (_, rows) in
+                (self.linears.iter_mut()).filter(|((_, name), _)| *name == product.name)
+            {
+                rows.truncate(positions * product.width as usize);
+            }
+        }
+        self.logits
+            .retain(|&output, _| (output as usize) < n_output);
+    }
+
+    /// Drops the stream `linears` and all that belongs to it, as a prover that hides it would.
+    pub fn remove_linears(&mut self) {
+        self.manifest.linears = None;
+        self.manifest.streams = STREAMS.map(String::from).to_vec();
+        self.linear_digests.clear();
+        self.linears.clear();
+        self.logits.clear();
     }
 
     /// Recomputes the digests of opened rows, prompt digest, root and commitment, and writes the file.
@@ -73,37 +119,121 @@ impl EditableTrace {
     pub fn seal(mut self) -> Result<Vec<u8>, ForgeError> {
         let (n_prompt, positions) = (self.manifest.prompt.tokens as usize, self.positions());
         let n_output = self.tokens.len().saturating_sub(n_prompt);
-        let (rows, hidden) = (
-            self.manifest.state_rows(),
-            self.manifest.model.hidden as usize,
-        );
+        let rows = self.manifest.state_rows();
         expect("logits_digests", self.logits_digests.len(), n_output)?;
         expect("state_digests", self.state_digests.len(), positions * rows)?;
         self.manifest.output.tokens = n_output as u32;
-        self.manifest.opened = self.states.keys().copied().collect();
 
-        let mut states = Vec::with_capacity(self.states.len());
-        for (&layer, values) in &self.states {
-            expect("states", values.len(), positions * hidden)?;
-            let bytes = self.manifest.state_dtype.encode(values);
-            let row_bytes = (hidden * self.manifest.state_dtype.bytes()).max(1);
-            for (position, row) in bytes.chunks_exact(row_bytes).enumerate() {
-                if let Some(digest) = self.state_digests.get_mut(position * rows + layer as usize) {
-                    *digest = Digest::of(row);
-                }
-            }
-            states.push(bytes);
-        }
+        let states = self.seal_states()?;
+        let linears = self.seal_linears()?;
+        let logits = self.seal_logits()?;
         let flat = |digests: &[Digest]| digests.iter().flat_map(|digest| digest.0).collect();
-        let (logits_digests, state_digests) =
-            (flat(&self.logits_digests), flat(&self.state_digests));
         let body = Body {
+            logits_digests: flat(&self.logits_digests),
+            state_digests: flat(&self.state_digests),
+            linear_digests: flat(&self.linear_digests),
             tokens: self.tokens,
-            logits_digests,
-            state_digests,
             states,
+            linears,
+            logits,
         };
-        Ok(FinishedTrace::seal(self.manifest, body).to_bytes())
+        commit::bind(&mut self.manifest, &body);
+        Ok(FinishedTrace::new(self.manifest, Arc::new(body)).to_bytes())
+    }
+
+    /// Encodes the opened hidden states; their digests follow.
+    fn seal_states(&mut self) -> Result<BTreeMap<u32, Vec<Vec<u8>>>, ForgeError> {
+        let (positions, rows) = (self.positions(), self.manifest.state_rows());
+        let hidden = self.manifest.model.hidden as usize;
+        let dtype = self.manifest.state_dtype;
+        self.manifest.opened = self.states.keys().copied().collect();
+        let mut sealed = BTreeMap::new();
+        for (&index, values) in &self.states {
+            expect("states", values.len(), positions * hidden)?;
+            let encoded = values.chunks_exact(hidden.max(1));
+            let encoded: Vec<Vec<u8>> = encoded.map(|row| dtype.encode(row)).collect();
+            rehash(&mut self.state_digests, rows, index, &encoded);
+            sealed.insert(index, encoded);
+        }
+        Ok(sealed)
+    }
+
+    /// Encodes the open layers' linear outputs; their digests follow.
+    fn seal_linears(&mut self) -> Result<BTreeMap<u32, Vec<Vec<u8>>>, ForgeError> {
+        let layers = self.manifest.model.layers as usize;
+        let positions = self.positions();
+        let dtype = self.manifest.state_dtype;
+        let Some(claim) = &mut self.manifest.linears else {
+            expect("linear_digests", self.linear_digests.len(), 0)?;
+            expect("linears", self.linears.len(), 0)?;
+            return Ok(BTreeMap::new());
+        };
+        expect(
+            "linear_digests",
+            self.linear_digests.len(),
+            positions * layers,
+        )?;
+        claim.layers = self.linears.keys().map(|&(layer, _)| layer).collect();
+        claim.layers.dedup();
+        let all = claim.layers.len() * claim.products.len();
+        expect("linears", self.linears.len(), all)?;
+        let mut sealed = BTreeMap::new();
+        for &layer in &claim.layers {
+            let encoded = encode_layer(&self.linears, claim, layer, positions, dtype)?;
+            rehash(&mut self.linear_digests, layers, layer, &encoded);
+            sealed.insert(layer, encoded);
+        }
+        Ok(sealed)
+    }
+
+    /// Encodes the open logits; their digests follow.
+    fn seal_logits(&mut self) -> Result<BTreeMap<u32, Vec<u8>>, ForgeError> {
+        let Some(claim) = &mut self.manifest.linears else {
+            expect("logits", self.logits.len(), 0)?;
+            return Ok(BTreeMap::new());
+        };
+        claim.logits = self.logits.keys().copied().collect();
+        let mut sealed = BTreeMap::new();
+        for (&output, values) in &self.logits {
+            expect("logits", values.len(), self.manifest.model.vocab as usize)?;
+            let encoded = LOGITS_DTYPE.encode(values);
+            if let Some(digest) = self.logits_digests.get_mut(output as usize) {
+                *digest = Digest::of(&encoded);
+            }
+            sealed.insert(output, encoded);
+        }
+        Ok(sealed)
+    }
+}
+
+/// One row a position: all products' outputs one after another.
+fn encode_layer(
+    linears: &BTreeMap<(u32, Linear), Vec<f32>>,
+    claim: &LinearsClaim,
+    layer: u32,
+    positions: usize,
+    dtype: crate::StateDtype,
+) -> Result<Vec<Vec<u8>>, ForgeError> {
+    let mut encoded = vec![Vec::new(); positions];
+    for product in &claim.products {
+        let values = linears
+            .get(&(layer, product.name))
+            .map_or(&[][..], Vec::as_slice);
+        let width = product.width as usize;
+        expect("linears", values.len(), positions * width)?;
+        for (bytes, row) in encoded.iter_mut().zip(values.chunks_exact(width.max(1))) {
+            dtype.encode_onto(row, bytes);
+        }
+    }
+    Ok(encoded)
+}
+
+/// Puts the digests of `rows`, one a position, where column `index` of `count` has them.
+fn rehash(digests: &mut [Digest], count: usize, index: u32, rows: &[Vec<u8>]) {
+    for (position, row) in rows.iter().enumerate() {
+        if let Some(digest) = digests.get_mut(position * count + index as usize) {
+            *digest = Digest::of(row);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Reading never relies on this parser being strict: whatever it understood is written again canonically and
 //! compared byte by byte. Its own checks exist for better messages.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
@@ -44,22 +45,25 @@ impl RawHeader {
 
     /// Compares the tensors with those called for, naming the first difference.
     pub fn expect_tensors(&self, want: &[Tensor]) -> Result<(), TraceError> {
+        // By name: comparing each with each would take a hostile file of thousands of tensors most of a second.
+        let mut found: BTreeMap<&str, (&RawTensor, bool)> = BTreeMap::new();
+        for (name, raw) in &self.tensors {
+            let entry = found.entry(name);
+            entry
+                .and_modify(|(_, again)| *again = true)
+                .or_insert((raw, false));
+        }
         for tensor in want {
-            let mut found = self.tensors.iter().filter(|(name, _)| *name == tensor.name);
             let name = || tensor.name.clone();
-            let (_, raw) = found
-                .next()
-                .ok_or_else(|| TraceError::MissingTensor { name: name() })?;
-            if found.next().is_some() {
+            let Some((raw, again)) = found.remove(tensor.name.as_str()) else {
+                return Err(TraceError::MissingTensor { name: name() });
+            };
+            if again {
                 return Err(TraceError::DuplicateTensor { name: name() });
             }
             raw.expect(tensor)?;
         }
-        let extra = self
-            .tensors
-            .iter()
-            .find(|(name, _)| want.iter().all(|tensor| tensor.name != *name));
-        match extra {
+        match found.first_key_value() {
             Some((name, _)) => Err(TraceError::ExtraTensor { name: shown(name) }),
             None => Ok(()),
         }

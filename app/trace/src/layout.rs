@@ -1,6 +1,6 @@
 //! Which tensors a manifest calls for, and where each lies. The one place that knows names, dtypes and shapes.
 
-use crate::{Digest, Manifest};
+use crate::{Digest, Linear, LinearsClaim, Manifest};
 
 /// One tensor of the file, placed.
 pub(crate) struct Tensor {
@@ -17,8 +17,13 @@ pub(crate) struct Tensor {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Commitment,
+    LinearDigests,
     LogitsDigests,
     StateDigests,
+    /// What one product of one layer put out.
+    Linears(u32, Linear),
+    /// The open rows of logits.
+    Logits,
     /// The hidden states of one layer index.
     States(u32),
     Tokens,
@@ -26,7 +31,7 @@ pub(crate) enum Kind {
 
 /// Every tensor of the file, in file order, without gaps.
 ///
-/// A validated manifest keeps every tensor at or below 2^38 bytes and their sum below 2^49, so nothing saturates;
+/// A validated manifest keeps every tensor at or below 2^44 bytes and their sum below 2^57, so nothing saturates;
 /// with any other manifest the saturated end equals no file's length.
 pub(crate) fn tensors(manifest: &Manifest) -> Vec<Tensor> {
     let positions = manifest.positions() as u64;
@@ -54,6 +59,9 @@ pub(crate) fn tensors(manifest: &Manifest) -> Vec<Tensor> {
         (Kind::Tokens, "U32", vec![positions + 1]),
     ];
     list.extend(manifest.opened.iter().map(states));
+    if let Some(claim) = &manifest.linears {
+        list.extend(linears(manifest, claim));
+    }
     let mut tensors: Vec<Tensor> = list
         .into_iter()
         .map(|(kind, dtype, shape)| Tensor {
@@ -78,11 +86,39 @@ pub(crate) fn tensors(manifest: &Manifest) -> Vec<Tensor> {
     tensors
 }
 
+/// The tensors of the stream `linears`.
+fn linears(
+    manifest: &Manifest,
+    claim: &LinearsClaim,
+) -> impl Iterator<Item = (Kind, &'static str, Vec<u64>)> {
+    let positions = manifest.positions() as u64;
+    let layers = u64::from(manifest.model.layers);
+    let dtype = manifest.state_dtype.tensor_dtype();
+    let digests = vec![positions, layers, Digest::LEN as u64];
+    let open = claim.layers.iter().flat_map(move |&layer| {
+        claim.products.iter().map(move |product| {
+            let shape = vec![positions, u64::from(product.width)];
+            (Kind::Linears(layer, product.name), dtype, shape)
+        })
+    });
+    let rows = claim.logits.len() as u64;
+    let logits = (rows > 0).then(|| {
+        let shape = vec![rows, u64::from(manifest.model.vocab)];
+        (Kind::Logits, "F32", shape)
+    });
+    std::iter::once((Kind::LinearDigests, "U8", digests))
+        .chain(open)
+        .chain(logits)
+}
+
 fn name(kind: Kind) -> String {
     match kind {
         Kind::Commitment => "commitment".into(),
+        Kind::LinearDigests => "digests.linears".into(),
         Kind::LogitsDigests => "digests.logits".into(),
         Kind::StateDigests => "digests.states".into(),
+        Kind::Linears(layer, product) => format!("linears.{layer:05}.{product}"),
+        Kind::Logits => "logits".into(),
         Kind::States(layer) => format!("states.{layer:05}"),
         Kind::Tokens => "tokens".into(),
     }

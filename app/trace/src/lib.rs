@@ -10,7 +10,9 @@
 //!
 //! This crate opens no file, has no clock and needs no GPU: bytes in, bytes out.
 
+mod body;
 mod builder;
+pub mod challenge;
 mod check;
 mod commit;
 mod decimal;
@@ -21,27 +23,35 @@ mod forge;
 mod header;
 mod layout;
 pub mod limits;
+mod linear;
 mod manifest;
 pub mod merkle;
+mod plan;
 mod read;
 mod record;
+mod rows;
+mod sealed;
 mod validate;
+mod values;
 mod write;
 
 #[doc = include_str!("../../../docs/trace-format.md")]
 pub mod format {}
 
 pub use builder::{TraceBuilder, TraceSpec};
-pub use commit::{leaf_preimage, prompt_digest};
+pub use commit::{Leaf, prompt_digest};
 pub use decimal::{Decimal, DecimalError};
 pub use digest::{Digest, DigestError};
 pub use dtype::StateDtype;
 pub use error::{BuildError, CommitmentError, ForgeError, TraceError};
 pub use forge::{EditableTrace, reroot};
+pub use linear::{Challenge, Linear, LinearsClaim, ProductClaim};
 pub use manifest::{
     Compute, Manifest, ModelClaim, NumericsClaim, NumericsClass, OutputClaim, PromptClaim, Sampler,
     StopReason,
 };
+pub use plan::{Keep, LinearsSpec, RecordPlan};
 pub use read::Trace;
-pub use record::PositionRecord;
+pub use record::{PositionInput, PositionRecord};
+pub use sealed::{Opening, SealedTrace};
 pub use write::FinishedTrace;

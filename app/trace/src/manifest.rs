@@ -7,14 +7,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::shown;
 use crate::limits::MAX_TEXT_BYTES;
-use crate::{Decimal, Digest, StateDtype, TraceError, commit};
+use crate::{Challenge, Decimal, Digest, LinearsClaim, StateDtype, TraceError, commit};
 
 /// The only value of [`Manifest::format`].
 pub const FORMAT: &str = "assay-trace";
 /// The only value of [`Manifest::version`].
 pub const VERSION: u32 = 1;
-/// The only value of [`Manifest::streams`] in version 1.
+/// [`Manifest::streams`] of a trace that cannot be audited without weights.
 pub const STREAMS: [&str; 2] = ["logits", "states"];
+/// [`Manifest::streams`] of a trace that commits to linear outputs too.
+pub const STREAMS_WITH_LINEARS: [&str; 3] = ["linears", "logits", "states"];
 
 /// Everything a trace claims besides its tensors. All of it is bound by [`Manifest::commitment`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +30,9 @@ pub struct Manifest {
     pub format: String,
     /// Whether generation went on after an end-of-sequence id.
     pub ignore_eos: bool,
+    /// What is committed to and open of the stream `linears`; absent without that stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linears: Option<LinearsClaim>,
     /// The model that the prover says it ran.
     pub model: ModelClaim,
     /// The verifier's 32 bytes of randomness, if this answers a request.
@@ -48,7 +53,7 @@ pub struct Manifest {
     pub sampler: Sampler,
     /// Element type of hidden states.
     pub state_dtype: StateDtype,
-    /// What every leaf holds digests of, ascending. Version 1: exactly `logits` and `states`.
+    /// What every leaf holds digests of, ascending. Version 1: `logits` and `states`, and maybe `linears`.
     pub streams: Vec<String>,
     /// Digest of the tokenizer's file, if the prover names one.
     pub tokenizer: Option<Digest>,
@@ -187,6 +192,19 @@ impl Manifest {
     /// SHA-256("assay/manifest/v1\0" || canonical JSON). Binds everything, through the two digests and the root.
     pub fn commitment(&self) -> Digest {
         commit::manifest_digest(&self.canonical_json())
+    }
+
+    /// The receipt: this manifest with nothing open and the challenge left to a verifier. Its
+    /// [`commitment`](Self::commitment) is the same whatever is opened later, so whoever has it can pick what to open.
+    /// `None` without the stream `linears`.
+    pub fn receipt(&self) -> Option<Self> {
+        let mut receipt = self.clone();
+        let linears = receipt.linears.as_mut()?;
+        linears.challenge = Challenge::Interactive;
+        linears.layers.clear();
+        linears.logits.clear();
+        receipt.opened.clear();
+        Some(receipt)
     }
 
     /// Reads a canonical JSON text and checks every rule that needs no tensors.

@@ -3,13 +3,16 @@
 //! Order: length caps, header, manifest, tensors against the manifest, canonical header, file length, values.
 //! Nothing is allocated from a declared size before the real length was compared with it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::commit::{self, Positions};
 use crate::dtype::words;
 use crate::header::{self, RawHeader};
 use crate::layout::{self, Kind, Tensor};
-use crate::limits::{MAX_FILE_BYTES, MAX_HEADER_BYTES};
-use crate::{Digest, Manifest, TraceError, commit, merkle};
+use crate::limits::MAX_HEADER_BYTES;
+use crate::write::check_file_len;
+use crate::{Digest, Linear, Manifest, TraceError, merkle};
 
 /// A well-formed trace over borrowed bytes.
 ///
@@ -17,15 +20,21 @@ use crate::{Digest, Manifest, TraceError, commit, merkle};
 /// what it claims about a model is for the verifier to judge.
 pub struct Trace<'a> {
     bytes: &'a [u8],
-    manifest: Manifest,
+    pub(crate) manifest: Manifest,
     tokens: Vec<u32>,
     commitment: Digest,
     /// [output.tokens, 32]
     pub(crate) logits_digests: &'a [u8],
     /// [P, layers + 1, 32]
     pub(crate) state_digests: &'a [u8],
-    /// In the order of `manifest.opened`, each `[P, hidden]`.
-    states: Vec<&'a [u8]>,
+    /// [P, layers, 32]; empty without the stream `linears`.
+    pub(crate) linear_digests: &'a [u8],
+    /// By hidden state, each `[P, hidden]`.
+    pub(crate) states: BTreeMap<u32, &'a [u8]>,
+    /// By layer and product, each `[P, width]`.
+    pub(crate) linears: BTreeMap<(u32, Linear), &'a [u8]>,
+    /// `[linears.logits' length, vocab]`
+    pub(crate) logits: &'a [u8],
 }
 
 impl<'a> Trace<'a> {
@@ -71,7 +80,10 @@ impl<'a> Trace<'a> {
             commitment: Digest::ZERO,
             logits_digests: &[],
             state_digests: &[],
-            states: Vec::new(),
+            linear_digests: &[],
+            states: BTreeMap::new(),
+            linears: BTreeMap::new(),
+            logits: &[],
         };
         for tensor in tensors {
             // Both ends lie within `data`, whose length is a usize, as `parse` has compared.
@@ -81,40 +93,20 @@ impl<'a> Trace<'a> {
                 Kind::Commitment => {
                     trace.commitment = Digest::first_of(section).unwrap_or_default();
                 }
+                Kind::LinearDigests => trace.linear_digests = section,
+                Kind::Linears(layer, product) => {
+                    trace.linears.insert((layer, product), section);
+                }
+                Kind::Logits => trace.logits = section,
                 Kind::LogitsDigests => trace.logits_digests = section,
                 Kind::StateDigests => trace.state_digests = section,
-                Kind::States(_) => trace.states.push(section),
+                Kind::States(index) => {
+                    trace.states.insert(index, section);
+                }
                 Kind::Tokens => trace.tokens = words(section).collect(),
             }
         }
         trace
-    }
-
-    fn check_values(&self) -> Result<(), TraceError> {
-        let model = &self.manifest.model;
-        if let Some((index, &got)) = self
-            .tokens
-            .iter()
-            .enumerate()
-            .find(|&(_, &id)| id >= model.vocab)
-        {
-            return Err(TraceError::TokenRange {
-                index,
-                got,
-                vocab: model.vocab,
-            });
-        }
-        for (&layer, section) in self.manifest.opened.iter().zip(&self.states) {
-            if let Some(element) = self.manifest.state_dtype.first_non_finite(section) {
-                let hidden = model.hidden as usize; // at least 1
-                return Err(TraceError::NonFinite {
-                    layer,
-                    position: element / hidden,
-                    channel: element % hidden,
-                });
-            }
-        }
-        Ok(())
     }
 
     /// What the trace claims.
@@ -151,52 +143,6 @@ impl<'a> Trace<'a> {
         &self.manifest.opened
     }
 
-    /// Committed digest of hidden state `layer` (0..=layers) at `position`; [`Digest::ZERO`] outside the trace.
-    pub fn state_digest(&self, layer: u32, position: usize) -> Digest {
-        let (layer, rows) = (layer as usize, self.manifest.state_rows());
-        if layer >= rows || position >= self.positions() {
-            return Digest::ZERO;
-        }
-        digest_at(self.state_digests, position * rows + layer).unwrap_or_default()
-    }
-
-    /// Committed digest of the logits at `position`; `None` before the prompt's last position and after the trace.
-    pub fn logits_digest(&self, position: usize) -> Option<Digest> {
-        let row = position
-            .checked_add(1)?
-            .checked_sub(self.manifest.prompt.tokens as usize)?;
-        digest_at(self.logits_digests, row)
-    }
-
-    /// The stored bytes of an opened row, `[hidden]` in the state dtype; `None` if `layer` is not opened or `position`
-    /// is outside the trace.
-    pub fn raw_state_row(&self, layer: u32, position: usize) -> Option<&'a [u8]> {
-        let row_bytes = self.manifest.model.hidden as usize * self.manifest.state_dtype.bytes();
-        self.raw_states(layer)?
-            .chunks_exact(row_bytes)
-            .nth(position)
-    }
-
-    /// An opened row as f32, `[hidden]`; `None` as for [`raw_state_row`](Self::raw_state_row).
-    pub fn state_row(&self, layer: u32, position: usize) -> Option<Vec<f32>> {
-        Some(
-            self.manifest
-                .state_dtype
-                .decode(self.raw_state_row(layer, position)?),
-        )
-    }
-
-    /// The stored bytes of a hidden state at all positions, `[P, hidden]`; `None` if `layer` is not opened.
-    pub fn raw_states(&self, layer: u32) -> Option<&'a [u8]> {
-        let index = self.manifest.opened.binary_search(&layer).ok()?;
-        self.states.get(index).copied()
-    }
-
-    /// A hidden state at all positions as f32, `[P * hidden]`, position by position; `None` if `layer` is not opened.
-    pub fn states(&self, layer: u32) -> Option<Vec<f32>> {
-        Some(self.manifest.state_dtype.decode(self.raw_states(layer)?))
-    }
-
     /// The commitment as the file states it.
     pub fn commitment(&self) -> Digest {
         self.commitment
@@ -204,15 +150,14 @@ impl<'a> Trace<'a> {
 
     /// Leaf hashes of all P positions, for [`merkle::inclusion_proof`].
     pub fn leaves(&self) -> Vec<Digest> {
-        let n_prompt = self.manifest.prompt.tokens as usize;
-        let rows = self.manifest.state_rows();
-        commit::leaf_hashes(
-            &self.tokens,
-            n_prompt,
-            self.logits_digests,
-            self.state_digests,
-            rows,
-        )
+        commit::leaf_hashes(&Positions {
+            tokens: &self.tokens,
+            n_prompt: self.manifest.prompt.tokens as usize,
+            layers: self.manifest.model.layers as usize,
+            logits: self.logits_digests,
+            states: self.state_digests,
+            linears: self.linears().map(|_| self.linear_digests),
+        })
     }
 
     /// Root over [`leaves`](Self::leaves), which an honest manifest repeats.
@@ -289,23 +234,10 @@ fn check_header_len(length: [u8; 8], have: u64) -> Result<usize, TraceError> {
         .ok_or(TraceError::HeaderPastEnd { got, have })
 }
 
-/// Refuses a length above the cap; the builder asks the same question.
-pub(crate) fn check_file_len(got: u64) -> Result<(), TraceError> {
-    if got > MAX_FILE_BYTES {
-        let max = MAX_FILE_BYTES;
-        return Err(TraceError::FileTooLarge { got, max });
-    }
-    Ok(())
-}
-
-fn digest_at(digests: &[u8], index: usize) -> Option<Digest> {
-    let start = index.checked_mul(Digest::LEN)?;
-    Digest::first_of(digests.get(start..)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::MAX_FILE_BYTES;
 
     /// No test can hold such a file, so this asks the function that `parse` asks first.
     #[test]

@@ -1,122 +1,197 @@
 //! One position, rounded and hashed: the prover's expensive step, pure, so that it can run on any thread.
 
-use crate::{BuildError, Digest, StateDtype, commit};
+use crate::plan::Plan;
+use crate::{BuildError, Digest, RecordPlan, commit};
+
+/// What the model computed at one position.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PositionInput<'a> {
+    /// The layers + 1 hidden states, `[hidden]` each, state 0 first.
+    pub states: &'a [&'a [f32]],
+    /// With the stream `linears`: for each layer, one row for each product, in the order of the spec's list and as wide
+    /// as it says. Empty without.
+    pub linears: &'a [Vec<&'a [f32]>],
+    /// `[vocab]`, where the next token is an output.
+    pub logits: Option<&'a [f32]>,
+}
 
 /// Digests of one position and the rows to keep. Faults are noted here and reported when the record is pushed.
 #[derive(Debug, Clone)]
 pub struct PositionRecord {
-    pub(crate) state_dtype: StateDtype,
-    pub(crate) opened: Vec<u32>,
+    pub(crate) plan: RecordPlan,
+    pub(crate) position: u32,
+    /// The first fault; the rest is incomplete then.
+    pub(crate) fault: Option<BuildError>,
     /// One a hidden state, in order.
-    pub(crate) digests: Vec<Digest>,
-    /// Encoded rows of the opened hidden states, in `opened`'s order.
-    pub(crate) kept: Vec<Vec<u8>>,
-    pub(crate) logits: Option<LogitsRecord>,
-    /// Channels of each hidden state given.
-    widths: Vec<usize>,
-    /// First (hidden state, channel) that is infinite or NaN after rounding.
-    non_finite: Option<(usize, usize)>,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct LogitsRecord {
-    pub digest: Digest,
-    width: usize,
-    non_finite: Option<usize>,
+    pub(crate) state_digests: Vec<Digest>,
+    /// One a layer, in order; none without the stream `linears`.
+    pub(crate) linear_digests: Vec<Digest>,
+    pub(crate) logits_digest: Option<Digest>,
+    /// Encoded rows of the plan's hidden states, in its order.
+    pub(crate) states: Vec<Vec<u8>>,
+    /// Encoded outputs of the plan's layers, in its order, all products one after another.
+    pub(crate) linears: Vec<Vec<u8>>,
+    /// (output token, encoded row), if the plan keeps it.
+    pub(crate) logits: Option<(u32, Vec<u8>)>,
 }
 
 impl PositionRecord {
-    /// Rounds `states` (layers + 1 rows of `hidden` channels) to `state_dtype`, hashes each, keeps those whose index
-    /// is in `opened`, and hashes `logits` (`vocab` entries, as f32; given where the next token is an output).
-    pub fn compute(
-        state_dtype: StateDtype,
-        opened: &[u32],
-        states: &[&[f32]],
-        logits: Option<&[f32]>,
-    ) -> Self {
+    /// Rounds and hashes everything in `input`, and keeps what the builder's plan says.
+    pub fn compute(plan: &RecordPlan, position: u32, input: PositionInput<'_>) -> Self {
         let mut record = Self {
-            state_dtype,
-            opened: opened.to_vec(),
-            digests: Vec::with_capacity(states.len()),
-            kept: Vec::with_capacity(opened.len()),
-            logits: logits.map(LogitsRecord::compute),
-            widths: states.iter().map(|row| row.len()).collect(),
-            non_finite: None,
+            plan: plan.clone(),
+            position,
+            fault: None,
+            state_digests: Vec::with_capacity(input.states.len()),
+            linear_digests: Vec::with_capacity(input.linears.len()),
+            logits_digest: None,
+            states: Vec::with_capacity(plan.0.states.len()),
+            linears: Vec::with_capacity(plan.0.linears.len()),
+            logits: None,
         };
-        for (layer, row) in states.iter().enumerate() {
-            let bytes = state_dtype.encode(row);
-            if record.non_finite.is_none() {
-                record.non_finite = state_dtype
-                    .first_non_finite(&bytes)
-                    .map(|channel| (layer, channel));
-            }
-            record.digests.push(Digest::of(&bytes));
-            if opened.iter().any(|&index| index as usize == layer) {
-                record.kept.push(bytes);
-            }
-        }
+        record.fault = record.fill(&plan.0, input).err();
         record
     }
 
-    /// Reports the first fault, now that the sizes and the position are known.
-    pub(crate) fn check(
-        &self,
-        position: usize,
-        state_rows: usize,
-        hidden: usize,
-        vocab: usize,
-    ) -> Result<(), BuildError> {
-        if self.widths.len() != state_rows {
+    fn fill(&mut self, plan: &Plan, input: PositionInput<'_>) -> Result<(), BuildError> {
+        self.take_states(plan, input.states)?;
+        self.take_linears(plan, input.linears)?;
+        self.take_logits(plan, input.logits)
+    }
+
+    fn take_states(&mut self, plan: &Plan, states: &[&[f32]]) -> Result<(), BuildError> {
+        let position = self.position as usize;
+        let (got, want) = (states.len(), plan.layers + 1);
+        if got != want {
             return Err(BuildError::StateCount {
                 position,
-                got: self.widths.len(),
-                want: state_rows,
+                got,
+                want,
             });
         }
-        if let Some((layer, &got)) = self
-            .widths
-            .iter()
-            .enumerate()
-            .find(|&(_, &width)| width != hidden)
-        {
-            return Err(BuildError::StateWidth {
+        for (index, (layer, row)) in (0..).zip(states.iter().enumerate()) {
+            let (got, want) = (row.len(), plan.hidden);
+            if got != want {
+                return Err(BuildError::StateWidth {
+                    layer,
+                    position,
+                    got,
+                    want,
+                });
+            }
+            let bytes = plan.state_dtype.encode(row);
+            if let Some(channel) = plan.state_dtype.first_non_finite(&bytes) {
+                return Err(BuildError::NonFiniteState {
+                    layer,
+                    position,
+                    channel,
+                });
+            }
+            self.state_digests.push(Digest::of(&bytes));
+            if plan.states.binary_search(&index).is_ok() {
+                self.states.push(bytes);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_linears(&mut self, plan: &Plan, linears: &[Vec<&[f32]>]) -> Result<(), BuildError> {
+        let (got, want) = (
+            linears.len(),
+            plan.products.as_ref().map_or(0, |_| plan.layers),
+        );
+        if got != want {
+            return Err(BuildError::LinearCount {
+                position: self.position as usize,
+                got,
+                want,
+            });
+        }
+        let mut bytes = Vec::new();
+        for (index, (layer, rows)) in (0..).zip(linears.iter().enumerate()) {
+            bytes.clear();
+            self.encode_layer(plan, layer, rows, &mut bytes)?;
+            self.linear_digests.push(Digest::of(&bytes));
+            if plan.linears.binary_search(&index).is_ok() {
+                self.linears.push(std::mem::take(&mut bytes));
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends all rows of one layer to `bytes`, in the products' order.
+    fn encode_layer(
+        &self,
+        plan: &Plan,
+        layer: usize,
+        rows: &[&[f32]],
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), BuildError> {
+        let (position, dtype) = (self.position as usize, plan.state_dtype);
+        let products = plan.products.as_deref().unwrap_or_default();
+        let (got, want) = (rows.len(), products.len());
+        if got != want {
+            return Err(BuildError::ProductCount {
                 layer,
                 position,
                 got,
-                want: hidden,
+                want,
             });
         }
-        if let Some((layer, channel)) = self.non_finite {
-            return Err(BuildError::NonFiniteState {
-                layer,
-                position,
-                channel,
-            });
+        let channels: usize = rows.iter().map(|row| row.len()).sum();
+        bytes.reserve_exact(channels * dtype.bytes());
+        for (product, row) in products.iter().zip(rows) {
+            let (got, want) = (row.len(), product.width as usize);
+            if got != want {
+                return Err(BuildError::LinearWidth {
+                    layer,
+                    product: product.name,
+                    position,
+                    got,
+                    want,
+                });
+            }
+            let start = bytes.len();
+            dtype.encode_onto(row, bytes);
+            let encoded = bytes.get(start..).unwrap_or_default();
+            if let Some(channel) = dtype.first_non_finite(encoded) {
+                return Err(BuildError::NonFiniteLinear {
+                    layer,
+                    product: product.name,
+                    position,
+                    channel,
+                });
+            }
         }
-        match &self.logits {
-            Some(logits) if logits.width != vocab => Err(BuildError::LogitsWidth {
-                position,
-                got: logits.width,
-                want: vocab,
-            }),
-            Some(LogitsRecord {
-                non_finite: Some(token),
-                ..
-            }) => Err(BuildError::NonFiniteLogits {
-                position,
-                token: *token,
-            }),
-            _ => Ok(()),
-        }
+        Ok(())
     }
-}
 
-impl LogitsRecord {
-    fn compute(logits: &[f32]) -> Self {
-        Self {
-            digest: commit::logits_digest(logits),
-            width: logits.len(),
-            non_finite: logits.iter().position(|x| !x.is_finite()),
+    fn take_logits(&mut self, plan: &Plan, logits: Option<&[f32]>) -> Result<(), BuildError> {
+        let position = self.position as usize;
+        // Of output token i, counted from 0, at position n_prompt - 1 + i.
+        let output = position.saturating_add(1).checked_sub(plan.n_prompt);
+        let (row, output) = match (logits, output) {
+            (None, None) => return Ok(()),
+            (None, Some(_)) => return Err(BuildError::MissingLogits { position }),
+            (Some(_), None) => return Err(BuildError::UnexpectedLogits { position }),
+            (Some(row), Some(output)) => (row, output as u32), // at most `position`
+        };
+        let (got, want) = (row.len(), plan.vocab);
+        if got != want {
+            return Err(BuildError::LogitsWidth {
+                position,
+                got,
+                want,
+            });
         }
+        if let Some(token) = row.iter().position(|x| !x.is_finite()) {
+            return Err(BuildError::NonFiniteLogits { position, token });
+        }
+        let bytes = commit::LOGITS_DTYPE.encode(row);
+        self.logits_digest = Some(Digest::of(&bytes));
+        if plan.logits.has(output) {
+            self.logits = Some((output, bytes));
+        }
+        Ok(())
     }
 }

@@ -1,18 +1,20 @@
 //! The rules of a manifest that its types do not carry. Reader and builder both go through here.
 
+mod linears;
+
 use crate::error::shown;
 use crate::limits::{
     MAX_EOS, MAX_HIDDEN, MAX_LAYERS, MAX_PARAMETERS, MAX_TEXT_BYTES, MAX_TOKENS, MAX_VOCAB,
     MAX_WORD_BYTES,
 };
-use crate::manifest::{FORMAT, STREAMS, VERSION};
+use crate::manifest::{FORMAT, STREAMS, STREAMS_WITH_LINEARS, VERSION};
 use crate::{Decimal, Manifest, Sampler, TraceError};
 
 impl Manifest {
     /// Checks every rule that needs no tensors.
     ///
     /// # Errors
-    /// The first [`TraceError`], in the order: identity, texts, sizes, lists, sampler.
+    /// The first [`TraceError`], in the order: identity, texts, sizes, lists, linear outputs, sampler.
     pub(crate) fn validate(&self) -> Result<(), TraceError> {
         if self.format != FORMAT {
             return Err(TraceError::Format {
@@ -25,18 +27,34 @@ impl Manifest {
                 want: VERSION,
             });
         }
-        if self.streams != STREAMS {
-            return Err(TraceError::Streams {
-                got: shown(&self.streams.join(",")),
-            });
-        }
+        self.validate_streams()?;
         text("adapter", &self.adapter)?;
         text("producer", &self.producer)?;
         word("model.dtype", &self.model.dtype)?;
         word("model.family", &self.model.family)?;
         self.validate_sizes()?;
         self.validate_lists()?;
+        if let Some(claim) = &self.linears {
+            linears::validate(self, claim)?;
+        }
         validate_sampler(&self.sampler)
+    }
+
+    fn validate_streams(&self) -> Result<(), TraceError> {
+        let named = self.streams == STREAMS_WITH_LINEARS;
+        if !named && self.streams != STREAMS {
+            return Err(TraceError::Streams {
+                got: shown(&self.streams.join(",")),
+            });
+        }
+        let present = self.linears.is_some();
+        if named != present {
+            return Err(TraceError::StreamField {
+                field: "linears",
+                present,
+            });
+        }
+        Ok(())
     }
 
     fn validate_sizes(&self) -> Result<(), TraceError> {
@@ -62,11 +80,7 @@ impl Manifest {
         if let Some(&last) = self.eos.last() {
             range("eos", last, 0, self.model.vocab - 1)?; // vocab is at least 1 by now
         }
-        ascending("opened", &self.opened)?;
-        if let Some(&last) = self.opened.last() {
-            range("opened", last, 0, self.model.layers)?;
-        }
-        Ok(())
+        indices("opened", &self.opened, self.model.layers)
     }
 }
 
@@ -125,7 +139,16 @@ fn range(
     }
 }
 
-fn ascending(field: &'static str, list: &[u32]) -> Result<(), TraceError> {
+/// A list of indices 0..=`max`: strictly ascending, hence also no longer than that.
+pub(crate) fn indices(field: &'static str, list: &[u32], max: u32) -> Result<(), TraceError> {
+    ascending(field, list)?;
+    match list.last() {
+        Some(&last) => range(field, last, 0, max),
+        None => Ok(()),
+    }
+}
+
+fn ascending<T: PartialOrd>(field: &'static str, list: &[T]) -> Result<(), TraceError> {
     match list.windows(2).position(|pair| pair.first() >= pair.last()) {
         Some(at) => Err(TraceError::NotAscending {
             field,

@@ -1,22 +1,15 @@
-//! From counts and arrays to bytes: fills in the digests that depend on everything else, then writes in file order.
+//! From a manifest and arrays to bytes, in file order.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
 
-use crate::layout::{self, Kind};
-use crate::{Digest, Manifest, commit, header, merkle};
+use crate::body::Body;
+use crate::layout;
+use crate::limits::{MAX_FILE_BYTES, MAX_HEADER_BYTES};
+use crate::{Digest, Manifest, TraceError, header};
 
-/// The arrays of a trace, in the form in which the file holds them.
-#[derive(Debug, Clone)]
-pub(crate) struct Body {
-    /// [T]
-    pub tokens: Vec<u32>,
-    /// [output.tokens, 32]
-    pub logits_digests: Vec<u8>,
-    /// [P, layers + 1, 32]
-    pub state_digests: Vec<u8>,
-    /// In the order of `manifest.opened`, each [P, hidden] elements as bytes.
-    pub states: Vec<Vec<u8>>,
-}
+/// Rows go to the writer in pieces of this size: a row by itself can be a few bytes.
+const BUFFER_BYTES: usize = 1 << 20;
 
 /// A trace ready to be written.
 #[derive(Debug, Clone)]
@@ -24,23 +17,13 @@ pub struct FinishedTrace {
     manifest: Manifest,
     commitment: Digest,
     header: Vec<u8>,
-    body: Body,
+    /// Shared with the sealed trace that it was opened from, and with whatever else was.
+    body: Arc<Body>,
 }
 
 impl FinishedTrace {
-    /// Computes prompt digest, root and commitment. The arrays' lengths must fit the manifest's counts.
-    pub(crate) fn seal(mut manifest: Manifest, body: Body) -> Self {
-        let n_prompt = manifest.prompt.tokens as usize;
-        manifest.prompt.digest =
-            commit::prompt_digest(body.tokens.get(..n_prompt).unwrap_or_default());
-        let leaves = commit::leaf_hashes(
-            &body.tokens,
-            n_prompt,
-            &body.logits_digests,
-            &body.state_digests,
-            manifest.state_rows(),
-        );
-        manifest.root = merkle::root(&leaves).unwrap_or(Digest::ZERO); // at least one position, so there is a root
+    /// Computes the commitment and the header. `manifest` has its prompt digest and root, and `body` what it opens.
+    pub(crate) fn new(manifest: Manifest, body: Arc<Body>) -> Self {
         let header = header::canonical(&manifest.canonical_json(), &layout::tensors(&manifest));
         Self {
             commitment: manifest.commitment(),
@@ -48,6 +31,15 @@ impl FinishedTrace {
             header,
             body,
         }
+    }
+
+    /// Refuses what no reader takes.
+    pub(crate) fn check_size(&self) -> Result<(), TraceError> {
+        let (got, max) = (self.header.len() as u64, MAX_HEADER_BYTES);
+        if got > max {
+            return Err(TraceError::HeaderTooLarge { got, max });
+        }
+        check_file_len(self.len())
     }
 
     /// What the trace claims, root included.
@@ -60,7 +52,7 @@ impl FinishedTrace {
         self.manifest.root
     }
 
-    /// What a receipt signs: binds the manifest, and through it every tensor.
+    /// What a signature covers: binds the manifest, and through it every tensor.
     pub fn commitment(&self) -> Digest {
         self.commitment
     }
@@ -79,34 +71,37 @@ impl FinishedTrace {
     /// # Errors
     /// What `out` reports.
     pub fn write_to(&self, out: &mut impl Write) -> io::Result<()> {
-        out.write_all(&(self.header.len() as u64).to_le_bytes())?;
-        out.write_all(&self.header)?;
-        let mut states = self.body.states.iter(); // file order and `opened` order agree: names are zero-padded
-        for tensor in layout::tensors(&self.manifest) {
-            match tensor.kind {
-                Kind::Commitment => out.write_all(&self.commitment.0)?,
-                Kind::LogitsDigests => out.write_all(&self.body.logits_digests)?,
-                Kind::StateDigests => out.write_all(&self.body.state_digests)?,
-                Kind::States(_) => out.write_all(states.next().map_or(&[], Vec::as_slice))?,
-                Kind::Tokens => {
-                    let bytes: Vec<u8> = self
-                        .body
-                        .tokens
-                        .iter()
-                        .flat_map(|id| id.to_le_bytes())
-                        .collect();
-                    out.write_all(&bytes)?;
-                }
-            }
-        }
-        Ok(())
+        let mut out = BufWriter::with_capacity(BUFFER_BYTES, out);
+        self.write_unbuffered(&mut out)?;
+        out.flush()
     }
 
     /// The file in memory.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
+        // Without room in advance the writing grows it, or fails as any allocation does.
+        let _ = bytes.try_reserve_exact(usize::try_from(self.len()).unwrap_or_default());
         // Cannot fail: writing to a `Vec` never does.
-        let _ = self.write_to(&mut bytes);
+        let _ = self.write_unbuffered(&mut bytes);
         bytes
     }
+
+    fn write_unbuffered(&self, out: &mut impl Write) -> io::Result<()> {
+        out.write_all(&(self.header.len() as u64).to_le_bytes())?;
+        out.write_all(&self.header)?;
+        for tensor in layout::tensors(&self.manifest) {
+            self.body
+                .write(&self.manifest, self.commitment, tensor.kind, out)?;
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a length above the cap. Reader and writer ask the same question.
+pub(crate) fn check_file_len(got: u64) -> Result<(), TraceError> {
+    if got > MAX_FILE_BYTES {
+        let max = MAX_FILE_BYTES;
+        return Err(TraceError::FileTooLarge { got, max });
+    }
+    Ok(())
 }

@@ -1,73 +1,124 @@
-//! The specification's worked example is generated: this fails if a value in the document is not the computed one.
+//! The specification's worked examples are generated: this fails if a value in the document is not the computed one.
 
-use assay_trace::{Trace, merkle};
+use assay_trace::{Digest, Leaf, Trace, merkle};
 
-use crate::sample::{example, split};
+use crate::sample::{audited_example, example, split};
 
 const DOCUMENT: &str = include_str!("../../../../docs/trace-format.md");
 
-/// The block of the document, from the example as it is built today.
+/// Lines of a name and a value.
+#[derive(Default)]
+struct Block(String);
+
+impl Block {
+    fn line(&mut self, name: &str, value: impl ToString) {
+        self.0 += &format!("{name:<22} {}\n", value.to_string());
+    }
+
+    /// What both examples begin with.
+    fn file(&mut self, file: &[u8]) {
+        let trace = Trace::parse(file).unwrap();
+        let (header, data) = split(file);
+        let manifest = trace.manifest();
+        self.line("file length", file.len());
+        self.line("header length", header.len());
+        self.line("data length", data.len());
+        self.line("file digest", trace.file_digest());
+        self.line("manifest", manifest.canonical_json());
+        self.line("commitment", manifest.commitment());
+        self.line("prompt digest", manifest.prompt.digest);
+        self.line("header", header.trim_end());
+        let padding = header.len() - header.trim_end().len();
+        self.line("header padding", format!("{padding} spaces"));
+    }
+
+    /// What both examples end with.
+    fn leaves(&mut self, trace: &Trace<'_>) {
+        let states: Vec<u8> = (0..=2).flat_map(|l| trace.state_digest(l, 1).0).collect();
+        let linears: Vec<u8> = (0..2).flat_map(|l| trace.linear_digest(l, 1).0).collect();
+        let leaf = Leaf {
+            position: 1,
+            token: 2,
+            next: Some(3),
+            logits: trace.logits_digest(1),
+            states: &states,
+            linears: trace.linears().map(|_| linears.as_slice()),
+        };
+        let leaves = trace.leaves();
+        assert_eq!(merkle::leaf_hash(&leaf.preimage()), leaves[1]);
+        self.line("leaf 1", hex(&leaf.preimage()));
+        for (position, leaf) in leaves.iter().enumerate() {
+            self.line(&format!("leaf hash {position}"), leaf);
+        }
+        self.line("root", merkle::root(&leaves).unwrap());
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Section 8, from the example as it is built today.
 fn worked_example() -> String {
     let file = example().to_bytes();
     let trace = Trace::parse(&file).unwrap();
-    let (header, data) = split(&file);
-    let manifest = trace.manifest();
-    let digest = |layer: u32, position: usize| trace.state_digest(layer, position);
-    let hex = |bytes: &[u8]| {
-        bytes
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>()
-    };
-    let leaves = trace.leaves();
-    let mut text = String::new();
-    let mut line = |name: &str, value: String| text.push_str(&format!("{name:<22} {value}\n"));
-    line("file length", file.len().to_string());
-    line("header length", header.len().to_string());
-    line("data length", data.len().to_string());
-    line("file digest", trace.file_digest().to_string());
-    line("manifest", manifest.canonical_json());
-    line("commitment", manifest.commitment().to_string());
-    line("prompt digest", manifest.prompt.digest.to_string());
-    line("header", header.trim_end().to_owned());
-    line(
-        "header padding",
-        format!("{} spaces", header.len() - header.trim_end().len()),
-    );
-    line(
-        "states.00002 row 1",
-        hex(trace.raw_state_row(2, 1).unwrap()),
-    );
-    line("state digest 2, 1", digest(2, 1).to_string());
-    line(
-        "logits digest 1",
-        trace.logits_digest(1).unwrap().to_string(),
-    );
-    let states = (0..=2).map(|layer| digest(layer, 1));
-    line(
-        "leaf 1",
-        hex(&assay_trace::leaf_preimage(
-            1,
-            2,
-            Some(3),
-            trace.logits_digest(1),
-            states,
-        )),
-    );
-    for (position, leaf) in leaves.iter().enumerate() {
-        line(&format!("leaf hash {position}"), leaf.to_string());
+    let mut block = Block::default();
+    block.file(&file);
+    let row = trace.raw_state_row(2, 1).unwrap();
+    block.line("states.00002 row 1", hex(row));
+    block.line("state digest 2, 1", trace.state_digest(2, 1));
+    block.line("logits digest 1", trace.logits_digest(1).unwrap());
+    block.leaves(&trace);
+    block.0
+}
+
+/// Section 10.
+fn audited_worked_example() -> String {
+    let file = audited_example().to_bytes();
+    let trace = Trace::parse(&file).unwrap();
+    let claim = trace.linears().unwrap();
+    let layer = claim.layers[0];
+    let mut block = Block::default();
+    block.file(&file);
+    let receipt = trace.manifest().receipt().unwrap();
+    block.line("receipt", receipt.canonical_json());
+    block.line("receipt digest", receipt.commitment());
+    let mut all = Vec::new();
+    for product in &claim.products {
+        let row = trace.raw_linear_row(layer, product.name, 1).unwrap();
+        block.line(&format!("linears {layer} {} row 1", product.name), hex(row));
+        all.extend(row);
     }
-    line("root", merkle::root(&leaves).unwrap().to_string());
-    text
+    assert_eq!(Digest::of(&all), trace.linear_digest(layer, 1));
+    for layer in 0..2 {
+        let digest = trace.linear_digest(layer, 1);
+        block.line(&format!("linear digest {layer}, 1"), digest);
+    }
+    block.line("logits row 0", hex(trace.raw_logits_row(0).unwrap()));
+    block.line("logits digest 1", trace.logits_digest(1).unwrap());
+    block.leaves(&trace);
+    for (purpose, n, drawn) in [("layers", 2, &claim.layers), ("logits", 3, &claim.logits)] {
+        let start = [b"assay/challenge/v1\0", purpose.as_bytes(), b"\0"].concat();
+        let bytes = [&start[..], &trace.manifest().root.0, &[0; 32], &[0; 4]].concat();
+        let block_0 = Digest::of(&bytes);
+        let word = u32::from_le_bytes(*block_0.0.first_chunk().unwrap());
+        assert_eq!(drawn, &[word % n]); // 2^32 is a multiple of 2, and the word is not the one that is none of 3's
+        block.line(&format!("{purpose}, block 0"), block_0);
+        block.line(&format!("{purpose}, word 0"), word);
+        block.line(&format!("{purpose} drawn"), drawn[0]);
+    }
+    block.0
 }
 
 #[test]
-fn worked_example_is_the_computed_one() {
-    let want = worked_example();
-    assert!(
-        DOCUMENT.contains(&want),
-        "docs/trace-format.md should hold this block:\n{want}"
-    );
+fn worked_examples_are_the_computed_ones() {
+    for want in [worked_example(), audited_worked_example()] {
+        let want = format!("\n```text\n{want}```\n");
+        assert!(
+            DOCUMENT.contains(&want),
+            "docs/trace-format.md should hold this block:\n{want}"
+        );
+    }
 }
 
 #[test]
@@ -77,7 +128,10 @@ fn every_error_of_the_check_is_in_the_document() {
         "`commitment`",
         "`prompt-digest`",
         "`state-digest`",
+        "`linear-digest`",
+        "`logits-digest`",
         "`merkle-root`",
+        "`challenge`",
     ] {
         assert!(DOCUMENT.contains(code), "{code}");
     }

@@ -4,7 +4,7 @@ use assay_trace::limits::MAX_HEADER_BYTES;
 use assay_trace::{Trace, TraceError, reroot};
 use proptest::prelude::*;
 
-use crate::sample::{example, join, split, with_header};
+use crate::sample::{audited_example, example, join, split, with_header};
 
 fn error(file: &[u8]) -> TraceError {
     Trace::parse(file).map(|_| ()).unwrap_err()
@@ -55,7 +55,7 @@ fn header_utf8() {
 fn header_json() {
     let deep = "[".repeat(1 << 20);
     let deep_entry = format!("{{\"x\":{}", "{\"dtype\":".repeat(1 << 17));
-    let many: Vec<String> = (0..2000)
+    let many: Vec<String> = (0..9000)
         .map(|i| format!(r#""{i}":{{"dtype":"U8","shape":[],"data_offsets":[0,0]}}"#))
         .collect();
     let many = format!("{{{}}}", many.join(","));
@@ -261,9 +261,10 @@ fn data_length() {
 
 #[test]
 fn every_truncation_is_refused() {
-    let file = example().to_bytes();
-    for length in 0..file.len() {
-        error(&file[..length]);
+    for file in [example().to_bytes(), audited_example().to_bytes()] {
+        for length in 0..file.len() {
+            error(&file[..length]);
+        }
     }
 }
 
@@ -309,8 +310,9 @@ proptest! {
     }
 
     #[test]
-    fn spliced_headers_never_panic(at in 0_usize..1200, cut in 0_usize..40, insert in "[\\[\\]{}\",:0-9a-z]{0,12}") {
-        let (header, data) = split(&example().to_bytes());
+    fn spliced_headers_never_panic(audited: bool, at in 0_usize..2300, cut in 0_usize..40, insert in "[\\[\\]{}\",:0-9a-z]{0,12}") {
+        let trace = if audited { audited_example() } else { example() };
+        let (header, data) = split(&trace.to_bytes());
         let (start, end) = (at.min(header.len()), (at + cut).min(header.len()));
         let edited = format!("{}{insert}{}", &header[..start], &header[end..]);
         prop_assume!(edited != header);
@@ -324,7 +326,12 @@ proptest! {
 /// A file can be refused by its head alone, and for the same reason as by all of it.
 #[test]
 fn head_alone_gives_the_same_answer() {
-    let file = example().to_bytes();
+    for trace in [example(), audited_example()] {
+        check_by_head(&trace.to_bytes());
+    }
+}
+
+fn check_by_head(file: &[u8]) {
     let first = *file.first_chunk().unwrap();
     let head = Trace::head_bytes(first, file.len() as u64).unwrap();
     assert_eq!(Trace::check_head(&file[..head], file.len() as u64), Ok(()));
@@ -336,7 +343,7 @@ fn head_alone_gives_the_same_answer() {
         );
     }
     for i in 0..head {
-        let mut changed = file.clone();
+        let mut changed = file.to_vec();
         changed[i] ^= 1;
         let whole = Trace::parse(&changed).map(drop);
         let by_head = Trace::head_bytes(*changed.first_chunk().unwrap(), changed.len() as u64)

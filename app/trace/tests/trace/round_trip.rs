@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 
-use assay_trace::{Digest, Sampler, StateDtype, Trace, TraceSpec};
+use assay_trace::{
+    Digest, Keep, Leaf, Linear, LinearsSpec, ProductClaim, Sampler, StateDtype, Trace, TraceSpec,
+};
 use proptest::prelude::*;
 use safetensors::SafeTensors;
 
-use crate::sample::{build, example, logits, spec, state};
+use crate::sample::{audited_example, build, example, linear, logits, spec, state};
 
 #[test]
 fn example_reads_back() {
@@ -58,14 +60,36 @@ fn outside_the_trace_is_nothing() {
 fn leaf_layout_is_the_documented_one() {
     let file = example().to_bytes();
     let trace = Trace::parse(&file).unwrap();
-    let states: Vec<Digest> = (0..=2).map(|layer| trace.state_digest(layer, 0)).collect();
-    let inside = assay_trace::leaf_preimage(0, 1, None, None, states);
+    let states: Vec<u8> = (0..=2)
+        .flat_map(|layer| trace.state_digest(layer, 0).0)
+        .collect();
+    let leaf = Leaf {
+        position: 0,
+        token: 1,
+        next: None,
+        logits: None,
+        states: &states,
+        linears: None,
+    };
     let mut want = b"assay/position/v1\0".to_vec();
     want.extend([0, 0, 0, 0, 1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]);
     want.extend([0; 32]);
-    (0..=2).for_each(|layer| want.extend(trace.state_digest(layer, 0).0));
-    assert_eq!(inside, want);
+    want.extend(&states);
+    assert_eq!(leaf.preimage(), want);
     assert_eq!(assay_trace::merkle::leaf_hash(&want), trace.leaves()[0]);
+}
+
+#[test]
+fn leaf_with_linears_is_the_documented_one() {
+    let file = audited_example().to_bytes();
+    let trace = Trace::parse(&file).unwrap();
+    let mut want = b"assay/position/v2\0".to_vec();
+    want.extend([1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0]);
+    want.extend(trace.logits_digest(1).unwrap().0);
+    (0..=2).for_each(|layer| want.extend(trace.state_digest(layer, 1).0));
+    (0..2).for_each(|layer| want.extend(trace.linear_digest(layer, 1).0));
+    assert_eq!(want.len(), 62 + 32 * 3 + 32 * 2);
+    assert_eq!(assay_trace::merkle::leaf_hash(&want), trace.leaves()[1]);
 }
 
 /// The file as the published crate writes the same tensors and metadata.
@@ -78,6 +102,37 @@ fn published(file: &[u8]) -> Vec<u8> {
         Some(metadata),
     )
     .unwrap()
+}
+
+/// Products of any width, with or without `gate`, of which some layers' and some rows of logits are kept.
+fn any_linears(hidden: u32, layers: u32) -> impl Strategy<Value = Option<LinearsSpec>> {
+    let layers = proptest::collection::btree_set(0..layers, 0..=layers as usize);
+    let logits = proptest::collection::btree_set(0_u32..8, 0..6);
+    let keep = prop_oneof![
+        Just(Keep::Everything),
+        (layers, logits).prop_map(|(layers, logits)| Keep::Only {
+            layers: layers.into_iter().collect(),
+            logits: logits.into_iter().collect(),
+        })
+    ];
+    let spec = (any::<[u8; 7]>(), any::<bool>(), keep).prop_map(move |(widths, gate, keep)| {
+        let products = Linear::ALL.into_iter().zip(widths);
+        let products = products.filter(|(name, _)| gate || *name != Linear::Gate);
+        let width = |name, width: u8| match name {
+            Linear::O | Linear::Down => hidden,
+            _ => 1 + u32::from(width) % 20,
+        };
+        LinearsSpec {
+            products: products
+                .map(|(name, w)| ProductClaim {
+                    name,
+                    width: width(name, w),
+                })
+                .collect(),
+            keep,
+        }
+    });
+    proptest::option::of(spec)
 }
 
 fn any_spec() -> impl Strategy<Value = (TraceSpec, Vec<u32>)> {
@@ -114,11 +169,13 @@ fn any_spec() -> impl Strategy<Value = (TraceSpec, Vec<u32>)> {
         |((hidden, layers, vocab), state_dtype, sampler, texts)| {
             let ids = move |n: usize| proptest::collection::vec(0..vocab, 1..n);
             let opened = proptest::collection::btree_set(0..=layers, 0..=layers as usize + 1);
-            (ids(7), ids(7), opened).prop_map(move |(prompt, output, opened)| {
+            let linears = any_linears(hidden, layers);
+            (ids(7), ids(7), opened, linears).prop_map(move |(prompt, output, opened, linears)| {
                 let (adapter, family, nonce, ignore_eos) = texts.clone();
                 let mut spec = TraceSpec {
                     adapter,
                     ignore_eos,
+                    linears,
                     sampler,
                     state_dtype,
                     prompt,
@@ -153,5 +210,19 @@ proptest! {
                 prop_assert_eq!(trace.state_row(layer, position), Some(want));
             }
         }
+        if let Some(claim) = trace.linears() {
+            for (i, &output) in claim.logits.iter().enumerate() {
+                let position = spec.prompt.len() - 1 + output as usize;
+                let want = logits(position, spec.model.vocab as usize);
+                prop_assert_eq!(trace.logits_row(i), Some(want));
+            }
+            for (&layer, product) in claim.layers.iter().flat_map(|l| claim.products.iter().map(move |p| (l, p))) {
+                for position in 0..trace.positions() {
+                    let want = linear(position, layer as usize, product.name, product.width as usize);
+                    prop_assert_eq!(trace.linear_row(layer, product.name, position), Some(want));
+                }
+            }
+        }
+        prop_assert_eq!(assay_trace::reroot(&file, |_| {}).unwrap(), file);
     }
 }

@@ -1,8 +1,9 @@
 //! The small trace that most tests start from, and ways to take a file apart and rebuild it with wrong bytes.
 
 use assay_trace::{
-    Compute, Digest, FinishedTrace, ModelClaim, NumericsClaim, NumericsClass, Sampler, StateDtype,
-    StopReason, TraceBuilder, TraceSpec,
+    Challenge, Compute, Digest, FinishedTrace, Keep, Linear, LinearsSpec, ModelClaim,
+    NumericsClaim, NumericsClass, Opening, PositionInput, ProductClaim, Sampler, SealedTrace,
+    StateDtype, StopReason, TraceBuilder, TraceSpec, challenge,
 };
 
 /// Two layers, three channels, five words: the specification's worked example.
@@ -11,6 +12,7 @@ pub fn spec() -> TraceSpec {
         adapter: "example adapter".into(),
         eos: vec![4],
         ignore_eos: false,
+        linears: None,
         model: ModelClaim {
             dtype: "f32".into(),
             family: "llama".into(),
@@ -53,27 +55,123 @@ pub fn logits(position: usize, vocab: usize) -> Vec<f32> {
         .collect()
 }
 
-/// Runs a builder over `spec`'s prompt and then `output`, with the formulas above.
-pub fn build(spec: TraceSpec, output: &[u32]) -> FinishedTrace {
-    let (hidden, vocab) = (spec.model.hidden as usize, spec.model.vocab as usize);
-    let (rows, n_prompt) = (spec.model.layers as usize + 1, spec.prompt.len());
-    let (last, fed) = output.split_last().unwrap();
-    let tokens: Vec<u32> = spec.prompt.iter().chain(fed).copied().collect();
-    let mut builder = TraceBuilder::new(spec).unwrap();
-    for (position, &token) in tokens.iter().enumerate() {
-        let states: Vec<Vec<f32>> = (0..rows)
-            .map(|layer| state(position, layer, hidden))
-            .collect();
-        let states: Vec<&[f32]> = states.iter().map(Vec::as_slice).collect();
-        let logits = (position + 1 >= n_prompt).then(|| logits(position, vocab));
-        builder.push(token, &states, logits.as_deref()).unwrap();
+/// Channel of what product number n of q, k, v, o, gate, up, down put out: that of the state before it, plus n / 8.
+pub fn linear(position: usize, layer: usize, product: Linear, width: usize) -> Vec<f32> {
+    let n = Linear::ALL.iter().position(|name| *name == product);
+    let values = state(position, layer, width).into_iter();
+    values.map(|x| x + n.unwrap() as f32 / 8.0).collect()
+}
+
+/// The worked example's products, of different widths.
+pub fn products() -> Vec<ProductClaim> {
+    Linear::ALL
+        .into_iter()
+        .zip([4, 2, 2, 3, 5, 5, 3])
+        .map(|(name, width)| ProductClaim { name, width })
+        .collect()
+}
+
+/// The worked example's spec with the stream `linears`.
+pub fn audited_spec(keep: Keep) -> TraceSpec {
+    let products = products();
+    TraceSpec {
+        linears: Some(LinearsSpec { products, keep }),
+        ..spec()
     }
-    builder.finish(*last, StopReason::Eos).unwrap()
+}
+
+/// Everything that the formulas above give for one position.
+pub struct Position {
+    pub states: Vec<Vec<f32>>,
+    pub linears: Vec<Vec<Vec<f32>>>,
+    pub logits: Option<Vec<f32>>,
+}
+
+impl Position {
+    pub fn of(spec: &TraceSpec, position: usize) -> Self {
+        let (hidden, vocab) = (spec.model.hidden as usize, spec.model.vocab as usize);
+        let layers = spec.model.layers as usize;
+        let outputs = |layer: usize, linears: &LinearsSpec| {
+            let row = |p: &ProductClaim| linear(position, layer, p.name, p.width as usize);
+            linears.products.iter().map(row).collect()
+        };
+        Self {
+            states: (0..=layers).map(|l| state(position, l, hidden)).collect(),
+            linears: spec
+                .linears
+                .iter()
+                .flat_map(|linears| (0..layers).map(|layer| outputs(layer, linears)))
+                .collect(),
+            logits: (position + 1 >= spec.prompt.len()).then(|| logits(position, vocab)),
+        }
+    }
+
+    /// Hands the rows to `use_it` as a builder wants them.
+    pub fn with<T>(&self, use_it: impl FnOnce(PositionInput<'_>) -> T) -> T {
+        let states: Vec<&[f32]> = self.states.iter().map(Vec::as_slice).collect();
+        let linears: Vec<Vec<&[f32]>> = self
+            .linears
+            .iter()
+            .map(|rows| rows.iter().map(Vec::as_slice).collect())
+            .collect();
+        use_it(PositionInput {
+            states: &states,
+            linears: &linears,
+            logits: self.logits.as_deref(),
+        })
+    }
+}
+
+/// Runs a builder over `spec`'s prompt and then `output` but for its last token, with the formulas above.
+pub fn run(spec: TraceSpec, output: &[u32]) -> TraceBuilder {
+    let (_, fed) = output.split_last().unwrap();
+    let tokens: Vec<u32> = spec.prompt.iter().chain(fed).copied().collect();
+    let mut builder = TraceBuilder::new(spec.clone()).unwrap();
+    for (position, &token) in tokens.iter().enumerate() {
+        Position::of(&spec, position)
+            .with(|input| builder.push_position(token, input))
+            .unwrap();
+    }
+    builder
+}
+
+/// A run, sealed and opened as the spec said.
+pub fn build(spec: TraceSpec, output: &[u32]) -> FinishedTrace {
+    let last = *output.last().unwrap();
+    run(spec, output).finish(last, StopReason::Eos).unwrap()
 }
 
 /// The worked example: prompt 1 2, output 3 0 4.
 pub fn example() -> FinishedTrace {
     build(spec(), &[3, 0, 4])
+}
+
+/// The second worked example before anything of it is opened.
+pub fn audited_run() -> SealedTrace {
+    let builder = run(audited_spec(Keep::Everything), &[3, 0, 4]);
+    builder.seal(4, StopReason::Eos).unwrap()
+}
+
+/// The second worked example: one layer and one row of logits, drawn.
+pub fn audited_example() -> FinishedTrace {
+    let run = audited_run();
+    let opening = Opening {
+        challenge: Challenge::Offline,
+        states: vec![0, 2],
+        layers: challenge::draw_layers(run.root(), None, 1, 2),
+        logits: challenge::draw_logits(run.root(), None, 1, 3),
+    };
+    run.open(&opening).unwrap()
+}
+
+/// An opening with the hidden states of the example.
+pub fn opening(challenge: Challenge, layers: &[u32], logits: &[u32]) -> Opening {
+    Opening {
+        challenge,
+        states: vec![0, 2],
+        layers: layers.to_vec(),
+        logits: logits.to_vec(),
+    }
 }
 
 /// Header text (padding included) and data of a file.
@@ -93,7 +191,12 @@ pub fn join(header: &str, data: &[u8]) -> Vec<u8> {
 
 /// The example with one replacement in its header, which must occur.
 pub fn with_header(from: &str, to: &str) -> Vec<u8> {
-    let (header, data) = split(&example().to_bytes());
+    replace_in_header(&example().to_bytes(), from, to)
+}
+
+/// `file` with one replacement in its header, which must occur.
+pub fn replace_in_header(file: &[u8], from: &str, to: &str) -> Vec<u8> {
+    let (header, data) = split(file);
     assert!(header.contains(from), "`{from}` is not in {header}");
     join(&header.replacen(from, to, 1), &data)
 }

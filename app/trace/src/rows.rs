@@ -1,0 +1,108 @@
+//! Digests and opened rows of a trace, by position.
+
+use crate::commit::LOGITS_DTYPE;
+use crate::{Digest, Linear, LinearsClaim, Trace};
+
+impl<'a> Trace<'a> {
+    /// Committed digest of hidden state `layer` (0..=layers) at `position`; [`Digest::ZERO`] outside the trace.
+    pub fn state_digest(&self, layer: u32, position: usize) -> Digest {
+        let (layer, rows) = (layer as usize, self.manifest.state_rows());
+        if layer >= rows || position >= self.positions() {
+            return Digest::ZERO;
+        }
+        digest_at(self.state_digests, position * rows + layer).unwrap_or_default()
+    }
+
+    /// Committed digest of the logits at `position`; `None` before the prompt's last position and after the trace.
+    pub fn logits_digest(&self, position: usize) -> Option<Digest> {
+        let row = position
+            .checked_add(1)?
+            .checked_sub(self.manifest.prompt.tokens as usize)?;
+        digest_at(self.logits_digests, row)
+    }
+
+    /// The stored bytes of an opened row, `[hidden]` in the state dtype; `None` if `layer` is not opened or `position`
+    /// is outside the trace.
+    pub fn raw_state_row(&self, layer: u32, position: usize) -> Option<&'a [u8]> {
+        row(self.raw_states(layer)?, self.positions(), position)
+    }
+
+    /// An opened row as f32, `[hidden]`; `None` as for [`raw_state_row`](Self::raw_state_row).
+    pub fn state_row(&self, layer: u32, position: usize) -> Option<Vec<f32>> {
+        Some(self.decode(self.raw_state_row(layer, position)?))
+    }
+
+    /// The stored bytes of a hidden state at all positions, `[P, hidden]`; `None` if `layer` is not opened.
+    pub fn raw_states(&self, layer: u32) -> Option<&'a [u8]> {
+        self.states.get(&layer).copied()
+    }
+
+    /// A hidden state at all positions as f32, `[P * hidden]`, position by position; `None` if `layer` is not opened.
+    pub fn states(&self, layer: u32) -> Option<Vec<f32>> {
+        Some(self.decode(self.raw_states(layer)?))
+    }
+
+    /// What the trace says of linear outputs; `None` without that stream.
+    pub fn linears(&self) -> Option<&LinearsClaim> {
+        self.manifest.linears.as_ref()
+    }
+
+    /// Committed digest of the linear outputs of `layer` (0..layers) at `position`; [`Digest::ZERO`] outside the trace
+    /// or without the stream.
+    pub fn linear_digest(&self, layer: u32, position: usize) -> Digest {
+        let (layer, layers) = (layer as usize, self.manifest.model.layers as usize);
+        if layer >= layers || position >= self.positions() {
+            return Digest::ZERO;
+        }
+        digest_at(self.linear_digests, position * layers + layer).unwrap_or_default()
+    }
+
+    /// The stored bytes of what a product put out at all positions, `[P, width]` in the state dtype; `None` if `layer`
+    /// is not open or has no such product.
+    pub fn raw_linears(&self, layer: u32, linear: Linear) -> Option<&'a [u8]> {
+        self.linears.get(&(layer, linear)).copied()
+    }
+
+    /// The stored bytes of what a product put out at `position`, `[width]` in the state dtype; `None` as for
+    /// [`raw_linears`](Self::raw_linears) or if `position` is outside the trace.
+    pub fn raw_linear_row(&self, layer: u32, linear: Linear, position: usize) -> Option<&'a [u8]> {
+        row(self.raw_linears(layer, linear)?, self.positions(), position)
+    }
+
+    /// What a product put out at `position` as f32, `[width]`; `None` as for
+    /// [`raw_linear_row`](Self::raw_linear_row).
+    pub fn linear_row(&self, layer: u32, linear: Linear, position: usize) -> Option<Vec<f32>> {
+        Some(self.decode(self.raw_linear_row(layer, linear, position)?))
+    }
+
+    /// What a product put out at all positions as f32, `[P * width]`, position by position; `None` as for
+    /// [`raw_linears`](Self::raw_linears).
+    pub fn linear_values(&self, layer: u32, linear: Linear) -> Option<Vec<f32>> {
+        Some(self.decode(self.raw_linears(layer, linear)?))
+    }
+
+    /// The stored bytes of row `i` of the open logits, `[vocab]` as f32: those of output token `linears.logits[i]`.
+    pub fn raw_logits_row(&self, i: usize) -> Option<&'a [u8]> {
+        row(self.logits, self.linears()?.logits.len(), i)
+    }
+
+    /// Row `i` of the open logits, `[vocab]`: those of output token `linears.logits[i]`.
+    pub fn logits_row(&self, i: usize) -> Option<Vec<f32>> {
+        Some(LOGITS_DTYPE.decode(self.raw_logits_row(i)?))
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Vec<f32> {
+        self.manifest.state_dtype.decode(bytes)
+    }
+}
+
+/// Row `index` of a tensor of `count` rows that are not empty; `None` outside it.
+fn row(tensor: &[u8], count: usize, index: usize) -> Option<&[u8]> {
+    let bytes = tensor.len().checked_div(count)?;
+    tensor.chunks_exact(bytes.max(1)).nth(index)
+}
+
+fn digest_at(digests: &[u8], index: usize) -> Option<Digest> {
+    let start = index.checked_mul(Digest::LEN)?;
+    Digest::first_of(digests.get(start..)?)
+}

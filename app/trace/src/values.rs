@@ -1,0 +1,63 @@
+//! The last part of structure: ids that the vocabulary has, and numbers that are numbers.
+
+use crate::commit::LOGITS_DTYPE;
+use crate::{Trace, TraceError};
+
+impl Trace<'_> {
+    pub(crate) fn check_values(&self) -> Result<(), TraceError> {
+        self.check_tokens()?;
+        self.check_states()?;
+        self.check_linears()?;
+        self.check_logits()
+    }
+
+    fn check_tokens(&self) -> Result<(), TraceError> {
+        let vocab = self.manifest.model.vocab;
+        let mut ids = self.tokens().iter().copied().enumerate();
+        match ids.find(|&(_, id)| id >= vocab) {
+            Some((index, got)) => Err(TraceError::TokenRange { index, got, vocab }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_states(&self) -> Result<(), TraceError> {
+        let hidden = self.manifest.model.hidden as usize; // at least 1
+        for (&layer, section) in &self.states {
+            if let Some(element) = self.manifest.state_dtype.first_non_finite(section) {
+                return Err(TraceError::NonFinite {
+                    layer,
+                    position: element / hidden,
+                    channel: element % hidden,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_linears(&self) -> Result<(), TraceError> {
+        for (&(layer, product), section) in &self.linears {
+            if let Some(element) = self.manifest.state_dtype.first_non_finite(section) {
+                let width = section.len() / self.manifest.state_dtype.bytes() / self.positions();
+                return Err(TraceError::NonFiniteLinear {
+                    layer,
+                    product,
+                    position: element / width,
+                    channel: element % width,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_logits(&self) -> Result<(), TraceError> {
+        let vocab = self.manifest.model.vocab as usize; // at least 1
+        let Some(element) = LOGITS_DTYPE.first_non_finite(self.logits) else {
+            return Ok(());
+        };
+        let open = self.linears().map_or(&[][..], |claim| &claim.logits);
+        Err(TraceError::NonFiniteLogits {
+            output: open.get(element / vocab).copied().unwrap_or_default(),
+            token: element % vocab,
+        })
+    }
+}
