@@ -30,6 +30,7 @@ pub fn request(prompt: &str, max_tokens: usize, sampler: SamplerSpec) -> Request
         ignore_eos: false,
         nonce: None,
         opened: None,
+        audit: None,
     }
 }
 
@@ -96,6 +97,7 @@ pub fn forced(device: &Device, model: &Model, request: &Request, output: &[u32])
         },
     };
     let spec = TraceSpec {
+        linears: None,
         adapter: manifest.adapter,
         eos: manifest.eos,
         ignore_eos: manifest.ignore_eos,

@@ -129,6 +129,7 @@ fn request(prompt: &[u32], max_tokens: usize) -> Request {
         ignore_eos: true,
         nonce: None,
         opened: None,
+        audit: None,
     }
 }
 

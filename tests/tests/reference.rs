@@ -1,7 +1,9 @@
 //! The engine against Hugging Face transformers and against float64 continuations of trained models.
 
 use assay_engine::sampler::SamplerSpec;
-use assay_engine::{Device, Engine, EngineError, Gpu, GpuOptions, Numerics, Quiet, Rounding, Want, kernels};
+use assay_engine::{
+    Device, Engine, EngineError, Gpu, GpuOptions, Numerics, Quiet, Rounding, Want, kernels,
+};
 use assay_model::{Model, Role};
 use assay_prove::{Request, generate};
 use assay_tests::data::{Tensors, shared};
@@ -93,6 +95,7 @@ fn greedy(device: &Device, model: &Model, prompt: &[u32], count: usize) -> Vec<u
         ignore_eos: true,
         nonce: None,
         opened: None,
+        audit: None,
     };
     let capacity = request.capacity(model.config());
     let mut engine = pollster::block_on(Engine::load(

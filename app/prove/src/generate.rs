@@ -3,7 +3,10 @@
 use assay_engine::sampler::{SamplerSpec, sample};
 use assay_engine::{Engine, Monitor, Outputs, Phase, Want};
 use assay_model::Model;
-use assay_trace::{Digest, FinishedTrace, PositionRecord, StateDtype, StopReason, TraceBuilder};
+use assay_trace::{
+    Digest, FinishedTrace, PositionInput, PositionRecord, RecordPlan, SealedTrace, StopReason,
+    TraceBuilder,
+};
 use web_time::Instant;
 
 use crate::{ProveError, Request};
@@ -24,6 +27,25 @@ pub struct Timings {
     /// `commit_s` over the rest, in percent. The cost of reading hidden states back is not in it:
     /// `cargo xtask bench` measures the whole by generating with and without a trace.
     pub overhead_percent: f64,
+}
+
+impl Timings {
+    fn add_commit(&mut self, seconds: f64) {
+        self.commit_s += seconds;
+        self.total_s += seconds;
+        self.overhead_percent = 100.0 * self.commit_s / (self.total_s - self.commit_s).max(1e-9);
+    }
+}
+
+/// A run whose root is fixed, with what may be opened of it.
+#[derive(Debug)]
+pub struct Sealed {
+    /// The trace, nothing opened yet.
+    pub trace: SealedTrace,
+    /// The generated tokens.
+    pub output: Vec<u32>,
+    /// How long it took.
+    pub timings: Timings,
 }
 
 /// A finished proof.
@@ -47,7 +69,7 @@ struct Generated {
     timings: Timings,
 }
 
-/// Runs `request` on `engine` (emptied first) and seals a trace that claims `root` as the model's root.
+/// Runs `request` on `engine` (emptied first) and seals a trace that claims `root` as the model's root, with what the request opens.
 pub async fn prove(
     engine: &mut Engine,
     model: &Model,
@@ -55,6 +77,28 @@ pub async fn prove(
     request: &Request,
     monitor: &mut dyn Monitor,
 ) -> Result<Proved, ProveError> {
+    let sealed = seal(engine, model, root, request, monitor).await?;
+    let started = Instant::now();
+    let trace = sealed
+        .trace
+        .open(&request.opening(model.config(), &sealed.trace))?;
+    let mut timings = sealed.timings;
+    timings.add_commit(started.elapsed().as_secs_f64());
+    Ok(Proved {
+        trace,
+        output: sealed.output,
+        timings,
+    })
+}
+
+/// The same, up to the root: what to open is asked for later, of the sealed trace.
+pub async fn seal(
+    engine: &mut Engine,
+    model: &Model,
+    root: Digest,
+    request: &Request,
+    monitor: &mut dyn Monitor,
+) -> Result<Sealed, ProveError> {
     request.check(model.config())?;
     let (stated, sampler) = request.sampler()?;
     let spec = request.spec(
@@ -64,14 +108,16 @@ pub async fn prove(
         engine.numerics(),
         stated,
     );
-    let (dtype, opened) = (spec.state_dtype, spec.opened.clone());
+    let mut want = Want::all_states(engine.config());
+    if spec.linears.is_some() {
+        want.linears = (0..engine.config().layers).collect();
+    }
     let mut builder = TraceBuilder::new(spec)?;
-    let want = Want::all_states(engine.config());
+    let plan = builder.plan();
     let mut commit = |tokens: &[u32], outputs: &Outputs, vocab: usize| -> Result<(), ProveError> {
-        for (token, record) in
-            tokens
-                .iter()
-                .zip(records(outputs, tokens.len(), vocab, dtype, &opened))
+        for (token, record) in tokens
+            .iter()
+            .zip(records(outputs, tokens.len(), vocab, &plan))
         {
             builder.push_record(*token, record)?;
         }
@@ -80,13 +126,10 @@ pub async fn prove(
     let made = run(engine, request, &sampler, want, &mut commit, monitor).await?;
     let last = made.output.last().copied().ok_or(ProveError::NoTokens)?;
     let started = Instant::now();
-    let trace = builder.finish(last, made.stop)?;
+    let trace = builder.seal(last, made.stop)?;
     let mut timings = made.timings;
-    timings.commit_s += started.elapsed().as_secs_f64();
-    timings.total_s = timings.prefill_s + timings.decode_s + started.elapsed().as_secs_f64();
-    timings.overhead_percent =
-        100.0 * timings.commit_s / (timings.total_s - timings.commit_s).max(1e-9);
-    Ok(Proved {
+    timings.add_commit(started.elapsed().as_secs_f64());
+    Ok(Sealed {
         trace,
         output: made.output,
         timings,
@@ -187,26 +230,31 @@ async fn run(
     })
 }
 
-fn records(
-    outputs: &Outputs,
-    rows: usize,
-    vocab: usize,
-    dtype: StateDtype,
-    opened: &[u32],
-) -> Vec<PositionRecord> {
+fn records(outputs: &Outputs, rows: usize, vocab: usize, plan: &RecordPlan) -> Vec<PositionRecord> {
+    let row_of = |values: &'_ [f32], row: usize| {
+        let width = values.len() / rows;
+        row * width..(row + 1) * width
+    };
     let one = |row: usize| {
         let states: Vec<&[f32]> = outputs
             .states
             .iter()
-            .map(|layer| {
-                let width = layer.len() / rows;
-                &layer[row * width..(row + 1) * width]
-            })
+            .map(|layer| &layer[row_of(layer, row)])
+            .collect();
+        let linears: Vec<Vec<&[f32]>> = outputs
+            .linears
+            .iter()
+            .map(|layer| layer.iter().map(|y| &y[row_of(y, row)]).collect())
             .collect();
         let logits = (outputs.pos0 + row)
             .checked_sub(outputs.logits_pos0)
             .and_then(|i| outputs.logits.get(i * vocab..(i + 1) * vocab));
-        PositionRecord::compute(dtype, opened, &states, logits)
+        let input = PositionInput {
+            states: &states,
+            linears: &linears,
+            logits,
+        };
+        PositionRecord::compute(plan, (outputs.pos0 + row) as u32, input)
     };
     #[cfg(feature = "parallel")]
     {

@@ -7,8 +7,8 @@
 mod generate;
 mod request;
 
-pub use generate::{Proved, Timings, generate, prove};
-pub use request::{ProveError, Request};
+pub use generate::{Proved, Sealed, Timings, generate, prove, seal};
+pub use request::{Open, ProveError, Request};
 
 /// What this program calls itself in a trace.
 pub const PRODUCER: &str = concat!("assay ", env!("CARGO_PKG_VERSION"));

@@ -1,11 +1,12 @@
 //! What a prover is asked for, and what can be wrong with it.
 
 use assay_engine::sampler::SamplerSpec;
-use assay_engine::{EngineError, Numerics};
+use assay_engine::{EngineError, Numerics, linear_widths};
 use assay_model::{Model, ModelConfig};
 use assay_trace::{
-    BuildError, Compute, Decimal, DecimalError, Digest, Manifest, ModelClaim, NumericsClaim,
-    NumericsClass, Sampler, StateDtype, TraceSpec,
+    BuildError, Challenge, Compute, Decimal, DecimalError, Digest, Keep, Linear, LinearsSpec,
+    Manifest, ModelClaim, NumericsClaim, NumericsClass, Opening, ProductClaim, Sampler,
+    SealedTrace, StateDtype, TraceSpec, challenge,
 };
 
 /// One inference.
@@ -24,6 +25,26 @@ pub struct Request {
     pub nonce: Option<[u8; 32]>,
     /// Hidden states to put into the file; every eighth and the last if `None`.
     pub opened: Option<Vec<u32>>,
+    /// Whether to commit to linear outputs, for audits without weights, and what to open of them.
+    pub audit: Option<Open>,
+}
+
+/// What of a trace's linear outputs is opened, once its root is fixed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Open {
+    /// Every layer, and the logits of every output token.
+    All,
+    /// These layers, and the logits of every output token: the prover's choice, so nothing follows for the others.
+    Layers(Vec<u32>),
+    /// So many layers and output tokens, drawn from the root and the nonce.
+    Draw {
+        /// Layers.
+        layers: u32,
+        /// Output tokens whose logits are opened.
+        logits: u32,
+    },
+    /// Whatever a verifier asks for after it has the receipt: everything is kept until then.
+    Later,
 }
 
 /// Why there is no trace.
@@ -140,6 +161,75 @@ impl Request {
         ))
     }
 
+    /// What to commit to besides hidden states, and what to keep of it.
+    fn linears(&self, config: &ModelConfig) -> Option<LinearsSpec> {
+        let every = |count: usize| (0..count as u32).collect::<Vec<u32>>();
+        let logits = every(self.max_tokens.min(config.context));
+        let keep = match self.audit.as_ref()? {
+            Open::All => Keep::Only {
+                layers: every(config.layers),
+                logits,
+            },
+            Open::Layers(layers) => Keep::Only {
+                layers: layers.clone(),
+                logits,
+            },
+            Open::Draw { .. } | Open::Later => Keep::Everything,
+        };
+        let widths = linear_widths(config);
+        let products = Linear::ALL.into_iter().zip(widths);
+        Some(LinearsSpec {
+            products: products
+                .map(|(name, width)| ProductClaim {
+                    name,
+                    width: width as u32,
+                })
+                .collect(),
+            keep,
+        })
+    }
+
+    /// What to open of `sealed`. The embedding's output is always part of it: it ties a trace to its tokens.
+    pub(crate) fn opening(&self, config: &ModelConfig, sealed: &SealedTrace) -> Opening {
+        let every = |count: u32| (0..count).collect::<Vec<u32>>();
+        let outputs = sealed.output_tokens();
+        let all_layers = config.layers as u32;
+        let nonce = self.nonce.map(Digest);
+        let (challenge, layers, logits) = match &self.audit {
+            None | Some(Open::Later) => (Challenge::Interactive, Vec::new(), Vec::new()),
+            Some(Open::All) => (Challenge::All, every(all_layers), every(outputs)),
+            Some(Open::Layers(layers)) => (Challenge::Chosen, layers.clone(), every(outputs)),
+            Some(Open::Draw { layers, logits }) => (
+                Challenge::Offline,
+                challenge::draw_layers(sealed.root(), nonce, (*layers).min(all_layers), all_layers),
+                challenge::draw_logits(sealed.root(), nonce, (*logits).min(outputs), outputs),
+            ),
+        };
+        Opening {
+            challenge,
+            states: self.kept_states(config),
+            layers,
+            logits,
+        }
+    }
+
+    /// Hidden states that the trace keeps whatever is opened later.
+    fn kept_states(&self, config: &ModelConfig) -> Vec<u32> {
+        let mut states = self.states(config);
+        if self.audit.is_some() {
+            states.push(0);
+            states.sort_unstable();
+            states.dedup();
+        }
+        states
+    }
+
+    fn states(&self, config: &ModelConfig) -> Vec<u32> {
+        self.opened
+            .clone()
+            .unwrap_or_else(|| Manifest::default_opened(config.layers as u32))
+    }
+
     pub(crate) fn spec(
         &self,
         model: &Model,
@@ -171,11 +261,9 @@ impl Request {
                 },
                 compute: Compute::F32,
             },
-            opened: self
-                .opened
-                .clone()
-                .unwrap_or_else(|| Manifest::default_opened(layers)),
+            opened: self.kept_states(config),
             producer: Manifest::printable(crate::PRODUCER),
+            linears: self.linears(config),
             prompt: self.prompt.clone(),
             sampler,
             state_dtype: StateDtype::F32,

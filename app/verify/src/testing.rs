@@ -40,6 +40,7 @@ pub fn trace_of(
     logits: &[Vec<f32>],
 ) -> Vec<u8> {
     let spec = TraceSpec {
+        linears: None,
         adapter: "test".into(),
         eos: vec![vocab - 1],
         ignore_eos: true,

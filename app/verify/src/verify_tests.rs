@@ -26,6 +26,7 @@ fn gumbel(seed: u64, temperature: &str) -> Sampler {
 fn prove(ran: &Model, claimed: &Model, run_sampler: Sampler, sampler: Sampler) -> Vec<u8> {
     let config = claimed.config();
     let spec = TraceSpec {
+        linears: None,
         adapter: "the tests".into(),
         eos: config.eos.clone(),
         ignore_eos: true,

@@ -365,6 +365,7 @@ impl<P: Platform> Worker<P> {
             ignore_eos: request.ignore_eos,
             nonce: request.nonce.as_deref().map(nonce).transpose()?,
             opened: None,
+            audit: None,
         };
         request.check(model.config())?;
         let device = self.device(&device).await?;

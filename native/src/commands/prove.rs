@@ -127,6 +127,7 @@ fn request(args: &Args, model: &Model) -> anyhow::Result<Request> {
         ignore_eos: args.ignore_eos,
         nonce: args.nonce.map(|nonce| nonce.0),
         opened: None,
+        audit: None,
     })
 }
 

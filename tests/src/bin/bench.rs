@@ -361,6 +361,7 @@ fn run_pair(
         ignore_eos: true,
         nonce: None,
         opened: None,
+        audit: None,
     };
     let root = model.root(&mut |_, _| {}).expect("the root");
     let capacity = request.capacity(model.config());

@@ -96,6 +96,7 @@ fn main() {
                     ignore_eos: true,
                     nonce: None,
                     opened: Some((0..=model.config().layers as u32).collect()),
+                    audit: None,
                 };
                 eprintln!(
                     "{name}: {n_prompt} + {n_output} on {}",
@@ -127,6 +128,7 @@ fn main() {
                 ignore_eos: true,
                 nonce: None,
                 opened: None,
+                audit: None,
             };
             let bytes = prover::prove_as(prove_on, &model, honest_root, &request);
             traces.push((bytes, 0, p, Kind::Cheat(cheat.name())));

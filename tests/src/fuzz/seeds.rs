@@ -116,6 +116,7 @@ fn small_trace(sampler: Sampler, state_dtype: StateDtype) -> Vec<u8> {
 /// Its spec, over any prompt.
 pub fn small_spec(sampler: Sampler, state_dtype: StateDtype, prompt: Vec<u32>) -> TraceSpec {
     TraceSpec {
+        linears: None,
         adapter: "an adapter".into(),
         eos: vec![4],
         ignore_eos: false,
