@@ -1,9 +1,9 @@
 //! The checks that need no inference: what the manifest says against the verifier's model and the verifier's wishes.
 
 use assay_engine::sampler::SamplerSpec;
-use assay_model::Model;
-use assay_trace::{Manifest, Sampler, StopReason, Trace};
+use assay_trace::{Digest, Manifest, Sampler, StopReason, Trace};
 
+use crate::facts::Facts;
 use crate::report::{Check, Outcome, Where};
 
 /// A manifest's sampler as the engine runs it.
@@ -41,11 +41,21 @@ pub(crate) fn nonce(manifest: &Manifest, wanted: Option<[u8; 32]>) -> Check {
     }
 }
 
+/// Does the trace name the verifier's model? `of` says what its root was taken from.
+pub(crate) fn model_root(manifest: &Manifest, own: Digest, of: &str) -> Check {
+    const ID: &str = "model-root";
+    let claimed = manifest.model.root;
+    if claimed == own {
+        return Check::pass(ID, format!("the trace names {of}"));
+    }
+    let detail = format!("the trace names the weights {claimed}, the verifier has {own}");
+    Check::fail(ID, "model-root", detail)
+}
+
 /// Is the prover's tokenizer the verifier's? Only ids are ever compared, so this concerns what a text means.
-pub(crate) fn tokenizer(manifest: &Manifest, model: &Model) -> Check {
+pub(crate) fn tokenizer(manifest: &Manifest, facts: &Facts) -> Check {
     const ID: &str = "tokenizer";
-    let own = model.tokenizer().map(assay_model::Tokenizer::digest);
-    match (manifest.tokenizer, own) {
+    match (manifest.tokenizer, facts.tokenizer) {
         (Some(claimed), Some(own)) if claimed == own => {
             Check::pass(ID, "the tokenizer is the verifier's")
         }
@@ -60,14 +70,14 @@ pub(crate) fn tokenizer(manifest: &Manifest, model: &Model) -> Check {
 }
 
 /// Do the claimed sizes agree with the model whose root they come with?
-pub(crate) fn shape(manifest: &Manifest, model: &Model) -> Check {
+pub(crate) fn shape(manifest: &Manifest, facts: &Facts) -> Check {
     const ID: &str = "model-shape";
-    let (claim, config) = (&manifest.model, model.config());
+    let (claim, config) = (&manifest.model, &facts.config);
     let sizes = [
         ("hidden", u64::from(claim.hidden), config.hidden as u64),
         ("layers", u64::from(claim.layers), config.layers as u64),
         ("vocab", u64::from(claim.vocab), config.vocab as u64),
-        ("parameters", claim.parameters, model.parameters()),
+        ("parameters", claim.parameters, facts.parameters),
     ];
     if let Some((what, got, want)) = sizes.into_iter().find(|(_, got, want)| got != want) {
         return Check::fail(
@@ -79,7 +89,7 @@ pub(crate) fn shape(manifest: &Manifest, model: &Model) -> Check {
     }
     let words = [
         ("family", claim.family.as_str(), config.family.as_str()),
-        ("dtype", claim.dtype.as_str(), model.dtype()),
+        ("dtype", claim.dtype.as_str(), facts.dtype.as_str()),
     ];
     match words.into_iter().find(|(_, got, want)| got != want) {
         Some((what, got, want)) => Check::fail(
@@ -141,9 +151,9 @@ pub(crate) fn sampler(manifest: &Manifest, wanted: Option<&SamplerSpec>) -> Chec
 }
 
 /// Does the trace fit the model's context?
-pub(crate) fn context(manifest: &Manifest, model: &Model) -> Check {
+pub(crate) fn context(manifest: &Manifest, facts: &Facts) -> Check {
     const ID: &str = "context";
-    let (got, limit) = (manifest.total_tokens(), model.config().context);
+    let (got, limit) = (manifest.total_tokens(), facts.config.context);
     let check = if got <= limit {
         Check::pass(ID, format!("{got} tokens fit the context of {limit}"))
     } else {
@@ -157,12 +167,12 @@ pub(crate) fn context(manifest: &Manifest, model: &Model) -> Check {
 }
 
 /// Did the output end where and why it says?
-pub(crate) fn stop_reason(trace: &Trace<'_>, model: &Model) -> Check {
+pub(crate) fn stop_reason(trace: &Trace<'_>, facts: &Facts) -> Check {
     stop_reason_of(
         trace.manifest(),
         trace.output(),
-        &model.config().eos,
-        model.config().context,
+        &facts.config.eos,
+        facts.config.context,
     )
 }
 
@@ -221,8 +231,6 @@ fn stop_reason_of(manifest: &Manifest, output: &[u32], own_eos: &[u32], context:
 
 #[cfg(test)]
 mod tests {
-    use assay_trace::Digest;
-
     use super::*;
     use crate::testing;
 
@@ -301,11 +309,12 @@ mod tests {
 
     #[test]
     fn claims_against_the_demo_model() {
-        let model = Model::demo().unwrap();
+        let model = assay_model::Model::demo().unwrap();
         let mut manifest = testing::demo_manifest(&model);
-        assert_eq!(shape(&manifest, &model).outcome, Outcome::Pass);
-        assert_eq!(tokenizer(&manifest, &model).outcome, Outcome::Pass);
-        assert_eq!(context(&manifest, &model).outcome, Outcome::Pass);
+        let facts = Facts::of_model(&model);
+        assert_eq!(shape(&manifest, &facts).outcome, Outcome::Pass);
+        assert_eq!(tokenizer(&manifest, &facts).outcome, Outcome::Pass);
+        assert_eq!(context(&manifest, &facts).outcome, Outcome::Pass);
         let wrong: [fn(&mut Manifest); 6] = [
             |m| m.model.hidden += 1,
             |m| m.model.layers += 1,
@@ -317,13 +326,13 @@ mod tests {
         for change in wrong {
             let mut manifest = manifest.clone();
             change(&mut manifest);
-            assert_eq!(shape(&manifest, &model).code, "model-shape");
+            assert_eq!(shape(&manifest, &facts).code, "model-shape");
         }
         manifest.tokenizer = Some(Digest::ZERO);
-        assert_eq!(tokenizer(&manifest, &model).code, "tokenizer");
+        assert_eq!(tokenizer(&manifest, &facts).code, "tokenizer");
         manifest.tokenizer = None;
-        assert_eq!(tokenizer(&manifest, &model).outcome, Outcome::Skipped);
+        assert_eq!(tokenizer(&manifest, &facts).outcome, Outcome::Skipped);
         manifest.prompt.tokens = 1 << 19;
-        assert_eq!(context(&manifest, &model).code, "context");
+        assert_eq!(context(&manifest, &facts).code, "context");
     }
 }

@@ -8,7 +8,9 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | `verify` | the order of the checks, and the verdict |
+//! | `verify` | the order of the checks with the weights at hand |
+//! | `audit` | the same with a key instead |
+//! | `draft`, `facts` | a report as it grows; what is known of the model |
 //! | `claims` | what the manifest says, without inference |
 //! | `hidden` | hidden states as they stream |
 //! | `diagnose` | a name for those that fail |
@@ -20,11 +22,14 @@
 //! | `shown` | numbers for people |
 //! | `details` | figures by position, for a close look |
 
+pub mod audit;
 pub mod binomial;
 pub mod calibrate;
 mod claims;
 pub mod details;
 pub mod diagnose;
+mod draft;
+mod facts;
 pub mod fingerprint;
 pub mod hidden;
 pub mod profile;
@@ -43,5 +48,5 @@ mod word;
 pub use claims::sampler_spec;
 pub use details::Details;
 pub use profile::{Profile, Profiles};
-pub use report::{Check, Outcome, Report, Verdict};
+pub use report::{Check, Method, Outcome, Report, Verdict};
 pub use verify::{Options, Verified, VerifyError, verify, verify_in_detail, verify_with};

@@ -8,6 +8,7 @@ use assay_engine::AdapterInfo;
 use assay_trace::{Compute, Manifest, NumericsClass, Sampler, StateDtype, StopReason};
 use serde::{Deserialize, Serialize};
 
+use crate::audit::AuditReport;
 use crate::profile::{NearestCheat, Tried};
 use crate::sequential::SequentialState;
 use crate::statistics::LayerStatistics;
@@ -26,6 +27,16 @@ pub enum Verdict {
     Reject,
     /// Nothing failed, but something could not be judged.
     Inconclusive,
+}
+
+/// How a verdict was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// The verifier ran the model itself, with the weights.
+    Replay,
+    /// The verifier checked opened layers by projections, with a key instead of the weights.
+    Audit,
 }
 
 /// How one check ended.
@@ -135,7 +146,7 @@ impl Check {
 }
 
 /// Every check's id in the order in which they run, with its source.
-pub const CHECKS: [(&str, &str); 17] = [
+pub const CHECKS: [(&str, &str); 20] = [
     ("structure", "assay; CommitLLM fail-closed parsing"),
     ("commitment", "llama2-rs Merkle trace; CommitLLM; VeriLLM"),
     ("nonce", "Verathos, GRAIL freshness"),
@@ -147,8 +158,14 @@ pub const CHECKS: [(&str, &str); 17] = [
     ("context", "assay"),
     ("profile", "agentcoin versioned thresholds; OGONG"),
     ("self-test", "assay"),
+    ("challenge", "CommitLLM; VeriLLM sampled openings"),
     ("embedding", "VeriLLM layer 0"),
     ("hidden-states", "VeriLLM; TOPLOC; DiFR"),
+    (
+        "linear-layers",
+        "verified_llm Freivalds; SLALOM; CommitLLM; Ji, Mascagni, Li",
+    ),
+    ("layer-transition", "CommitLLM; verified_llm"),
     ("tokens", "Token-DiFR"),
     ("token-agreement", "Token-DiFR exact-match rate"),
     ("stop-reason", "CommitLLM"),
@@ -349,6 +366,8 @@ pub struct Timings {
 pub struct Report {
     /// [`SCHEMA_VERSION`].
     pub schema_version: u32,
+    /// How it was found.
+    pub method: Method,
     /// The answer.
     pub verdict: Verdict,
     /// It in a sentence.
@@ -363,6 +382,8 @@ pub struct Report {
     pub checks: Vec<Check>,
     /// Numbers behind them.
     pub statistics: Statistics,
+    /// What an audit saw of linear layers; null for a replay.
+    pub audit: Option<AuditReport>,
     /// Where limits come from; null where no profile covers the claim.
     pub profile: Option<ProfileReport>,
     /// The verifier's device.
@@ -402,9 +423,9 @@ fn codes(checks: &[Check], outcome: Outcome) -> Vec<&'static str> {
     codes
 }
 
-/// The verdict that `checks` come to, and it in a sentence. Accepting takes a passed comparison of hidden states and of tokens:
-/// where nothing was checked there is nothing to accept.
-pub fn conclude(checks: &[Check]) -> (Verdict, String) {
+/// The verdict that `checks` come to, and it in a sentence. Accepting takes a passed comparison of what the `method` compares, and
+/// of tokens: where nothing was checked there is nothing to accept.
+pub fn conclude(method: Method, checks: &[Check]) -> (Verdict, String) {
     let first = |outcome| checks.iter().find(|check| check.outcome == outcome);
     if let Some(check) = first(Outcome::Fail) {
         let also: Vec<_> = codes(checks, Outcome::Fail)
@@ -432,7 +453,11 @@ pub fn conclude(checks: &[Check]) -> (Verdict, String) {
             .iter()
             .any(|check| check.id == id && check.outcome == Outcome::Pass)
     };
-    if passed("commitment") && passed("model-root") && passed("hidden-states") && passed("tokens") {
+    let compared: &[&str] = match method {
+        Method::Replay => &["hidden-states", "tokens"],
+        Method::Audit => &["embedding", "linear-layers", "layer-transition", "tokens"],
+    };
+    if passed("commitment") && passed("model-root") && compared.iter().all(|id| passed(id)) {
         let n = checks
             .iter()
             .filter(|check| check.outcome == Outcome::Pass)
@@ -461,21 +486,32 @@ mod tests {
 
     #[test]
     fn nothing_checked_is_rejected() {
-        assert_eq!(conclude(&[]).0, Verdict::Reject);
+        assert_eq!(conclude(Method::Replay, &[]).0, Verdict::Reject);
         assert_eq!(
-            conclude(&passes(&["structure", "commitment", "model-root"])).0,
+            conclude(
+                Method::Replay,
+                &passes(&["structure", "commitment", "model-root"])
+            )
+            .0,
             Verdict::Reject
         );
         let all_skipped: Vec<Check> = CHECKS
             .iter()
             .map(|(id, _)| Check::skipped(id, ""))
             .collect();
-        assert_eq!(conclude(&all_skipped).0, Verdict::Reject);
+        assert_eq!(conclude(Method::Replay, &all_skipped).0, Verdict::Reject);
         for missing in NEEDED {
             let rest: Vec<_> = NEEDED.into_iter().filter(|id| *id != missing).collect();
-            assert_eq!(conclude(&passes(&rest)).0, Verdict::Reject, "{missing}");
+            assert_eq!(
+                conclude(Method::Replay, &passes(&rest)).0,
+                Verdict::Reject,
+                "{missing}"
+            );
         }
-        assert_eq!(conclude(&passes(&NEEDED)).0, Verdict::Accept);
+        assert_eq!(
+            conclude(Method::Replay, &passes(&NEEDED)).0,
+            Verdict::Accept
+        );
     }
 
     #[test]
@@ -487,9 +523,9 @@ mod tests {
             "no-profile",
             "none",
         ));
-        assert_eq!(conclude(&checks).0, Verdict::Inconclusive);
+        assert_eq!(conclude(Method::Replay, &checks).0, Verdict::Inconclusive);
         checks.push(Check::fail("tokens", "token-margin", "bad"));
-        let (verdict, summary) = conclude(&checks);
+        let (verdict, summary) = conclude(Method::Replay, &checks);
         assert_eq!(verdict, Verdict::Reject);
         assert!(summary.contains("token-margin"), "{summary}");
     }

@@ -1,21 +1,20 @@
 //! The order of the checks. A cheap one that fails ends the run; the later ones are listed as skipped.
 
 use assay_engine::{
-    AdapterInfo, Device, Engine, EngineError, Monitor, Numerics, Outputs, Phase, Want,
-    sampler::SamplerSpec, selftest,
+    Device, Engine, EngineError, Monitor, Numerics, Outputs, Phase, Want, sampler::SamplerSpec,
+    selftest,
 };
 use assay_model::{Model, ModelError};
-use assay_trace::{Digest, Trace, TraceError};
+use assay_trace::{Digest, Opening, Trace};
 use web_time::Instant;
 
 use crate::claims;
 use crate::details::{Details, TokenFigures};
+use crate::draft::{Draft, self_test, structure_failure};
+use crate::facts::Facts;
 use crate::hidden::StateCheck;
 use crate::profile::{Profile, Profiles};
-use crate::report::{
-    CHECKS, Check, Coverage, Freshness, ModelReport, NumericsReport, Outcome, ProfileReport,
-    ProverSays, Report, SCHEMA_VERSION, Statistics, Timings, TraceReport, Where, conclude,
-};
+use crate::report::{Check, Method, Outcome, ProfileReport, Report, Statistics};
 use crate::tokens::TokenCheck;
 
 /// What the verifier asked for, and how it computes. What is `None` is not compared, and the report says so.
@@ -29,6 +28,8 @@ pub struct Options {
     pub expect_sampler: Option<SamplerSpec>,
     /// The verifier's own kernels.
     pub numerics: Numerics,
+    /// What was asked to be opened after the receipt, in an audit of a live prover's answer.
+    pub expect_opening: Option<Opening>,
 }
 
 /// The verifier's own trouble. Never a verdict on the trace.
@@ -125,7 +126,8 @@ async fn run(
     monitor: &mut dyn Monitor,
     in_detail: bool,
 ) -> Result<Verified, VerifyError> {
-    let mut draft = Draft::new(trace_bytes, model, device, options);
+    let facts = Facts::of_model(model);
+    let mut draft = Draft::new(trace_bytes, &facts, Method::Replay, device, options);
     draft.in_detail = in_detail;
     let trace = match Trace::parse(trace_bytes) {
         Ok(trace) => trace,
@@ -149,103 +151,7 @@ async fn run(
     Ok(draft.finish())
 }
 
-fn structure_failure(err: &TraceError) -> Check {
-    let check = Check::fail("structure", err.code(), err.to_string());
-    let byte = |offset: &usize| Where {
-        byte: Some(*offset as u64),
-        ..Where::default()
-    };
-    match err {
-        TraceError::HeaderNotCanonical { offset }
-        | TraceError::ManifestNotCanonical { offset }
-        | TraceError::HeaderUtf8 { offset }
-        | TraceError::Text { offset, .. } => check.at(byte(offset)),
-        TraceError::TokenRange { index, got, .. } => check.at(Where {
-            position: Some(*index),
-            token: Some(*got),
-            ..Where::default()
-        }),
-        TraceError::NonFinite {
-            layer, position, ..
-        } => check.at(Where {
-            layer: Some(*layer),
-            position: Some(*position),
-            ..Where::default()
-        }),
-        _ => check,
-    }
-}
-
-/// A report as it grows.
-struct Draft {
-    started: Instant,
-    trace: TraceReport,
-    model: ModelReport,
-    adapter: AdapterInfo,
-    numerics: Numerics,
-    checks: Vec<Check>,
-    coverage: Coverage,
-    statistics: Statistics,
-    profile: Option<ProfileReport>,
-    prover_says: Option<ProverSays>,
-    timings: Timings,
-    in_detail: bool,
-    details: Details,
-}
-
 impl Draft {
-    fn new(trace_bytes: &[u8], model: &Model, device: &Device, options: &Options) -> Self {
-        let started = Instant::now();
-        Self {
-            started,
-            trace: TraceReport {
-                sha256: Digest::of(trace_bytes).to_string(),
-                root: None,
-            },
-            model: ModelReport {
-                root: None,
-                family: model.config().family.as_str().to_owned(),
-                dtype: model.dtype().to_owned(),
-                parameters: model.parameters(),
-            },
-            adapter: device.info(),
-            numerics: if matches!(device, Device::Cpu) {
-                Numerics::Strict
-            } else {
-                options.numerics
-            },
-            checks: Vec::new(),
-            coverage: Coverage {
-                positions: 0,
-                positions_total: 0,
-                layers: Vec::new(),
-                layers_total: model.config().layers + 1,
-                tokens: 0,
-                exact_fraction: 0.0,
-                exact_logits_fraction: 0.0,
-                opened_values: 0,
-                freshness: Freshness::None,
-                not_covered: not_covered(options),
-            },
-            statistics: Statistics {
-                per_layer: Vec::new(),
-                accept_rate: None,
-                tokens: None,
-                sequential: None,
-            },
-            profile: None,
-            prover_says: None,
-            timings: Timings::default(),
-            in_detail: false,
-            details: Details::default(),
-        }
-    }
-
-    fn see(&mut self, trace: &Trace<'_>) {
-        self.prover_says = Some(ProverSays::of(trace.manifest()));
-        self.coverage.positions_total = trace.positions();
-    }
-
     /// Everything that needs no inference. False if a check failed.
     async fn check_claims(
         &mut self,
@@ -254,47 +160,14 @@ impl Draft {
         options: &Options,
         monitor: &mut dyn Monitor,
     ) -> Result<bool, VerifyError> {
+        if !self.check_bindings(trace, options) {
+            return Ok(false);
+        }
         let manifest = trace.manifest();
-        let commitment = match trace.check_commitment() {
-            Ok(()) => Check::pass(
-                "commitment",
-                "commitment, prompt, opened rows and Merkle root hold together",
-            ),
-            Err(err) => Check::fail("commitment", err.code(), err.to_string()),
-        };
-        if !self.went_well(commitment) {
-            return Ok(false);
-        }
-        self.trace.root = Some(manifest.root.to_string());
-        if !self.went_well(claims::nonce(manifest, options.nonce)) {
-            return Ok(false);
-        }
-        if options.nonce.is_some() {
-            self.coverage.freshness = Freshness::Nonce;
-        }
         let root = own_root(model, monitor).await?;
         self.model.root = Some(root.to_string());
-        let is_model = if root == manifest.model.root {
-            Check::pass("model-root", "the trace names the verifier's weights")
-        } else {
-            let detail = format!(
-                "the trace names the weights {}, the verifier has {root}",
-                manifest.model.root
-            );
-            Check::fail("model-root", "model-root", detail)
-        };
-        Ok(self.went_well(is_model)
-            && self.went_well(claims::tokenizer(manifest, model))
-            && self.went_well(claims::shape(manifest, model))
-            && self.went_well(claims::prompt(trace, options.expect_prompt.as_deref()))
-            && self.went_well(claims::sampler(manifest, options.expect_sampler.as_ref()))
-            && self.went_well(claims::context(manifest, model)))
-    }
-
-    fn went_well(&mut self, check: Check) -> bool {
-        let well = check.outcome != Outcome::Fail;
-        self.checks.push(check);
-        well
+        let is_model = claims::model_root(manifest, root, "the verifier's weights");
+        Ok(self.went_well(is_model) && self.check_facts(trace, &Facts::of_model(model), options))
     }
 
     fn use_profile(&mut self, profile: Option<&Profile>) {
@@ -414,7 +287,7 @@ impl Draft {
             states.state_check(),
             tokens.check(),
             tokens.agreement(),
-            claims::stop_reason(trace, model),
+            claims::stop_reason(trace, &Facts::of_model(model)),
             states.sequential_check(),
         ]);
         let coverage = &mut self.coverage;
@@ -440,41 +313,6 @@ impl Draft {
             tokens: (tokens.judged() > 0).then(|| tokens.statistics()),
             sequential: states.sequential_state(),
         };
-    }
-
-    fn finish(mut self) -> Verified {
-        let ran = std::mem::take(&mut self.checks);
-        let missing = "not run: an earlier check failed";
-        let listed = CHECKS.iter().map(|(id, _)| {
-            let found = ran.iter().find(|check| check.id == *id).cloned();
-            found.unwrap_or_else(|| Check::skipped(id, missing))
-        });
-        let checks: Vec<Check> = listed.collect();
-        let (verdict, summary) = conclude(&checks);
-        let mut timings = self.timings;
-        timings.total_s = self.started.elapsed().as_secs_f64();
-        timings.checks_s = (timings.total_s - timings.load_s - timings.prefill_s).max(0.0);
-        let report = Report {
-            schema_version: SCHEMA_VERSION,
-            verdict,
-            summary,
-            trace: self.trace,
-            model: self.model,
-            coverage: self.coverage,
-            checks,
-            statistics: self.statistics,
-            profile: self.profile,
-            adapter: self.adapter,
-            numerics: NumericsReport {
-                verifier: self.numerics.as_str(),
-            },
-            prover_says: self.prover_says,
-            timings,
-        };
-        Verified {
-            report,
-            details: self.details,
-        }
     }
 }
 
@@ -508,26 +346,6 @@ fn details_of(trace: &Trace<'_>, model: &Model, profile: Option<&Profile>) -> De
     }
 }
 
-fn self_test(tested: &selftest::SelfTest) -> Check {
-    const ID: &str = "self-test";
-    if tested.kernels.is_empty() {
-        return Check::skipped(ID, "the CPU twins are what kernels are tested against");
-    }
-    let limit = tested
-        .kernels
-        .iter()
-        .map(|kernel| kernel.limit)
-        .fold(0.0, f64::max);
-    Check::pass(
-        ID,
-        format!(
-            "{} kernels give their known answers on this adapter",
-            tested.kernels.len()
-        ),
-    )
-    .numbers(tested.worst(), limit)
-}
-
 /// The model's root, hashed now: a root that somebody wrote down would be somebody's word.
 async fn own_root(model: &Model, monitor: &mut dyn Monitor) -> Result<Digest, VerifyError> {
     let mut hasher = model.root_hasher();
@@ -537,22 +355,6 @@ async fn own_root(model: &Model, monitor: &mut dyn Monitor) -> Result<Digest, Ve
     }
     monitor.progress(Phase::Hash, hasher.total(), hasher.total())?;
     Ok(hasher.finish()?)
-}
-
-fn not_covered(options: &Options) -> Vec<String> {
-    let mut list = Vec::new();
-    if options.nonce.is_none() {
-        list.push("freshness: no nonce was asked for, so the trace may have been made before, or for somebody else");
-    }
-    if options.expect_prompt.is_none() {
-        list.push("the prompt: it is the trace's own, not compared with what was asked");
-    }
-    if options.expect_sampler.is_none() {
-        list.push("the sampler: the claimed one was followed, but it was not compared with what was asked");
-    }
-    list.push("the number of tokens asked for: the trace does not bind it");
-    list.push("who ran the model, where and when: the trace only shows that these numbers are this model's");
-    list.into_iter().map(str::to_owned).collect()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use assay_trace::{
 };
 
 use super::*;
-use crate::report::Verdict;
+use crate::report::{CHECKS, Freshness, Verdict};
 use crate::testing;
 
 const PROMPT: [u32; 6] = [0, 40, 300, 17, 99, 512];
@@ -158,6 +158,7 @@ fn honest_traces_are_accepted() {
             expect_prompt: Some(PROMPT.to_vec()),
             expect_sampler: Some(claims::sampler_spec(&sampler)),
             numerics: Numerics::Strict,
+            ..Options::default()
         };
         let report = run(&profiles(), &bytes, &model, &options);
         assert_eq!(report.verdict, Verdict::Accept, "{}", report.summary);

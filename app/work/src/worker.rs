@@ -473,7 +473,7 @@ fn options(expect: &Expect, model: &Model) -> Result<Options, Failure> {
         nonce: expect.nonce.as_deref().map(nonce).transpose()?,
         expect_prompt: prompt,
         expect_sampler: expect.sampler,
-        numerics: Numerics::Fast,
+        ..Options::default()
     })
 }
 

@@ -20,7 +20,11 @@ const U_OWN: f64 = 1.0 / (1u64 << 24) as f64;
 /// k u / (1 - k u); infinite where that says nothing any more.
 pub(super) fn gamma(terms: usize, unit: f64) -> f64 {
     let ku = terms as f64 * unit;
-    if ku < 1.0 { ku / (1.0 - ku) } else { f64::INFINITY }
+    if ku < 1.0 {
+        ku / (1.0 - ku)
+    } else {
+        f64::INFINITY
+    }
 }
 
 /// Coefficients of one product's bounds.
@@ -62,7 +66,10 @@ pub(super) fn of_gated(rounding: Rounding) -> f64 {
 /// How far an element of attention's output may be off, relative to the largest |v| that it averages: scores off by
 /// `score_error` each (in absolute terms, before the exponential) over `positions`, and sums.
 pub(super) fn of_attention(score_error: f64, positions: usize, rounding: Rounding) -> f64 {
-    (2.0 * score_error).exp_m1() + gamma(2 * positions + 32, U_PROVER) + emulated(rounding) + rounding.unit()
+    (2.0 * score_error).exp_m1()
+        + gamma(2 * positions + 32, U_PROVER)
+        + emulated(rounding)
+        + rounding.unit()
 }
 
 /// How far a score q.k / sqrt(d) may be off: the sum of d products, the rotation, and a prover that keeps rotated q and k, and the
@@ -84,10 +91,10 @@ fn emulated(rounding: Rounding) -> f64 {
     }
 }
 
-/// How far h' = (h + o) + d may be off, element by element, given exact h, o, d: sums and roundings of both sides.
-pub(super) fn of_sum(h: f32, mid: f64, after: f64, rounding: Rounding) -> f64 {
-    let unit = rounding.unit().max(U_PROVER);
-    4.0 * unit * (f64::from(h).abs() + mid.abs() + after.abs()) + f64::from(f32::MIN_POSITIVE)
+/// How far h' = (h + o) + d may be off, element by element, given exact h, o and d: each side rounds both sums, and the biases of o
+/// and d where there are any. `sums` is the magnitudes of all those sums together.
+pub(super) fn of_sums(sums: f64, rounding: Rounding) -> f64 {
+    2.001 * rounding.unit().max(U_PROVER) * sums + f64::from(f32::MIN_POSITIVE)
 }
 
 #[cfg(test)]

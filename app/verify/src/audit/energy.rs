@@ -45,7 +45,10 @@ impl Energy {
     }
 }
 
-#[allow(clippy::expect_used, reason = "defined for every positive number of degrees of freedom")]
+#[allow(
+    clippy::expect_used,
+    reason = "defined for every positive number of degrees of freedom"
+)]
 fn chi_squared(degrees: f64) -> ChiSquared {
     ChiSquared::new(degrees).expect("degrees of freedom are positive")
 }
@@ -74,7 +77,12 @@ mod tests {
     /// Quantiles from tables (NIST/SEMATECH e-Handbook, 1.3.6.7.4) and, far out, from the known asymptotics of the tail.
     #[test]
     fn quantiles_are_those_of_tables() {
-        for (k, alpha, want) in [(1, 0.05, 3.841), (16, 0.01, 32.000), (8, 0.001, 26.124), (32, 0.001, 62.487)] {
+        for (k, alpha, want) in [
+            (1, 0.05, 3.841),
+            (16, 0.01, 32.000),
+            (8, 0.001, 26.124),
+            (32, 0.001, 62.487),
+        ] {
             let got = Energy::new(k, alpha).quantile();
             assert!((got - want).abs() < 1e-3, "{k} {alpha}: {got}");
         }

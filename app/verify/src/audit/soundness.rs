@@ -53,7 +53,10 @@ mod tests {
         assert_eq!(miss(8, 8, 1), 0.0);
         assert_eq!(miss(8, 3, 0), 1.0);
         let table = table(16, 4);
-        assert_eq!(table.iter().map(|m| m.cheated).collect::<Vec<_>>(), [1, 4, 16]);
+        assert_eq!(
+            table.iter().map(|m| m.cheated).collect::<Vec<_>>(),
+            [1, 4, 16]
+        );
         assert_eq!(table[2].bits, None);
     }
 }

@@ -1,0 +1,224 @@
+//! A key's metadata: which model, which options. One canonical JSON text, the value of `assay-key` in the file's header.
+//!
+//! Fields stand in the order in which their keys sort, because that order *is* the canonical form (the config's keys stand in the
+//! order of its own type). Everything else in the file, every name, type, shape and offset, follows from these.
+
+use assay_model::{Dtype, ModelConfig};
+use assay_trace::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::error::shown;
+use crate::options::{PROJECTIONS, ROWS, SKETCH};
+use crate::part::MATRICES;
+use crate::{KeyError, KeyOptions, Part};
+
+/// The only value of `format`: whoever opens the file in an editor shall see what it is.
+pub(crate) const FORMAT: &str = "assay-verifier-key-SECRET";
+/// The only value of `version`.
+pub(crate) const VERSION: u32 = 1;
+/// The largest integer that every JSON reader keeps exactly.
+const MAX_PARAMETERS: u64 = (1 << 53) - 1;
+/// Bytes of `producer`: one line on a terminal, or two.
+const MAX_PRODUCER_BYTES: usize = 256;
+
+/// Element type of one matrix in its checkpoint, and of its rows in the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Stored {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl From<Dtype> for Stored {
+    fn from(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => Self::F32,
+            Dtype::F16 => Self::F16,
+            Dtype::BF16 => Self::Bf16,
+        }
+    }
+}
+
+impl From<Stored> for Dtype {
+    fn from(stored: Stored) -> Self {
+        match stored {
+            Stored::F32 => Self::F32,
+            Stored::F16 => Self::F16,
+            Stored::Bf16 => Self::BF16,
+        }
+    }
+}
+
+/// All that a key says about itself, as typed fields.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Facts {
+    /// The model's shape and arithmetic.
+    pub config: ModelConfig,
+    /// Stored type of all weights, or `mixed`.
+    pub dtype: String,
+    /// Always [`FORMAT`].
+    pub format: String,
+    /// Covered layers, ascending, at least one.
+    pub layers: Vec<u32>,
+    /// Number of weights.
+    pub parameters: u64,
+    /// The program that made the key: printable ASCII.
+    pub producer: String,
+    /// K.
+    pub projections: usize,
+    /// Model root.
+    pub root: Digest,
+    /// q; a matrix with fewer rows has all of them in the key.
+    pub rows: usize,
+    /// s.
+    pub sketch: usize,
+    /// Stored type of each covered matrix, in order.
+    pub stored: Vec<Stored>,
+    /// Digest of the tokenizer's file, if the model came with one.
+    pub tokenizer: Option<Digest>,
+    /// Always [`VERSION`].
+    pub version: u32,
+}
+
+/// What every version has.
+#[derive(Deserialize)]
+struct Identity {
+    format: String,
+    version: u64,
+}
+
+impl Facts {
+    /// With zero root and no tokenizer, for the caller to fill in.
+    pub fn new(
+        options: &KeyOptions,
+        config: ModelConfig,
+        dtype: &str,
+        layers: Vec<u32>,
+        stored: Vec<Stored>,
+    ) -> Self {
+        Self {
+            config,
+            dtype: dtype.to_owned(),
+            format: FORMAT.to_owned(),
+            layers,
+            parameters: 1,
+            producer: concat!("assay ", env!("CARGO_PKG_VERSION")).to_owned(),
+            projections: options.projections,
+            root: Digest::ZERO,
+            rows: options.rows,
+            sketch: options.sketch,
+            stored,
+            tokenizer: None,
+            version: VERSION,
+        }
+    }
+
+    /// The text that stands in the header.
+    pub fn canonical_json(&self) -> String {
+        // Cannot fail: all keys are strings, and no value has a fallible serializer.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Reads a text and checks every rule. That it is canonical is found by writing the header again.
+    pub fn parse(json: &str) -> Result<Self, KeyError> {
+        let malformed = |err: serde_json::Error| KeyError::Facts {
+            reason: shown(&err.to_string()),
+        };
+        let identity: Identity = serde_json::from_str(json).map_err(malformed)?;
+        if identity.format != FORMAT {
+            return Err(KeyError::Format {
+                got: shown(&identity.format),
+            });
+        }
+        if identity.version != u64::from(VERSION) {
+            return Err(KeyError::Version {
+                got: identity.version,
+                want: VERSION,
+            });
+        }
+        let facts: Self = serde_json::from_str(json).map_err(malformed)?;
+        facts.check()?;
+        Ok(facts)
+    }
+
+    /// Everything that types do not say. After it, every size is small enough for every product of layout to fit a u64.
+    pub fn check(&self) -> Result<(), KeyError> {
+        let wrong = |reason: String| Err(KeyError::Facts { reason });
+        self.config.check().map_err(KeyError::config)?;
+        for (what, got, (least, most)) in [
+            ("projections", self.projections, PROJECTIONS),
+            ("rows", self.rows, ROWS),
+            ("sketch", self.sketch, SKETCH),
+        ] {
+            if !(least..=most).contains(&got) {
+                return wrong(format!("`{what}` is {got}, want {least} to {most}"));
+            }
+        }
+        if !(1..=MAX_PARAMETERS).contains(&self.parameters) {
+            let got = self.parameters;
+            return wrong(format!("`parameters` is {got}, want 1 to {MAX_PARAMETERS}"));
+        }
+        let ascending = |list: &[u32]| list.windows(2).all(|pair| pair[0] < pair[1]);
+        let within = |last: &u32| (*last as usize) < self.config.layers;
+        if !ascending(&self.layers) || !self.layers.last().is_some_and(within) {
+            let layers = self.config.layers;
+            return wrong(format!(
+                "`layers` is not an ascending list of at least one number below {layers}"
+            ));
+        }
+        if !ascending(&self.config.eos) {
+            return wrong("`eos` does not ascend".to_owned());
+        }
+        let (got, want) = (self.stored.len(), self.matrices());
+        if got != want {
+            return wrong(format!("`stored` has {got} entries, want {want}"));
+        }
+        let fits = |stored: &Stored| Dtype::from(*stored).as_str() == self.dtype;
+        if self.dtype != "mixed" && !self.stored.iter().all(fits) {
+            let dtype = shown(&self.dtype);
+            return wrong(format!("`dtype` is `{dtype}`, which `stored` contradicts"));
+        }
+        let printable = |byte| matches!(byte, b' '..=b'~');
+        if self.producer.len() > MAX_PRODUCER_BYTES || !self.producer.bytes().all(printable) {
+            return wrong(format!(
+                "`producer` is not at most {MAX_PRODUCER_BYTES} printable ASCII characters"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Covered matrices, the head included.
+    pub fn matrices(&self) -> usize {
+        self.layers.len() * MATRICES.len() + 1
+    }
+
+    /// The matrix with this index.
+    pub fn part(&self, index: usize) -> Option<Part> {
+        match self.layers.get(index / MATRICES.len()) {
+            Some(layer) => Some(Part::Layer(*layer, MATRICES[index % MATRICES.len()])),
+            None => (index + 1 == self.matrices()).then_some(Part::Head),
+        }
+    }
+
+    /// The index of a covered matrix.
+    pub fn index(&self, part: Part) -> Option<usize> {
+        let (layer, role) = part.numbers()?;
+        match part {
+            Part::Layer(..) => Some(self.layer_index(layer)? * MATRICES.len() + role as usize),
+            Part::Head => Some(self.matrices() - 1),
+        }
+    }
+
+    /// The index of a covered layer.
+    pub fn layer_index(&self, layer: u32) -> Option<usize> {
+        self.layers.binary_search(&layer).ok()
+    }
+
+    /// Shape `(n, k)` and stored type of the matrix with this index.
+    pub fn matrix(&self, index: usize) -> Option<(usize, usize, Stored)> {
+        let (n, k) = self.part(index)?.shape(&self.config)?;
+        Some((n, k, *self.stored.get(index)?))
+    }
+}

@@ -1,0 +1,10 @@
+//! Tests of verifier keys, through the public interface alone. One binary, one subject a module.
+
+mod hostile;
+mod making;
+mod oracle;
+mod properties;
+mod randomness;
+mod sample;
+mod sealed;
+mod size;

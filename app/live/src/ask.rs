@@ -1,0 +1,70 @@
+//! How much to look at, and the draw.
+
+use std::fmt;
+use std::str::FromStr;
+
+use assay_trace::{Digest, Manifest, challenge};
+
+use crate::OpeningRequest;
+
+/// How many of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Amount {
+    /// Every one.
+    All,
+    /// So many, drawn; all of them if there are fewer.
+    Count(u32),
+}
+
+/// The text is no amount.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("want a number, or `all`")]
+pub struct AmountError;
+
+impl FromStr for Amount {
+    type Err = AmountError;
+
+    fn from_str(text: &str) -> Result<Self, AmountError> {
+        match text {
+            "all" => Ok(Self::All),
+            _ => text.parse().map(Self::Count).map_err(|_| AmountError),
+        }
+    }
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::Count(count) => write!(f, "{count}"),
+        }
+    }
+}
+
+/// What a verifier will want to see of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ask {
+    /// Layers whose linear outputs to open, with the hidden states before and after.
+    pub layers: Amount,
+    /// Output tokens whose logits to open.
+    pub logits: Amount,
+}
+
+impl Ask {
+    /// Draws. `seed` must be random, and must not have existed when the receipt was given. Hidden state 0 is always part of it:
+    /// it ties a trace to its tokens.
+    pub fn draw(&self, receipt: &Manifest, seed: [u8; 32]) -> OpeningRequest {
+        let count = |amount, of: u32| match amount {
+            Amount::All => of,
+            Amount::Count(count) => count.min(of),
+        };
+        let (layers, outputs) = (receipt.model.layers, receipt.output.tokens);
+        // The format's expander of a digest into a draw: here the digest is a secret of the verifier's.
+        let seed = Digest(seed);
+        OpeningRequest {
+            states: vec![0],
+            layers: challenge::draw_layers(seed, None, count(self.layers, layers), layers),
+            logits: challenge::draw_logits(seed, None, count(self.logits, outputs), outputs),
+        }
+    }
+}
