@@ -16,12 +16,21 @@ pub struct AtomicFile {
 impl AtomicFile {
     /// Makes the temporary file, so that a folder that cannot be written to is found out before the work is done.
     pub fn create(destination: &Path) -> anyhow::Result<Self> {
+        Self::open(destination, false)
+    }
+
+    /// The same for a secret: only its owner may read it, where the system knows owners.
+    pub fn create_private(destination: &Path) -> anyhow::Result<Self> {
+        Self::open(destination, true)
+    }
+
+    fn open(destination: &Path, private: bool) -> anyhow::Result<Self> {
         match fs::symlink_metadata(destination) {
             Ok(found) if found.is_symlink() => {
                 // Renaming would replace the link; write to what it points at.
                 let target =
                     fs::canonicalize(destination).with_context(|| cannot_write(destination))?;
-                return Self::create(&target);
+                return Self::open(&target, private);
             }
             Ok(found) if found.is_dir() => bail!(
                 "this is a folder, want a file name: {}",
@@ -37,11 +46,16 @@ impl AtomicFile {
             let mut partial_name = name.to_owned();
             partial_name.push(format!(".{}-{attempt}.part", std::process::id()));
             let partial = destination.with_file_name(partial_name);
-            match OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .open(&partial)
-            {
+            let mut options = OpenOptions::new();
+            options.write(true).create_new(true);
+            #[cfg(unix)]
+            if private {
+                use std::os::unix::fs::OpenOptionsExt as _;
+                options.mode(0o600);
+            }
+            #[cfg(not(unix))]
+            let _ = private;
+            match options.open(&partial) {
                 Ok(file) => {
                     return Ok(Self {
                         destination: destination.to_owned(),

@@ -2,7 +2,7 @@
 
 use clap::{ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::commands::{adapters, explain, logits, prove, synth, tamper, verify, window};
+use crate::commands::{adapters, explain, keygen, logits, prove, synth, tamper, verify, window};
 use crate::device_arg::DeviceArgs;
 
 const EXAMPLES: &str = "\
@@ -11,6 +11,10 @@ Examples:
   assay --verify trace.bin
   assay --verify trace.bin --model ./Llama-3.2-1B --json
   assay explain trace.bin
+  assay keygen --model ./Llama-3.2-1B   (then, without the model:)
+  assay --verify trace.bin --key Llama-3.2-1B.SECRET.assay-key
+  assay serve --model ./Llama-3.2-1B    (a live prover; elsewhere, then:)
+  assay --verify http://HOST:8737 --model ./Llama-3.2-1B --prompt \"ROMEO:\"
   assay                                 (opens the window)
 
 Exit codes:
@@ -26,7 +30,7 @@ Run `assay help VERB` for a verb's options.";
 #[derive(Debug, Parser)]
 #[command(name = "assay", version, after_help = EXAMPLES, max_term_width = 80)]
 pub struct Cli {
-    /// Verify this trace; `-` reads it from stdin
+    /// Verify this trace; `-` reads it from stdin, http://HOST:PORT asks a live prover
     #[arg(long = "verify", value_name = "FILE", help_heading = "Verification")]
     pub verify: Option<std::path::PathBuf>,
 
@@ -50,9 +54,13 @@ pub enum Command {
     /// Run a model and write a trace of the run
     Prove(prove::Args),
     /// The same as `assay --verify FILE`
-    Verify(verify::Args),
+    Verify(Box<verify::Args>),
+    /// Be a live prover: run a model for verifiers that ask over HTTP
+    Serve(crate::serve::Args),
     /// Show what a trace claims, without checking it against a model
     Explain(explain::Args),
+    /// Make a verifier key: what it takes to audit traces of a model without its weights
+    Keygen(keygen::Args),
     /// Open the window, as does `assay` alone
     Window(window::Args),
     /// List the adapters that this machine can compute on

@@ -26,6 +26,8 @@ pub enum Stage {
     Engine(Phase),
     /// Writing a checkpoint; bytes.
     Write,
+    /// Projecting weights for a key; bytes.
+    Project,
 }
 
 impl Progress {
@@ -91,12 +93,13 @@ fn words(stage: Stage) -> &'static str {
         Stage::Engine(Phase::Decode) => "generating",
         Stage::Engine(Phase::Checks) => "checking",
         Stage::Write => "writing weights",
+        Stage::Project => "projecting",
     }
 }
 
 fn style(stage: Stage) -> ProgressStyle {
     let template = match stage {
-        Stage::Engine(Phase::Hash | Phase::Load) | Stage::Write => {
+        Stage::Engine(Phase::Hash | Phase::Load) | Stage::Write | Stage::Project => {
             "  {msg:<16} {bar:30} {binary_bytes}/{binary_total_bytes} {eta}"
         }
         Stage::Engine(Phase::Prefill | Phase::Decode | Phase::Checks) => {

@@ -40,7 +40,7 @@ impl PromptArgs {
 /// Encodes text or parses ids, whichever is given.
 pub fn ids(text: Option<&str>, ids: Option<&str>, model: &Model) -> anyhow::Result<Vec<u32>> {
     match (text, ids) {
-        (_, Some(list)) => parse_ids(list),
+        (_, Some(list)) => listed(list),
         (Some(text), None) => {
             let tokenizer = model
                 .tokenizer()
@@ -52,7 +52,7 @@ pub fn ids(text: Option<&str>, ids: Option<&str>, model: &Model) -> anyhow::Resu
 }
 
 /// `1,2,3`, spaces allowed.
-fn parse_ids(list: &str) -> anyhow::Result<Vec<u32>> {
+pub fn listed(list: &str) -> anyhow::Result<Vec<u32>> {
     if list.trim().is_empty() {
         return Ok(Vec::new());
     }
@@ -68,14 +68,14 @@ fn parse_ids(list: &str) -> anyhow::Result<Vec<u32>> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_ids;
+    use super::listed;
 
     #[test]
     fn id_lists() {
-        assert_eq!(parse_ids("1, 2,3").ok(), Some(vec![1, 2, 3]));
-        assert_eq!(parse_ids("").ok(), Some(vec![]));
+        assert_eq!(listed("1, 2,3").ok(), Some(vec![1, 2, 3]));
+        assert_eq!(listed("").ok(), Some(vec![]));
         for bad in ["1,,2", "1;2", "-1", "4294967296", "1,", "x"] {
-            assert!(parse_ids(bad).is_err(), "{bad}");
+            assert!(listed(bad).is_err(), "{bad}");
         }
     }
 }

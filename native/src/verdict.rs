@@ -1,6 +1,7 @@
 //! A report for people: the verdict, every check with what was measured and allowed, and what was not covered. 80 columns.
 
 use assay_trace::Sampler;
+use assay_verify::audit::report::{AuditReport, StreamReport};
 use assay_verify::report::{Freshness, ProfileReport, ProverSays};
 use assay_verify::shown::number;
 use assay_verify::{Check, Outcome, Report, Verdict};
@@ -19,6 +20,9 @@ pub fn print(report: &Report, model: &str, output: &Output) -> Result<(), Stdout
     output.line("")?;
     print_checks(report, output)?;
     output.line("")?;
+    if let Some(audit) = &report.audit {
+        print_audit(audit, output)?;
+    }
     for (label, value) in facts(report, model) {
         print_wrapped(output, label, &value, None)?;
     }
@@ -209,6 +213,9 @@ fn coverage(report: &Report) -> String {
     if coverage.positions == 0 {
         return "nothing was run".to_owned();
     }
+    if let Some(audit) = &report.audit {
+        return audited(report, audit);
+    }
     let layers: Vec<String> = coverage.layers.iter().map(u32::to_string).collect();
     let fresh = match coverage.freshness {
         Freshness::Nonce => "fresh by its nonce",
@@ -222,6 +229,70 @@ fn coverage(report: &Report) -> String {
         coverage.layers_total.saturating_sub(1),
         text::count(coverage.tokens as u64, "emitted token"),
         100.0 * coverage.exact_fraction,
+    )
+}
+
+fn audited(report: &Report, audit: &AuditReport) -> String {
+    let layers: Vec<String> = audit.layers.iter().map(u32::to_string).collect();
+    let fresh = match report.coverage.freshness {
+        Freshness::Nonce => "fresh by its nonce",
+        Freshness::None => "not known to be fresh",
+    };
+    format!(
+        "layers {} of 0 to {} at all {} positions, attention included; {} of {}; {fresh}",
+        layers.join(" "),
+        audit.layers_total.saturating_sub(1),
+        report.coverage.positions_total,
+        audit.logits,
+        text::count(audit.output_tokens as u64, "emitted token"),
+    )
+}
+
+/// The streams, and what the layers that are not open may hide.
+fn print_audit(audit: &AuditReport, output: &Output) -> Result<(), StdoutError> {
+    let head = format!(
+        "  {:<8}{:>9}{:>11}{:>11}{:>11}{:>11}{:>11}",
+        "stream", "rows", "error", "honest", "detects", "element", "certified"
+    );
+    output.line(output.paint(Style::Dim, head))?;
+    for stream in &audit.streams {
+        output.line(stream_row(stream))?;
+    }
+    let note =
+        "error, honest, detects: of a row, relative; element and certified: over their bounds";
+    output.line(output.paint(Style::Dim, format_args!("  {note}")))?;
+    output.line("")?;
+    for missed in &audit.missed {
+        let tries = match (missed.bits, audit.hashes_a_try) {
+            (Some(bits), Some(_)) => format!(", or by trying again 2^{bits:.1} times"),
+            _ => String::new(),
+        };
+        let value = format!(
+            "a prover that cheats in {} of {} layers is missed with a chance of {:.3}{tries}",
+            missed.cheated, audit.layers_total, missed.chance
+        );
+        print_wrapped(output, "openings", &value, None)?;
+    }
+    Ok(())
+}
+
+fn stream_row(stream: &StreamReport) -> String {
+    if stream.how == "recomputed" {
+        return format!(
+            "  {:<8}{:>9}   recomputed from checked values",
+            stream.name, stream.rows
+        );
+    }
+    let shown = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), number);
+    format!(
+        "  {:<8}{:>9}{:>11}{:>11}{:>11}{:>11}{:>11}",
+        stream.name,
+        stream.rows,
+        shown(stream.relative_error),
+        shown(stream.honest_error),
+        shown(stream.detects),
+        shown(stream.element_over_bound),
+        shown(stream.residual_over_bound),
     )
 }
 

@@ -3,6 +3,10 @@
 pub mod adapters;
 pub mod cheats;
 pub mod data;
+pub mod dishonest;
 pub mod fuzz;
+pub mod null;
 pub mod plain;
 pub mod prover;
+pub mod timing;
+pub mod twisted;

@@ -126,11 +126,14 @@ fn recording_changes_no_hidden_state_and_is_the_same_everywhere() {
     }
 }
 
+/// n, k, what is applied to y, to x and to |x|, and the bias.
+type OwnedProduct = (usize, usize, Vec<f32>, Vec<f32>, Vec<f32>, Option<Vec<f32>>);
+
 /// A verifier's stand-in for one layer of `model`, from its weights.
 struct Owned {
     attn_norm: Vec<f32>,
     mlp_norm: Vec<f32>,
-    products: Vec<(usize, usize, Vec<f32>, Vec<f32>, Vec<f32>, Option<Vec<f32>>)>,
+    products: Vec<OwnedProduct>,
 }
 
 impl Owned {

@@ -9,8 +9,8 @@ use web_time::Instant;
 use crate::engine::Monitor;
 use crate::gpu::{AttentionKernel, Kernel, MatmulKernel, PipelineKey};
 use crate::kernels::{
-    Grid, ParamBytes, add, attention, embed, matmul, residual, rmsnorm, rope_kv, row_energy,
-    silu_mul,
+    Grid, ParamBytes, add, attention, embed, matmul, project, residual, rmsnorm, rope_kv,
+    row_energy, silu_mul,
 };
 use crate::{EngineError, Gpu};
 
@@ -70,6 +70,13 @@ pub(crate) enum Work {
         stride: u32,
         first: u32,
     },
+    Project {
+        rows: u32,
+        k: u32,
+        n: u32,
+        first: u32,
+        projections: u32,
+    },
 }
 
 impl Work {
@@ -115,6 +122,13 @@ impl Work {
                 stride,
                 first,
             } => residual::dispatch(count, projections, stride, first),
+            Self::Project {
+                rows,
+                k,
+                n,
+                first,
+                projections,
+            } => project::dispatch(rows, k, n, first, projections),
         }
     }
 
@@ -128,6 +142,12 @@ impl Work {
                 let width = u64::from(heads) * u64::from(head_dim);
                 2 * count * width * u64::from(rows.pos0 + rows.count)
             }
+            Self::Project {
+                rows,
+                k,
+                projections,
+                ..
+            } => u64::from(rows) * u64::from(k) * u64::from(projections),
             _ => 0,
         }
     }

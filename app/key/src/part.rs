@@ -53,7 +53,7 @@ impl Part {
     }
 
     /// The role of its tensor in a checkpoint.
-    pub(crate) fn role(self) -> Role {
+    pub fn role(self) -> Role {
         match self {
             Self::Layer(layer, role) => Role::Layer(layer as usize, role),
             Self::Head => Role::LmHead,

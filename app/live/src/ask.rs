@@ -42,8 +42,10 @@ impl fmt::Display for Amount {
 }
 
 /// What a verifier will want to see of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ask {
+    /// The layers to draw from, strictly ascending, where the verifier can judge some only; any if `None`.
+    pub among: Option<Vec<u32>>,
     /// Layers whose linear outputs to open, with the hidden states before and after.
     pub layers: Amount,
     /// Output tokens whose logits to open.
@@ -61,9 +63,16 @@ impl Ask {
         let (layers, outputs) = (receipt.model.layers, receipt.output.tokens);
         // The format's expander of a digest into a draw: here the digest is a secret of the verifier's.
         let seed = Digest(seed);
+        let among: Vec<u32> = match &self.among {
+            Some(list) => list.iter().copied().filter(|l| *l < layers).collect(),
+            None => (0..layers).collect(),
+        };
+        let of = u32::try_from(among.len()).unwrap_or(u32::MAX);
+        let drawn = challenge::draw_layers(seed, None, count(self.layers, of), of);
+        let layers = drawn.iter().filter_map(|index| among.get(*index as usize));
         OpeningRequest {
             states: vec![0],
-            layers: challenge::draw_layers(seed, None, count(self.layers, layers), layers),
+            layers: layers.copied().collect(),
             logits: challenge::draw_logits(seed, None, count(self.logits, outputs), outputs),
         }
     }

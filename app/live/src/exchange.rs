@@ -65,7 +65,7 @@ pub async fn exchange<T: Transport>(
         .map_err(|error| failed(error, true, Vec::new()))?;
     // The prover may forget the run now; whether it hears of that is all the same here.
     let path = routes::run(challenged.id());
-    drop(transport.call(call(Method::Delete, &path, None)).await);
+    transport.notify(call(Method::Delete, &path, None));
     match challenged.check(&trace) {
         Ok(()) => Ok(challenged.into_answer(trace)),
         Err(error) => Err(failed(error, true, trace)),
@@ -104,7 +104,7 @@ async fn run<'a, T: Transport>(
             ));
         };
         lines.push(&bytes);
-        while let Some(line) = lines.next().map_err(too_long)? {
+        while let Some(line) = lines.next_line().map_err(too_long)? {
             match commit.take(line)? {
                 Step::Alive if alive == MAX_ALIVE => {
                     return Err(ExchangeError::Protocol("too many empty lines".to_owned()));

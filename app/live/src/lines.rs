@@ -38,7 +38,7 @@ impl Lines {
     ///
     /// # Errors
     /// [`LineTooLong`], from which there is no way on.
-    pub fn next(&mut self) -> Result<Option<&[u8]>, LineTooLong> {
+    pub fn next_line(&mut self) -> Result<Option<&[u8]>, LineTooLong> {
         let max_bytes = self.max_bytes;
         let rest = self.buffer.get(self.taken..).unwrap_or_default();
         let end = rest.iter().position(|byte| *byte == b'\n');
@@ -71,7 +71,7 @@ mod tests {
             let (mut lines, mut got) = (Lines::new(4), Vec::new());
             for piece in text.chunks(step) {
                 lines.push(piece);
-                while let Some(line) = lines.next().unwrap() {
+                while let Some(line) = lines.next_line().unwrap() {
                     got.push(String::from_utf8(line.to_vec()).unwrap());
                 }
             }
@@ -84,9 +84,9 @@ mod tests {
     fn long_lines_end_it() {
         let mut lines = Lines::new(4);
         lines.push(b"12345");
-        assert_eq!(lines.next(), Err(LineTooLong { max_bytes: 4 }));
+        assert_eq!(lines.next_line(), Err(LineTooLong { max_bytes: 4 }));
         let mut lines = Lines::new(4);
         lines.push(b"12345\n");
-        assert!(lines.next().is_err());
+        assert!(lines.next_line().is_err());
     }
 }

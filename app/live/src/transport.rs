@@ -50,6 +50,9 @@ pub trait Transport {
         &mut self,
         call: Call<'_>,
     ) -> impl Future<Output = Result<Response<Self::Body>, TransportError>>;
+
+    /// Sends `call`, and waits for nothing.
+    fn notify(&mut self, call: Call<'_>);
 }
 
 /// A body as it comes.

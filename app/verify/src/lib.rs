@@ -15,6 +15,7 @@
 //! | `hidden` | hidden states as they stream |
 //! | `diagnose` | a name for those that fail |
 //! | `tokens` | emitted tokens against own logits |
+//! | `exact` | integer products over a prime field |
 //! | `statistics`, `verillm`, `fingerprint` | numbers of a pair of rows |
 //! | `sequential`, `binomial` | tests with a stated error |
 //! | `profile`, `calibrate` | where limits come from |
@@ -29,6 +30,7 @@ mod claims;
 pub mod details;
 pub mod diagnose;
 mod draft;
+pub mod exact;
 mod facts;
 pub mod fingerprint;
 pub mod hidden;

@@ -146,7 +146,8 @@ impl Check {
 }
 
 /// Every check's id in the order in which they run, with its source.
-pub const CHECKS: [(&str, &str); 20] = [
+pub const CHECKS: [(&str, &str); 21] = [
+    ("live", "VeriLLM commit, challenge, reveal; Verathos nonces"),
     ("structure", "assay; CommitLLM fail-closed parsing"),
     ("commitment", "llama2-rs Merkle trace; CommitLLM; VeriLLM"),
     ("nonce", "Verathos, GRAIL freshness"),

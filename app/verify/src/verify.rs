@@ -28,6 +28,8 @@ pub struct Options {
     pub expect_sampler: Option<SamplerSpec>,
     /// The verifier's own kernels.
     pub numerics: Numerics,
+    /// Whether the trace is a live prover's answer to this verifier's request, whose conduct was judged before.
+    pub live: bool,
     /// What was asked to be opened after the receipt, in an audit of a live prover's answer.
     pub expect_opening: Option<Opening>,
 }

@@ -242,9 +242,29 @@ fn facts(explanation: &Explanation<'_>, file: &Path) -> Vec<(&'static str, Strin
                 model.layers
             ),
         ),
+        ("audit", audit(claims)),
         ("root", claims.root.to_string()),
         ("commitment", explanation.file.commitment.to_string()),
     ]
+}
+
+/// What a verifier key could audit of it.
+fn audit(claims: &Manifest) -> String {
+    let Some(linears) = &claims.linears else {
+        return "not possible: linear outputs are not committed to".to_owned();
+    };
+    let layers: Vec<String> = linears.layers.iter().map(u32::to_string).collect();
+    let layers = if layers.is_empty() {
+        "no layer".to_owned()
+    } else {
+        format!("layers {}", layers.join(", "))
+    };
+    format!(
+        "{layers} and logits of {} of {} output tokens are open ({})",
+        linears.logits.len(),
+        claims.output.tokens,
+        linears.challenge
+    )
 }
 
 fn print_positions(

@@ -2,6 +2,7 @@
 
 pub mod adapters;
 pub mod explain;
+pub mod keygen;
 pub mod logits;
 pub mod prove;
 pub mod synth;
@@ -20,7 +21,9 @@ pub fn run(cli: Cli, output: &Output) -> anyhow::Result<Exit> {
     match cli.command {
         Some(Command::Prove(args)) => prove::run(&args, device, output),
         Some(Command::Verify(args)) => verify::run(&args.verify, &args.options, device, output),
+        Some(Command::Serve(args)) => crate::serve::run(&args, device, output),
         Some(Command::Explain(args)) => explain::run(&args, output),
+        Some(Command::Keygen(args)) => keygen::run(&args, device, output),
         Some(Command::Adapters(args)) => adapters::run(&args, device, output),
         Some(Command::Logits(args)) => logits::run(&args, device, output),
         Some(Command::Synth(args)) => synth::run(&args, output),

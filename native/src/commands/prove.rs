@@ -43,6 +43,11 @@ pub struct Args {
     #[arg(long, value_name = "HEX", value_parser = nonce)]
     nonce: Option<Digest>,
 
+    /// Commit to linear outputs and open these, for audits with a verifier key: `all`, `layers=1,5,9` or `count=N[,logits=M]` (drawn from
+    /// the finished run)
+    #[arg(long, value_name = "WHAT", value_parser = crate::open_arg::parse)]
+    open: Option<assay_prove::Open>,
+
     /// Where to write the trace
     #[arg(long, value_name = "FILE")]
     trace: PathBuf,
@@ -127,7 +132,7 @@ fn request(args: &Args, model: &Model) -> anyhow::Result<Request> {
         ignore_eos: args.ignore_eos,
         nonce: args.nonce.map(|nonce| nonce.0),
         opened: None,
-        audit: None,
+        audit: args.open.clone(),
     })
 }
 

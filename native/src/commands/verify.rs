@@ -4,25 +4,28 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use assay_engine::Device;
 use assay_engine::sampler::SamplerSpec;
+use assay_key::VerifierKey;
 use assay_model::Model;
 use assay_trace::{Digest, Trace};
+use assay_verify::audit::audit;
 use assay_verify::{Profiles, Verdict, Verified, statement, verify_in_detail};
 
 use crate::atomic_file::AtomicFile;
 use crate::device_arg::DeviceArgs;
 use crate::exit::Exit;
+use crate::key_arg::{self, PassphraseArgs};
 use crate::model_arg::ModelArgs;
 use crate::output::Output;
 use crate::progress::Progress;
-use crate::{prompt_arg, sampler_arg, trace_file, verdict};
+use crate::{live, prompt_arg, sampler_arg, trace_file, verdict};
 
 /// `assay verify FILE`, the same thing as a verb.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Trace to verify; `-` reads it from stdin
+    /// Trace to verify; `-` reads it from stdin, http://HOST:PORT asks a live prover
     #[arg(id = "verify", value_name = "FILE")]
     pub verify: PathBuf,
 
@@ -36,6 +39,18 @@ pub struct Args {
 pub struct Options {
     #[command(flatten)]
     model: ModelArgs,
+
+    /// Verify with this key instead of a model: audits the layers that the trace opens, and needs no weights
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "verify",
+        conflicts_with = "model"
+    )]
+    key: Option<PathBuf>,
+
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
 
     /// The nonce that the trace must answer: 64 hex digits
     #[arg(long, value_name = "HEX", requires = "verify", value_parser = super::prove::nonce)]
@@ -95,6 +110,17 @@ pub struct Options {
     /// Also write an unsigned in-toto statement of the verdict to this file
     #[arg(long, value_name = "FILE", requires = "verify")]
     statement: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub live: live::LiveArgs,
+}
+
+/// What a trace is held against.
+pub enum Against {
+    /// The weights.
+    Model(Box<Model>),
+    /// What was kept of them.
+    Key(Box<VerifierKey>),
 }
 
 /// Verifies. The verdict's exit code stands also where nobody reads the text.
@@ -104,47 +130,88 @@ pub fn run(
     device: &DeviceArgs,
     output: &Output,
 ) -> anyhow::Result<Exit> {
-    let quiet = options.quiet || options.json;
-    // Paths that cannot be written are found out before the work.
-    let create = |path: &Option<PathBuf>| path.as_deref().map(AtomicFile::create).transpose();
-    let report_file = create(&options.report)?;
-    let csv_file = create(&options.csv)?;
-    let statement_file = create(&options.statement)?;
-    let model = options.model.open(output, quiet)?;
-    let expected = options.expected(&model)?;
+    let results = Results::create(options)?;
+    let against = options.against(output)?;
+    if let Some(address) = live::address(file) {
+        return live::verify(address, results, &against, options, device, output);
+    }
+    options.live.refuse_given()?;
+    let expected = options.expected(&against)?;
     let trace = trace_file::read(file)?;
-    let Verified { report, details } =
-        pollster::block_on(judge(&trace, &model, &expected, device, options.quiet))?;
-    let json = report.to_json().context("the report has no JSON form")?;
-    if let Some(report_file) = report_file {
-        report_file.finish(|file| writeln!(file, "{json}"))?;
+    results.conclude(&trace, &against, &expected, options, device, output)
+}
+
+/// Where a verdict goes besides the terminal. Paths that cannot be written are found out before the work.
+pub struct Results {
+    report: Option<AtomicFile>,
+    csv: Option<AtomicFile>,
+    statement: Option<AtomicFile>,
+}
+
+impl Results {
+    /// Makes the files that `options` ask for.
+    pub fn create(options: &Options) -> anyhow::Result<Self> {
+        let create = |path: &Option<PathBuf>| path.as_deref().map(AtomicFile::create).transpose();
+        Ok(Self {
+            report: create(&options.report)?,
+            csv: create(&options.csv)?,
+            statement: create(&options.statement)?,
+        })
     }
-    if let Some(csv_file) = csv_file {
-        csv_file.finish(|file| file.write_all(details.to_csv().as_bytes()))?;
+
+    /// Judges a trace's bytes, writes what is asked for, and prints.
+    pub fn conclude(
+        self,
+        trace: &[u8],
+        against: &Against,
+        expected: &assay_verify::Options,
+        options: &Options,
+        device: &DeviceArgs,
+        output: &Output,
+    ) -> anyhow::Result<Exit> {
+        let judged = judge(trace, against, expected, device, options.quiet);
+        self.tell(&pollster::block_on(judged)?, options, output)
     }
-    if let Some(statement_file) = statement_file {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-        let build = env!("CARGO_PKG_VERSION");
-        let statement = statement::in_toto(&report, build, &statement::rfc3339(now));
-        let text = serde_json::to_string_pretty(&statement)?;
-        statement_file.finish(|file| writeln!(file, "{text}"))?;
-    }
-    let printed = if options.json {
-        output.line(&json)
-    } else if options.quiet {
-        Ok(())
-    } else {
-        verdict::print(&report, &options.model.name(), output)
-    };
-    match printed {
-        Err(err) if !err.is_closed() => Err(err.into()),
-        _ => Ok(exit_of(report.verdict)),
+
+    /// Writes a verdict wherever it is asked for, and prints it.
+    pub fn tell(
+        self,
+        Verified { report, details }: &Verified,
+        options: &Options,
+        output: &Output,
+    ) -> anyhow::Result<Exit> {
+        let json = report.to_json().context("the report has no JSON form")?;
+        if let Some(report_file) = self.report {
+            report_file.finish(|file| writeln!(file, "{json}"))?;
+        }
+        if let Some(csv_file) = self.csv {
+            csv_file.finish(|file| file.write_all(details.to_csv().as_bytes()))?;
+        }
+        if let Some(statement_file) = self.statement {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+            let build = env!("CARGO_PKG_VERSION");
+            let statement = statement::in_toto(report, build, &statement::rfc3339(now));
+            let text = serde_json::to_string_pretty(&statement)?;
+            statement_file.finish(|file| writeln!(file, "{text}"))?;
+        }
+        let printed = if options.json {
+            output.line(&json)
+        } else if options.quiet {
+            Ok(())
+        } else {
+            verdict::print(report, &options.name(), output)
+        };
+        match printed {
+            Err(err) if !err.is_closed() => Err(err.into()),
+            _ => Ok(exit_of(report.verdict)),
+        }
     }
 }
 
-async fn judge(
+/// Holds a trace against a model or a key.
+pub async fn judge(
     trace: &[u8],
-    model: &Model,
+    against: &Against,
     expected: &assay_verify::Options,
     device: &DeviceArgs,
     quiet: bool,
@@ -156,8 +223,13 @@ async fn judge(
     } else {
         Device::Cpu
     };
-    let profiles = Profiles::embedded();
-    Ok(verify_in_detail(&profiles, trace, model, &device, expected, &mut progress).await?)
+    Ok(match against {
+        Against::Model(model) => {
+            let profiles = Profiles::embedded();
+            verify_in_detail(&profiles, trace, model, &device, expected, &mut progress).await?
+        }
+        Against::Key(key) => audit(trace, key, &device, expected, &mut progress).await?,
+    })
 }
 
 fn exit_of(verdict: Verdict) -> Exit {
@@ -169,15 +241,59 @@ fn exit_of(verdict: Verdict) -> Exit {
 }
 
 impl Options {
-    fn expected(&self, model: &Model) -> anyhow::Result<assay_verify::Options> {
+    /// Opens the model or the key.
+    pub fn against(&self, output: &Output) -> anyhow::Result<Against> {
+        Ok(match &self.key {
+            Some(path) => Against::Key(Box::new(key_arg::read(path, &self.passphrase)?)),
+            None => {
+                let quiet = self.quiet || self.json;
+                Against::Model(Box::new(self.model.open(output, quiet)?))
+            }
+        })
+    }
+
+    /// Whether nothing but results is to be printed.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet || self.json
+    }
+
+    /// Refuses what a trace in a file is held against: a live prover is told.
+    pub fn refuse_expectations(&self) -> anyhow::Result<()> {
+        let given = [
+            ("--nonce", self.nonce.is_some()),
+            ("--expect-prompt", self.expect_prompt.is_some()),
+            ("--expect-prompt-ids", self.expect_prompt_ids.is_some()),
+            ("--expect-temperature", self.expect_temperature.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((flag, _)) => bail!(
+                "{flag} is for a trace in a file\na live prover is sent --prompt, --temperature and a fresh nonce, and held to them"
+            ),
+            None => Ok(()),
+        }
+    }
+
+    /// How the user called it.
+    fn name(&self) -> String {
+        match &self.key {
+            Some(path) => format!("the key {}", path.display()),
+            None => self.model.name(),
+        }
+    }
+
+    /// What a trace must have answered.
+    pub fn expected(&self, against: &Against) -> anyhow::Result<assay_verify::Options> {
         let (text, ids) = (
             self.expect_prompt.as_deref(),
             self.expect_prompt_ids.as_deref(),
         );
-        let expect_prompt = if text.is_some() || ids.is_some() {
-            Some(prompt_arg::ids(text, ids, model)?)
-        } else {
-            None
+        let expect_prompt = match (text, ids, against) {
+            (None, None, _) => None,
+            (text, ids, Against::Model(model)) => Some(prompt_arg::ids(text, ids, model)?),
+            (None, Some(ids), Against::Key(_)) => Some(prompt_arg::listed(ids)?),
+            (Some(_), _, Against::Key(_)) => bail!(
+                "a key has no tokenizer, so a prompt cannot be compared as text\ngive it as --expect-prompt-ids 1,2,3"
+            ),
         };
         Ok(assay_verify::Options {
             nonce: self.nonce.map(|nonce| nonce.0),

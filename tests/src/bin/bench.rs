@@ -6,13 +6,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use assay_engine::gpu::{Gpu, GpuOptions, MatmulKernel, PipelineKey};
+use assay_engine::gpu::{Gpu, GpuOptions, MatmulKernel};
+use assay_engine::kernels::matmul;
 use assay_engine::kernels::matmul::Epilogue;
-use assay_engine::kernels::{Grid, ParamBytes, matmul};
 use assay_engine::sampler::SamplerSpec;
 use assay_engine::{Device, Engine, EngineError, Numerics, Quiet, Want};
 use assay_model::{Dtype, Model, synth};
 use assay_prove::{Request, generate, prove};
+use assay_tests::timing::{Product, median, product, submit};
 use assay_trace::Trace;
 
 fn main() {
@@ -102,20 +103,6 @@ fn peak_rss() -> u64 {
         * 1024
 }
 
-/// Times `dispatch` after a warm-up: the median of `runs`, seconds.
-fn median(runs: usize, mut dispatch: impl FnMut()) -> f64 {
-    dispatch();
-    let mut times: Vec<f64> = (0..runs)
-        .map(|_| {
-            let started = Instant::now();
-            dispatch();
-            started.elapsed().as_secs_f64()
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    times[runs / 2]
-}
-
 /// GFLOP/s of eight independent chains of multiply-adds in every invocation.
 fn multiply_add_peak(gpu: &Gpu) -> f64 {
     const TEXT: &str = "
@@ -160,61 +147,6 @@ fn multiply_add_peak(gpu: &Gpu) -> f64 {
     });
     let seconds = median(7, || submit(gpu, &pipeline, &bind, [groups, 1, 1], 1));
     f64::from(groups) * 64.0 * 4096.0 * 8.0 * 2.0 / seconds / 1e9
-}
-
-fn submit(
-    gpu: &Gpu,
-    pipeline: &wgpu::ComputePipeline,
-    bind: &wgpu::BindGroup,
-    grid: Grid,
-    times: usize,
-) {
-    let mut encoder = gpu
-        .device
-        .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-    pass.set_pipeline(pipeline);
-    pass.set_bind_group(0, bind, &[]);
-    for _ in 0..times {
-        pass.dispatch_workgroups(grid[0], grid[1], grid[2]);
-    }
-    drop(pass);
-    gpu.queue.submit([encoder.finish()]);
-    pollster::block_on(gpu.settle()).expect("the device lives");
-}
-
-/// One product, ready to be dispatched.
-struct Product {
-    kernel: Arc<assay_engine::gpu::Kernel>,
-    bind: wgpu::BindGroup,
-    grid: Grid,
-}
-
-fn product(
-    gpu: &Gpu,
-    key: &PipelineKey,
-    params: ParamBytes,
-    grid: Grid,
-    x: &[u8],
-    w: &[u8],
-    y_bytes: u64,
-) -> Product {
-    let run = async {
-        use wgpu::BufferUsages as U;
-        let kernel = gpu.kernel(key).await?;
-        let uniform = gpu
-            .buffer("parameters", 256, U::UNIFORM | U::COPY_DST)
-            .await?;
-        gpu.write(&uniform, 0, &params);
-        let (x, w) = (
-            gpu.storage_with("x", x).await?,
-            gpu.storage_with("w", w).await?,
-        );
-        let y = gpu.storage("y", y_bytes).await?;
-        let bind = gpu.bind(&kernel, &uniform, 0, &[(1, &x), (2, &w), (5, &y)]);
-        Ok::<_, EngineError>(Product { kernel, bind, grid })
-    };
-    pollster::block_on(run).expect("the product fits")
 }
 
 /// Prefill and decode products at Llama-3.2-1B's shapes, beside the peak.

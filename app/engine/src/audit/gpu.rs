@@ -509,7 +509,7 @@ fn product<'a>(
     (key, vec![(1, x), (2, w), (5, y)], work)
 }
 
-fn floats(data: &[u8]) -> impl Iterator<Item = f32> + '_ {
+pub(super) fn floats(data: &[u8]) -> impl Iterator<Item = f32> + '_ {
     data.chunks_exact(4)
         .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
 }

@@ -9,6 +9,9 @@
 
 mod cpu;
 mod gpu;
+mod project;
+
+pub use project::project;
 
 use crate::engine::{Device, Monitor};
 use crate::llama::{check_shapes, rope_table};

@@ -66,7 +66,7 @@ impl Matrix {
     }
 }
 
-pub(super) fn matrix_shape(tensor: &TensorRef) -> Result<(usize, usize), EngineError> {
+pub(crate) fn matrix_shape(tensor: &TensorRef) -> Result<(usize, usize), EngineError> {
     match tensor.shape[..] {
         [n, k] => Ok((n, k)),
         _ => Err(EngineError::Unsupported(format!(

@@ -14,6 +14,7 @@ mod record;
 mod upload;
 
 pub use cpu::CpuLlama;
+pub(crate) use cpu::matrix_shape;
 pub use gpu::GpuLlama;
 
 use crate::EngineError;

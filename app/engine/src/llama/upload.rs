@@ -1,6 +1,6 @@
 //! Weights into GPU buffers: streamed in pieces, in their stored type, split where a binding is too small.
 
-use super::cpu::matrix_shape;
+use super::matrix_shape;
 use crate::engine::{Monitor, Phase};
 use crate::{EngineError, Gpu};
 use assay_model::{Dtype, Model, TensorRef};

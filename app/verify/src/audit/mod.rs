@@ -28,4 +28,4 @@ pub mod stream;
 
 pub use profile::AuditProfiles;
 pub use report::AuditReport;
-pub use run::{audit, audit_with, measure};
+pub use run::{ALPHA, audit, audit_with, measure};

@@ -1,9 +1,14 @@
 //! What honest linear outputs were measured to look like through projections, by the prover's precision and by stream.
 
+use std::collections::BTreeMap;
+
 use assay_trace::{Compute, Manifest, StateDtype};
 use serde::{Deserialize, Serialize};
 
 use super::stream::Honest;
+use crate::binomial;
+use crate::profile::{CONFIDENCE, Tried};
+use crate::report::ProfileReport;
 
 /// Measured honest errors, with where they come from. Made by `calibrate-audit`, never typed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,6 +24,13 @@ pub struct AuditProfiles {
     pub measured: Vec<String>,
     /// Factor between the largest measured value and what is taken for honest.
     pub headroom: f64,
+    /// Audits of honest traces that were not used above, each with a key of its own.
+    pub trials: u64,
+    /// Of those, rejected.
+    pub false_rejects: u64,
+    /// Openings that hold nothing of the model, by kind (`zero`, `random`, `shuffled`, `other_model`): layers that the energy test
+    /// accepted. (Single products of them may be right: zeros are the product of zeros.)
+    pub null_forgery: BTreeMap<String, Tried>,
     /// One for each precision and stream.
     pub streams: Vec<StreamProfile>,
 }
@@ -67,6 +79,23 @@ impl AuditProfiles {
     pub fn embedded() -> Self {
         serde_json::from_str(include_str!("../../profiles/audit.json"))
             .expect("the embedded profile parses")
+    }
+
+    /// What a report says of it.
+    pub fn report(&self) -> ProfileReport {
+        ProfileReport {
+            id: self.id.clone(),
+            date: self.date.clone(),
+            honest_traces: self.trials,
+            false_rejects: self.false_rejects,
+            false_reject_upper_bound: binomial::upper_bound(
+                self.trials,
+                self.false_rejects,
+                CONFIDENCE,
+            ),
+            null_forgery: self.null_forgery.clone(),
+            nearest_cheat: None,
+        }
     }
 
     /// Whether a claim of this precision may be judged at all: outputs are stored as they were kept.

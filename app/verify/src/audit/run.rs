@@ -13,7 +13,7 @@ use super::report::{AuditReport, FalseAccept, StreamReport, TierReport};
 use super::stream::{Honest, SEED_MSE, Tally, Worst};
 use super::{embedding, emitted, soundness};
 use crate::claims;
-use crate::draft::{Draft, self_test, structure_failure};
+use crate::draft::{Draft, NOT_LIVE, self_test, structure_failure};
 use crate::facts::Facts;
 use crate::report::{Check, Method, Outcome, Statistics, Where};
 use crate::verify::{Options, Verified, VerifyError};
@@ -25,6 +25,7 @@ const MISSED: f64 = 1e-9;
 
 /// Checks that only a replay makes.
 const NOT_MADE: &[(&str, &str)] = &[
+    ("live", NOT_LIVE),
     (
         "hidden-states",
         "not made: an audit has no hidden states of its own to compare with",
@@ -117,6 +118,7 @@ pub async fn audit_with(
         "profile",
         format!("honest errors from `{}`, {}", profiles.id, profiles.date),
     ));
+    draft.profile = Some(profiles.report());
     let begun = Instant::now();
     let rounding = rounding_of(manifest.numerics.compute);
     let tested = selftest::run_for_audit(device, key.config(), rounding).await?;

@@ -1,0 +1,225 @@
+//! The engine's thread: one run after another, each from an empty cache.
+
+use assay_engine::sampler::SamplerSpec;
+use assay_engine::{AdapterInfo, Engine, EngineError, Monitor, Numerics, linear_widths};
+use assay_live::{Fault, FaultCode, Limits, Line, ReceiptLine, RunId, RunRequest};
+use assay_model::{Model, ModelConfig};
+use assay_prove::{Open, ProveError, Request, Sealed, seal};
+use assay_trace::{Digest, ModelClaim, Sampler};
+
+use super::access_log;
+use super::args::Args;
+use super::monitor::{Cut, RunMonitor};
+use super::queue::Job;
+use super::server::Server;
+use crate::device_arg::DeviceArgs;
+
+/// A model on a device.
+pub struct Machine<'a> {
+    device: &'a DeviceArgs,
+    model: Model,
+    root: Digest,
+    capacity: usize,
+    /// `None` until it is loaded, and again after it failed.
+    engine: Option<Engine>,
+}
+
+/// How a run ended, in a word for log and metrics.
+type Ending = Result<&'static str, (FaultCode, String)>;
+
+impl<'a> Machine<'a> {
+    /// With room for at most `capacity` positions.
+    pub fn new(device: &'a DeviceArgs, model: Model, root: Digest, capacity: usize) -> Self {
+        let capacity = capacity.min(model.config().context);
+        Self {
+            device,
+            model,
+            root,
+            capacity,
+            engine: None,
+        }
+    }
+
+    /// Opens the device and loads the model. Says what the device is.
+    pub async fn load(&mut self, monitor: &mut dyn Monitor) -> anyhow::Result<AdapterInfo> {
+        self.engine = None; // before there is another: both may not fit
+        let device = self.device.open().await?;
+        let numerics = Numerics::Fast;
+        let engine = Engine::load(&device, &self.model, self.capacity, numerics, monitor).await?;
+        let info = engine.info().clone();
+        self.engine = Some(engine);
+        Ok(info)
+    }
+
+    /// The model as receipts will name it.
+    pub fn claim(&self) -> ModelClaim {
+        let config = self.model.config();
+        ModelClaim {
+            dtype: self.model.dtype().to_owned(),
+            family: config.family.as_str().to_owned(),
+            hidden: config.hidden as u32,
+            layers: config.layers as u32,
+            parameters: self.model.parameters(),
+            root: self.root,
+            vocab: config.vocab as u32,
+        }
+    }
+
+    /// The model's sizes.
+    pub fn config(&self) -> &ModelConfig {
+        self.model.config()
+    }
+
+    /// What fits both the flags and the model's context.
+    pub fn limits(&self, args: &Args) -> Limits {
+        let context = self.model.config().context as u32;
+        Limits {
+            max_prompt: args.max_prompt.min(context.saturating_sub(1)).max(1),
+            max_tokens: args.max_tokens.min(context),
+            retention_s: args.retain_seconds,
+        }
+    }
+
+    /// Runs what is asked for, until the queue is closed.
+    pub fn work(&mut self, server: &Server) {
+        while let Some(job) = server.queue.pop() {
+            self.run(server, job);
+        }
+    }
+
+    fn run(&mut self, server: &Server, job: Job) {
+        let Job {
+            request,
+            lines,
+            room,
+            peer,
+            asked,
+        } = job;
+        let mut monitor = RunMonitor::new(server, &lines);
+        let sealed = pollster::block_on(self.seal(&request, &mut monitor));
+        let (tokens, cut) = (monitor.tokens, monitor.cut);
+        let ending: Ending = match sealed {
+            Ok(sealed) => receipt(&request, &sealed, server).map(|line| {
+                let id = line.id;
+                room.keep(id, sealed.trace);
+                if lines.send(Line::Receipt(Box::new(line))).is_ok() {
+                    return "finished";
+                }
+                server.retention.remove(id);
+                "gone"
+            }),
+            Err(err) => self.failed(cut, &err),
+        };
+        let word = match ending {
+            Ok(word) => word,
+            Err((code, message)) => {
+                drop(lines.send(Line::Error(Fault::new(code, message))));
+                code.as_str()
+            }
+        };
+        server.metrics.run(word, tokens, asked.elapsed());
+        access_log::run(peer, word, tokens, asked.elapsed());
+    }
+
+    async fn seal(
+        &mut self,
+        request: &RunRequest,
+        monitor: &mut RunMonitor<'_>,
+    ) -> anyhow::Result<Sealed> {
+        monitor.alive()?; // it may have waited for long
+        if self.engine.is_none() {
+            self.load(monitor).await?;
+        }
+        let Some(engine) = &mut self.engine else {
+            return Err(EngineError::Cancelled.into()); // not so: it was loaded
+        };
+        Ok(seal(engine, &self.model, self.root, &asked_for(request), monitor).await?)
+    }
+
+    fn failed(&mut self, cut: Option<Cut>, err: &anyhow::Error) -> Ending {
+        match cut {
+            Some(Cut::Gone) => return Ok("gone"),
+            Some(Cut::Stopping) => {
+                return Err((
+                    FaultCode::Stopping,
+                    "the prover is being stopped".to_owned(),
+                ));
+            }
+            Some(Cut::Timeout) => {
+                return Err((FaultCode::Timeout, "the run took too long".to_owned()));
+            }
+            None => {}
+        }
+        // The operator is told all of it, the asker what it is about.
+        access_log::fault(&format!("{err:#}"));
+        if let Some(ProveError::Build(_)) = err.downcast_ref() {
+            return Err((
+                FaultCode::Internal,
+                "the run could not be committed to".to_owned(),
+            ));
+        }
+        self.engine = None; // the next run opens the device anew
+        Err((FaultCode::Device, "the prover's device failed".to_owned()))
+    }
+}
+
+/// The request in the prover's terms. Everything is kept, since nobody knows yet what will be asked for.
+fn asked_for(request: &RunRequest) -> Request {
+    Request {
+        prompt: request.prompt.clone(),
+        max_tokens: request.max_tokens as usize,
+        sampler: match request.sampler {
+            Sampler::Greedy => SamplerSpec::Greedy,
+            Sampler::Gumbel {
+                seed,
+                temperature,
+                top_k,
+                top_p,
+            } => SamplerSpec::Gumbel {
+                seed,
+                temperature: temperature.to_f64(),
+                top_k,
+                top_p: top_p.to_f64(),
+            },
+        },
+        ignore_eos: request.ignore_eos,
+        nonce: Some(request.nonce.0),
+        opened: Some(Vec::new()),
+        audit: Some(Open::Later),
+    }
+}
+
+fn receipt(
+    request: &RunRequest,
+    sealed: &Sealed,
+    server: &Server,
+) -> Result<ReceiptLine, (FaultCode, String)> {
+    let internal = |what: &str| (FaultCode::Internal, what.to_owned());
+    let manifest = sealed
+        .trace
+        .receipt()
+        .ok_or_else(|| internal("the run has no receipt"))?;
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|_| internal("the system gave no random bytes"))?;
+    Ok(ReceiptLine {
+        id: RunId::from_random(id),
+        manifest: manifest.canonical_json(),
+        tokens: [&request.prompt[..], &sealed.output].concat(),
+        expires_s: server.info.limits.retention_s,
+    })
+}
+
+/// Most bytes that a run leaves behind.
+pub fn retained_bytes(config: &ModelConfig, request: &RunRequest) -> u64 {
+    const F32: u64 = 4;
+    const DIGEST: u64 = Digest::LEN as u64;
+    let asked = request.prompt.len() + request.max_tokens as usize;
+    let total = asked.min(config.context) as u64;
+    let outputs = u64::from(request.max_tokens).min(total);
+    let layers = config.layers as u64;
+    let widths: usize = linear_widths(config).iter().sum();
+    let position = (config.hidden as u64 * (layers + 1) + layers * widths as u64) * F32
+        + (2 * layers + 1) * DIGEST
+        + F32;
+    total * position + outputs * (config.vocab as u64 * F32 + DIGEST)
+}

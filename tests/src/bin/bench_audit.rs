@@ -1,0 +1,237 @@
+//! What an audit costs beside re-execution, on one adapter, in one run: `bench_audit [ADAPTER]`. Prints Markdown for
+//! docs/benchmarks.md; nothing here passes or fails.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use assay_engine::audit::{Auditor, LayerProbe, OwnedRows, Probe};
+use assay_engine::gpu::{Gpu, GpuOptions, MatmulKernel, PipelineKey};
+use assay_engine::kernels::matmul::{self, Epilogue};
+use assay_engine::{Device, EngineError, Numerics, Quiet, Rounding, linear_widths};
+use assay_model::{Dtype, ModelConfig, synth::Shape};
+use assay_tests::timing::{Product, median, product, submit};
+
+/// Projections and sampled rows of a key by default.
+const PROJECTIONS: usize = 16;
+const ROWS: usize = 4;
+
+fn main() {
+    let options = GpuOptions {
+        adapter: std::env::args().nth(1),
+        ..Default::default()
+    };
+    let gpu = Arc::new(pollster::block_on(Gpu::open(&options)).expect("an adapter"));
+    println!("## Audits on {} ({})\n", gpu.info.name, gpu.info.backend);
+    linear(&gpu);
+    let one_b = Shape::named("llama-3.2-1b").expect("a shape").config;
+    whole(
+        &Device::Gpu(Arc::clone(&gpu)),
+        &gpu.info.name,
+        &one_b,
+        "Llama-3.2-1B",
+        &[64, 256, 1024],
+    );
+    let eight_b = Shape::named("llama-3.1-8b").expect("a shape").config;
+    whole(
+        &Device::Cpu,
+        "the CPU twins",
+        &eight_b,
+        "Llama-3.1-8B",
+        &[64],
+    );
+}
+
+/// Numbers that no compiler knows.
+fn noise(count: usize, scale: f32) -> Vec<f32> {
+    let mut seed = count as u64 | 1;
+    (0..count)
+        .map(|_| {
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            ((seed >> 40) as f32 / (1u64 << 23) as f32 - 1.0) * scale
+        })
+        .collect()
+}
+
+/// The seven products of a layer of Llama-3.2-1B: computed, and checked with a key at hand.
+fn linear(gpu: &Gpu) {
+    println!(
+        "Linear layers of one Llama-3.2-1B layer (bf16 weights, {PROJECTIONS} projections and {ROWS} rows a matrix), ms, medians of 3:\n"
+    );
+    println!(
+        "| T | re-executed | checked | ratio | multiply-adds: re-executed | checked |\n|---|---|---|---|---|---|"
+    );
+    // Outputs, inputs, and how many of them a layer has.
+    let shapes = [
+        (2048, 2048, 2),
+        (512, 2048, 2),
+        (8192, 2048, 2),
+        (2048, 8192, 1),
+    ];
+    let many = gpu.info.variants.matmul;
+    let mut costs = Vec::new();
+    for t in [64usize, 256, 1024] {
+        let (mut executed, mut checked) = (0.0, 0.0);
+        let (mut full, mut small) = (0u64, 0u64);
+        for (n, k, count) in shapes {
+            let key = |dtype, k| matmul::key(many, dtype, k, Epilogue::default(), Numerics::Fast);
+            let strict = matmul::key(many, Dtype::F32, k, Epilogue::default(), Numerics::Strict);
+            let run = dispatch(gpu, many, &key(Dtype::BF16, k), Dtype::BF16, t, n, k);
+            executed += count as f64 * timed(gpu, &run);
+            let seen = PROJECTIONS + ROWS;
+            let parts = [
+                dispatch(gpu, many, &strict, Dtype::F32, t, seen, k),
+                dispatch(
+                    gpu,
+                    many,
+                    &matmul::key_of_magnitudes(many, k, Numerics::Strict),
+                    Dtype::F32,
+                    t,
+                    1 + ROWS,
+                    k,
+                ),
+                dispatch(
+                    gpu,
+                    many,
+                    &matmul::key(many, Dtype::F32, n, Epilogue::default(), Numerics::Strict),
+                    Dtype::F32,
+                    t,
+                    PROJECTIONS,
+                    n,
+                ),
+            ];
+            checked += count as f64 * parts.iter().map(|part| timed(gpu, part)).sum::<f64>();
+            full += (count * t * n * k) as u64;
+            small += (count * t * ((seen + 1 + ROWS) * k + PROJECTIONS * n)) as u64;
+        }
+        costs.push((t, checked));
+        println!(
+            "| {t} | {:.1} | {:.2} | {:.1} | {:.2e} | {:.2e} |",
+            executed * 1e3,
+            checked * 1e3,
+            executed / checked,
+            full as f64,
+            small as f64
+        );
+    }
+    let [(t0, c0), .., (t1, c1)] = costs[..] else {
+        return;
+    };
+    println!(
+        "\nChecking grows with T as T^{:.2} from {t0} to {t1}: it is T (n + m), with no T n m in it.\n",
+        (c1 / c0).ln() / (t1 as f64 / t0 as f64).ln()
+    );
+}
+
+fn dispatch(
+    gpu: &Gpu,
+    path: MatmulKernel,
+    key: &PipelineKey,
+    dtype: Dtype,
+    m: usize,
+    n: usize,
+    k: usize,
+) -> Product {
+    let x = noise(m * k, 1.0);
+    let w = noise(n * k * dtype.bytes() / 4, 0.05);
+    let w: Vec<u8> = match dtype {
+        Dtype::F32 => bytemuck_bytes(&w),
+        // Any bf16 will do, as long as it is finite and of a usual size.
+        _ => noise(n * k, 0.05)
+            .iter()
+            .flat_map(|v| half::bf16::from_f32(*v).to_le_bytes())
+            .collect(),
+    };
+    product(
+        gpu,
+        key,
+        matmul::params(m as u32, n as u32, k as u32, n as u32, 0, 0),
+        matmul::grid(path, m as u32, n as u32),
+        &bytemuck_bytes(&x),
+        &w,
+        (m * n * 4) as u64,
+    )
+}
+
+fn bytemuck_bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+fn timed(gpu: &Gpu, run: &Product) -> f64 {
+    median(3, || {
+        submit(gpu, &run.kernel.pipeline, &run.bind, run.grid, 1);
+    })
+}
+
+/// One layer, everything in it: rows to the device, norms, rotation, attention over all positions, checks, and back.
+fn whole(device: &Device, name: &str, config: &ModelConfig, shape: &str, lengths: &[usize]) {
+    println!("A whole layer of {shape} audited on {name}, attention included:\n");
+    println!(
+        "| T | ms a layer | ms a token and layer | ms a token over {} layers |\n|---|---|---|---|",
+        config.layers
+    );
+    let widths = linear_widths(config);
+    let inner = [
+        config.hidden,
+        config.hidden,
+        config.hidden,
+        config.q_dim(),
+        config.hidden,
+        config.hidden,
+        config.intermediate,
+    ];
+    let parts: Vec<[Vec<f32>; 3]> = (0..7)
+        .map(|i| {
+            [
+                noise(PROJECTIONS * widths[i], 1.0),
+                noise((PROJECTIONS + ROWS) * inner[i], 1.0),
+                noise((1 + ROWS) * inner[i], 1.0),
+            ]
+        })
+        .collect();
+    let norm = noise(config.hidden, 1.0);
+    let probe = LayerProbe {
+        attn_norm: &norm,
+        mlp_norm: &norm,
+        products: std::array::from_fn(|i| Probe {
+            n: widths[i],
+            k: inner[i],
+            on_y: &parts[i][0],
+            on_x: &parts[i][1],
+            on_magnitude: &parts[i][2],
+            bias: None,
+        }),
+    };
+    for t in lengths {
+        let mut auditor =
+            pollster::block_on(Auditor::new(device, config, Rounding::Keep, *t)).expect("room");
+        let rows = |from: usize, to: usize| -> Result<OwnedRows, EngineError> {
+            Ok(OwnedRows {
+                before: noise((to - from) * config.hidden, 1.0),
+                outputs: std::array::from_fn(|i| noise((to - from) * widths[i], 1.0)),
+            })
+        };
+        let mut run = || {
+            let mut quiet = Quiet;
+            let seen = auditor.layer(&probe, *t, &mut quiet, rows, |_, _| Ok(()));
+            pollster::block_on(seen).expect("it sees");
+        };
+        run();
+        let mut times: Vec<f64> = (0..3)
+            .map(|_| {
+                let started = Instant::now();
+                run();
+                started.elapsed().as_secs_f64()
+            })
+            .collect();
+        times.sort_by(f64::total_cmp);
+        let a_token = times[1] * 1e3 / *t as f64;
+        println!(
+            "| {t} | {:.1} | {a_token:.4} | {:.2} |",
+            times[1] * 1e3,
+            a_token * config.layers as f64
+        );
+    }
+    println!();
+}

@@ -1,0 +1,82 @@
+//! Single dispatches, timed: what the bench programs share.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use assay_engine::EngineError;
+use assay_engine::gpu::{Gpu, PipelineKey};
+use assay_engine::kernels::{Grid, ParamBytes};
+
+/// Times `dispatch` after a warm-up: the median of `runs`, seconds.
+pub fn median(runs: usize, mut dispatch: impl FnMut()) -> f64 {
+    dispatch();
+    let mut times: Vec<f64> = (0..runs)
+        .map(|_| {
+            let started = Instant::now();
+            dispatch();
+            started.elapsed().as_secs_f64()
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times[runs / 2]
+}
+
+/// Submits `times` dispatches and waits for them.
+pub fn submit(
+    gpu: &Gpu,
+    pipeline: &wgpu::ComputePipeline,
+    bind: &wgpu::BindGroup,
+    grid: Grid,
+    times: usize,
+) {
+    let mut encoder = gpu
+        .device
+        .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+    pass.set_pipeline(pipeline);
+    pass.set_bind_group(0, bind, &[]);
+    for _ in 0..times {
+        pass.dispatch_workgroups(grid[0], grid[1], grid[2]);
+    }
+    drop(pass);
+    gpu.queue.submit([encoder.finish()]);
+    pollster::block_on(gpu.settle()).expect("the device lives");
+}
+
+/// One product, ready to be dispatched.
+pub struct Product {
+    /// The pipeline.
+    pub kernel: Arc<assay_engine::gpu::Kernel>,
+    /// Its buffers.
+    pub bind: wgpu::BindGroup,
+    /// Its workgroups.
+    pub grid: Grid,
+}
+
+/// Makes one, with buffers of its own.
+pub fn product(
+    gpu: &Gpu,
+    key: &PipelineKey,
+    params: ParamBytes,
+    grid: Grid,
+    x: &[u8],
+    w: &[u8],
+    y_bytes: u64,
+) -> Product {
+    let run = async {
+        use wgpu::BufferUsages as U;
+        let kernel = gpu.kernel(key).await?;
+        let uniform = gpu
+            .buffer("parameters", 256, U::UNIFORM | U::COPY_DST)
+            .await?;
+        gpu.write(&uniform, 0, &params);
+        let (x, w) = (
+            gpu.storage_with("x", x).await?,
+            gpu.storage_with("w", w).await?,
+        );
+        let y = gpu.storage("y", y_bytes).await?;
+        let bind = gpu.bind(&kernel, &uniform, 0, &[(1, &x), (2, &w), (5, &y)]);
+        Ok::<_, EngineError>(Product { kernel, bind, grid })
+    };
+    pollster::block_on(run).expect("the product fits")
+}
