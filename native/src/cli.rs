@@ -2,7 +2,9 @@
 
 use clap::{ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::commands::{adapters, explain, keygen, logits, prove, synth, tamper, verify, window};
+use crate::commands::{
+    adapters, eval, explain, keygen, logits, prove, synth, tamper, verify, window,
+};
 use crate::device_arg::DeviceArgs;
 
 const EXAMPLES: &str = "\
@@ -61,6 +63,8 @@ pub enum Command {
     Explain(explain::Args),
     /// Make a verifier key: what it takes to audit traces of a model without its weights
     Keygen(keygen::Args),
+    /// Generate on a device while this machine's CPU checks every linear layer
+    Eval(eval::Args),
     /// Open the window, as does `assay` alone
     Window(window::Args),
     /// List the adapters that this machine can compute on

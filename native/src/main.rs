@@ -8,6 +8,7 @@ mod cli;
 mod commands;
 mod device_arg;
 mod errors;
+mod eval;
 mod exit;
 mod interrupt;
 mod key_arg;

@@ -1,6 +1,7 @@
 //! One file a verb: its flags, and what it does with them.
 
 pub mod adapters;
+pub mod eval;
 pub mod explain;
 pub mod keygen;
 pub mod logits;
@@ -23,6 +24,7 @@ pub fn run(cli: Cli, output: &Output) -> anyhow::Result<Exit> {
         Some(Command::Verify(args)) => verify::run(&args.verify, &args.options, device, output),
         Some(Command::Serve(args)) => crate::serve::run(&args, device, output),
         Some(Command::Explain(args)) => explain::run(&args, output),
+        Some(Command::Eval(args)) => eval::run(&args, device, output),
         Some(Command::Keygen(args)) => keygen::run(&args, device, output),
         Some(Command::Adapters(args)) => adapters::run(&args, device, output),
         Some(Command::Logits(args)) => logits::run(&args, device, output),

@@ -7,9 +7,11 @@ use std::time::Instant;
 use assay_engine::audit::{Auditor, LayerProbe, OwnedRows, Probe};
 use assay_engine::gpu::{Gpu, GpuOptions, MatmulKernel, PipelineKey};
 use assay_engine::kernels::matmul::{self, Epilogue};
+use assay_engine::kernels::row_energy;
 use assay_engine::{Device, EngineError, Numerics, Quiet, Rounding, linear_widths};
 use assay_model::{Dtype, ModelConfig, synth::Shape};
 use assay_tests::timing::{Product, median, product, submit};
+use assay_verify::exact::ExactKey;
 
 /// Projections and sampled rows of a key by default.
 const PROJECTIONS: usize = 16;
@@ -23,6 +25,7 @@ fn main() {
     let gpu = Arc::new(pollster::block_on(Gpu::open(&options)).expect("an adapter"));
     println!("## Audits on {} ({})\n", gpu.info.name, gpu.info.backend);
     linear(&gpu);
+    exact(&gpu);
     let one_b = Shape::named("llama-3.2-1b").expect("a shape").config;
     whole(
         &Device::Gpu(Arc::clone(&gpu)),
@@ -162,6 +165,72 @@ fn timed(gpu: &Gpu, run: &Product) -> f64 {
     median(3, || {
         submit(gpu, &run.kernel.pipeline, &run.bind, run.grid, 1);
     })
+}
+
+/// Integer products over 2^61 - 1 in Rust, beside the least that any kernel would take: the same bytes to the device, one pass over
+/// them, and a number a row back.
+fn exact(gpu: &Gpu) {
+    const SIZE: usize = 4096;
+    println!("Exact checks of integer products ({SIZE} x {SIZE}, int8), ms, medians of 3:\n");
+    println!("| T | key | rows, Rust | all at once, Rust | the bytes to the device and back |\n|---|---|---|---|---|");
+    let bytes = |count: usize, step: usize| -> Vec<i8> {
+        (0..count).map(|i| (i * step + i / 251) as i8).collect()
+    };
+    let w = bytes(SIZE * SIZE, 37);
+    let mut state = 1u64;
+    let mut words = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state ^ (state >> 29)
+    };
+    let started = Instant::now();
+    let key = ExactKey::new(w.chunks_exact(SIZE), SIZE, &mut words);
+    let made = started.elapsed().as_secs_f64();
+    for t in [16usize, 256] {
+        let x = bytes(t * SIZE, 91);
+        let z: Vec<i32> = x
+            .chunks_exact(SIZE)
+            .flat_map(|x| {
+                w.chunks_exact(SIZE).map(move |w| {
+                    x.iter().zip(w).map(|(x, w)| i32::from(*x) * i32::from(*w)).sum::<i32>()
+                })
+            })
+            .collect();
+        let rows = median(3, || assert!(key.check_rows(&x, &z).is_ok()));
+        let all = median(3, || assert!(key.check_all(&x, &z, &mut words).is_ok()));
+        let moved = pollster::block_on(moved(gpu, t, SIZE)).expect("the device lives");
+        println!(
+            "| {t} | {:.1} | {:.2} | {:.2} | {:.2} |",
+            made * 1e3, rows * 1e3, all * 1e3, moved * 1e3
+        );
+    }
+    println!();
+}
+
+async fn moved(gpu: &Gpu, t: usize, size: usize) -> Result<f64, EngineError> {
+    use wgpu::BufferUsages as U;
+    let given = noise(t * size * 5 / 4, 1.0);
+    let data = bytemuck_bytes(&given);
+    let x = gpu.storage("x", data.len() as u64).await?;
+    let y = gpu.storage("y", (t * 4) as u64).await?;
+    let uniform = gpu.buffer("parameters", 256, U::UNIFORM | U::COPY_DST).await?;
+    let staging = gpu.buffer("read-back", (t * 4) as u64, U::MAP_READ | U::COPY_DST).await?;
+    let (params, grid) = row_energy::dispatch(t as u32, (size * 5 / 4) as u32);
+    gpu.write(&uniform, 0, &params);
+    let kernel = gpu.kernel(&row_energy::key(Numerics::Fast)).await?;
+    let bind = gpu.bind(&kernel, &uniform, 0, &[(1, &x), (2, &y)]);
+    let mut times = Vec::new();
+    for _ in 0..4 {
+        let started = Instant::now();
+        gpu.write(&x, 0, &data);
+        submit(gpu, &kernel.pipeline, &bind, grid, 1);
+        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encoder.copy_buffer_to_buffer(&y, 0, &staging, 0, (t * 4) as u64);
+        gpu.queue.submit([encoder.finish()]);
+        gpu.read(&staging, (t * 4) as u64).await?;
+        times.push(started.elapsed().as_secs_f64());
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[1])
 }
 
 /// One layer, everything in it: rows to the device, norms, rotation, attention over all positions, checks, and back.

@@ -1,8 +1,13 @@
 //! What mutation starts from: valid inputs for every target, all made here.
 
+use std::sync::Arc;
+
+use assay_key::{KeyMaker, KeyOptions, Seed};
+use assay_model::Model;
 use assay_trace::{
-    Compute, Digest, ModelClaim, NumericsClaim, NumericsClass, Sampler, StateDtype, StopReason,
-    Trace, TraceBuilder, TraceSpec,
+    Challenge, Compute, Digest, Keep, Linear, LinearsSpec, ModelClaim, NumericsClaim,
+    NumericsClass, Opening, PositionInput, ProductClaim, Sampler, StateDtype, StopReason, Trace,
+    TraceBuilder, TraceSpec, challenge,
 };
 use assay_verify::Profiles;
 
@@ -25,7 +30,7 @@ pub fn seeds(name: &str) -> Vec<Vec<u8>> {
         small_trace(sampled(), StateDtype::F16),
     ];
     match name {
-        "trace" => traces.to_vec(),
+        "trace" => traces.into_iter().chain(audited_traces()).collect(),
         "manifest" => traces
             .iter()
             .map(|bytes| {
@@ -85,8 +90,136 @@ pub fn seeds(name: &str) -> Vec<Vec<u8>> {
                 b"[]".to_vec(),
             ]
         }
+        "gguf" => vec![gguf_file()],
+        "verifier_key" => vec![small_key(None), small_key(Some(vec![0]))],
         _ => panic!("no seeds for {name}"),
     }
+}
+
+/// Traces with linear outputs: everything open, and a draw from the root.
+fn audited_traces() -> Vec<Vec<u8>> {
+    let products = Linear::ALL.map(|name| ProductClaim {
+        name,
+        width: match name {
+            Linear::O | Linear::Down => 3,
+            _ => 2,
+        },
+    });
+    let mut spec = small_spec(Sampler::Greedy, StateDtype::F32, vec![1, 2]);
+    spec.linears = Some(LinearsSpec {
+        products: products.to_vec(),
+        keep: Keep::Everything,
+    });
+    let mut builder = TraceBuilder::new(spec).expect("a spec");
+    for (position, token) in [1, 2, 3, 0].into_iter().enumerate() {
+        let value = position as f32 / 4.0;
+        let (wide, narrow) = ([value, 1.0, -2.0], [value, 0.5]);
+        let layer: Vec<&[f32]> = products
+            .iter()
+            .map(|p| if p.width == 3 { &wide[..] } else { &narrow[..] })
+            .collect();
+        let (states, linears) = ([&wide[..]; 3], [layer.clone(), layer]);
+        let logits = [0.5, value, -1.0, 0.25, 0.0];
+        let input = PositionInput {
+            states: &states,
+            linears: &linears,
+            logits: (position > 0).then_some(&logits),
+        };
+        builder
+            .push_position(token, input)
+            .expect("it takes the position");
+    }
+    let sealed = builder.seal(4, StopReason::Eos).expect("it seals");
+    let nonce = Some(Digest::of(b"nonce"));
+    let openings = [
+        Opening {
+            challenge: Challenge::All,
+            states: vec![0],
+            layers: vec![0, 1],
+            logits: vec![0, 1, 2],
+        },
+        Opening {
+            challenge: Challenge::Offline,
+            states: vec![0],
+            layers: challenge::draw_layers(sealed.root(), nonce, 1, 2),
+            logits: challenge::draw_logits(sealed.root(), nonce, 1, 3),
+        },
+    ];
+    openings
+        .iter()
+        .map(|opening| sealed.open(opening).expect("it opens").to_bytes())
+        .collect()
+}
+
+/// A key of the tiny checkpoint.
+fn small_key(layers: Option<Vec<u32>>) -> Vec<u8> {
+    let model = Model::from_memory(&tiny_config(), None, vec![Arc::new(tiny_weights())], None)
+        .expect("it opens");
+    let options = KeyOptions {
+        projections: 8,
+        rows: 1,
+        sketch: 1,
+        layers,
+    };
+    let seed = Seed::from_bytes([7; 32]);
+    let mut maker = KeyMaker::new(&model, Digest::of(b"model"), seed, &options).expect("a maker");
+    while !maker.step().expect("a step") {}
+    maker.finish().expect("a key").as_bytes().to_vec()
+}
+
+/// One layer, four channels, two heads, three words, all in f32.
+fn gguf_file() -> Vec<u8> {
+    let text = |s: &str| [&(s.len() as u64).to_le_bytes()[..], s.as_bytes()].concat();
+    let numbers: [(&str, u32); 7] = [
+        ("llama.context_length", 16),
+        ("llama.embedding_length", 4),
+        ("llama.feed_forward_length", 6),
+        ("llama.block_count", 1),
+        ("llama.attention.head_count", 2),
+        ("llama.attention.head_count_kv", 1),
+        ("llama.vocab_size", 3),
+    ];
+    // Names, and dimensions with the fastest first.
+    let tensors: [(&str, &[u64]); 11] = [
+        ("token_embd.weight", &[4, 3]),
+        ("output_norm.weight", &[4]),
+        ("blk.0.attn_norm.weight", &[4]),
+        ("blk.0.attn_q.weight", &[4, 4]),
+        ("blk.0.attn_k.weight", &[4, 2]),
+        ("blk.0.attn_v.weight", &[4, 2]),
+        ("blk.0.attn_output.weight", &[4, 4]),
+        ("blk.0.ffn_norm.weight", &[4]),
+        ("blk.0.ffn_gate.weight", &[4, 6]),
+        ("blk.0.ffn_up.weight", &[4, 6]),
+        ("blk.0.ffn_down.weight", &[6, 4]),
+    ];
+    let mut file = b"GGUF".to_vec();
+    file.extend(3u32.to_le_bytes());
+    file.extend((tensors.len() as u64).to_le_bytes());
+    file.extend((numbers.len() as u64 + 2).to_le_bytes());
+    file.extend(text("general.architecture"));
+    file.extend(8u32.to_le_bytes());
+    file.extend(text("llama"));
+    file.extend(text("llama.attention.layer_norm_rms_epsilon"));
+    file.extend(6u32.to_le_bytes());
+    file.extend(1e-5f32.to_le_bytes());
+    for (key, value) in numbers {
+        file.extend(text(key));
+        file.extend(4u32.to_le_bytes());
+        file.extend(value.to_le_bytes());
+    }
+    let mut offset = 0u64;
+    for (name, dimensions) in tensors {
+        file.extend(text(name));
+        file.extend((dimensions.len() as u32).to_le_bytes());
+        dimensions.iter().for_each(|d| file.extend(d.to_le_bytes()));
+        file.extend(0u32.to_le_bytes());
+        file.extend(offset.to_le_bytes());
+        let bytes = dimensions.iter().product::<u64>() * 4;
+        offset += bytes.next_multiple_of(32);
+    }
+    file.resize(file.len().next_multiple_of(32) + offset as usize, 0);
+    file
 }
 
 /// Two layers, three channels, five words, two prompt tokens and three more.

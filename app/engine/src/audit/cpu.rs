@@ -6,7 +6,8 @@ use crate::kernels::matmul::Stored;
 use crate::kernels::{add, attention, matmul, residual, rmsnorm, rope_kv, row_energy, silu_mul};
 use assay_model::{Dtype, ModelConfig};
 
-pub(super) struct CpuAuditor {
+/// One layer's audit by the CPU twins, position after position: what a checker runs beside a device that generates.
+pub struct CpuAuditor {
     config: ModelConfig,
     rounding: Rounding,
     rope: Vec<[f32; 2]>,
@@ -15,7 +16,8 @@ pub(super) struct CpuAuditor {
 }
 
 impl CpuAuditor {
-    pub fn new(
+    /// `rope` is the rotation table as the prover rounds it.
+    pub(super) fn new(
         config: &ModelConfig,
         rounding: Rounding,
         rope: Vec<[f32; 2]>,
@@ -30,6 +32,18 @@ impl CpuAuditor {
         }
     }
 
+    /// Makes room for `capacity` positions of one layer.
+    pub fn for_layer(config: &ModelConfig, rounding: Rounding, capacity: usize) -> Self {
+        let rope = super::rounded_rope(config, rounding, capacity);
+        Self::new(config, rounding, rope, capacity)
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Sees rows from `pos0` on. Positions must come in order, from 0.
     pub fn layer(&mut self, probe: &LayerProbe<'_>, pos0: usize, rows: LayerRows<'_>) -> LayerSeen {
         let config = &self.config;
         let (rounding, hidden, half) = (self.rounding, config.hidden, config.head_dim / 2);
@@ -105,6 +119,7 @@ impl CpuAuditor {
         LayerSeen { products, after }
     }
 
+    /// Sees the output projection over some rows.
     pub fn head(&self, probe: &HeadProbe<'_>, hidden: &[f32], logits: &[f32]) -> Seen {
         let mut x = vec![0.0; hidden.len()];
         rmsnorm::cpu(

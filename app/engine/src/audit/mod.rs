@@ -11,6 +11,7 @@ mod cpu;
 mod gpu;
 mod project;
 
+pub use cpu::CpuAuditor;
 pub use project::project;
 
 use crate::engine::{Device, Monitor};
@@ -140,7 +141,7 @@ pub struct Auditor {
 
 enum Backend {
     Gpu(Box<gpu::GpuAuditor>),
-    Cpu(Box<cpu::CpuAuditor>),
+    Cpu(Box<CpuAuditor>),
 }
 
 impl Auditor {
@@ -159,10 +160,7 @@ impl Auditor {
                 limit: config.context,
             });
         }
-        let table: Vec<[f32; 2]> = rope_table(config, capacity)
-            .into_iter()
-            .map(|pair| pair.map(|x| rounding.of(x)))
-            .collect();
+        let table = rounded_rope(config, rounding, capacity);
         let (backend, chunk) = match device {
             Device::Gpu(gpu) => {
                 let chunk = gpu.info.variants.chunk.min(capacity);
@@ -171,7 +169,7 @@ impl Auditor {
                 (Backend::Gpu(Box::new(auditor)), chunk)
             }
             Device::Cpu => {
-                let auditor = cpu::CpuAuditor::new(config, rounding, table, capacity);
+                let auditor = CpuAuditor::new(config, rounding, table, capacity);
                 (Backend::Cpu(Box::new(auditor)), 128.min(capacity))
             }
         };
@@ -247,6 +245,14 @@ impl Auditor {
     }
 }
 
+/// The rotation table as a prover of this precision has it.
+fn rounded_rope(config: &ModelConfig, rounding: Rounding, capacity: usize) -> Vec<[f32; 2]> {
+    rope_table(config, capacity)
+        .into_iter()
+        .map(|pair| pair.map(|x| rounding.of(x)))
+        .collect()
+}
+
 /// Rows of a layer, owned.
 #[derive(Debug, Clone, Default)]
 pub struct OwnedRows {
@@ -257,7 +263,8 @@ pub struct OwnedRows {
 }
 
 impl OwnedRows {
-    fn view(&self) -> LayerRows<'_> {
+    /// The same, borrowed.
+    pub fn view(&self) -> LayerRows<'_> {
         LayerRows {
             before: &self.before,
             outputs: std::array::from_fn(|i| self.outputs[i].as_slice()),

@@ -51,8 +51,8 @@ pub(super) struct Tests<'a> {
 }
 
 /// A product as the key has it, decoded, with what follows from it.
-struct Held {
-    key: ProductKey,
+pub(super) struct Held {
+    pub key: ProductKey,
     /// R, [projections, n].
     on_y: Vec<f32>,
     /// The projections of the weights, then the sampled rows, [projections + sampled, k].
@@ -61,11 +61,11 @@ struct Held {
     on_magnitude: Vec<f32>,
     /// max_j |R\[j, o\]|, [n].
     largest: Vec<f32>,
-    bias: Option<Vec<f32>>,
+    pub bias: Option<Vec<f32>>,
 }
 
 impl Held {
-    fn of(key: &VerifierKey, part: Part, bias: Option<Vec<f32>>) -> Option<Self> {
+    pub fn of(key: &VerifierKey, part: Part, bias: Option<Vec<f32>>) -> Option<Self> {
         let product = key.product(part)?;
         let on_y = key.projection(part)?;
         let mut largest = vec![0.0f32; product.n];
@@ -87,7 +87,7 @@ impl Held {
         })
     }
 
-    fn probe(&self) -> Probe<'_> {
+    pub fn probe(&self) -> Probe<'_> {
         Probe {
             n: self.key.n,
             k: self.key.k,
@@ -98,7 +98,7 @@ impl Held {
         }
     }
 
-    fn judge<'a>(&'a self, name: &str, input: f64, tests: &Tests<'a>) -> StreamJudge<'a> {
+    pub fn judge<'a>(&'a self, name: &str, input: f64, tests: &Tests<'a>) -> StreamJudge<'a> {
         let product = Product {
             n: self.key.n,
             k: self.key.k,
@@ -136,23 +136,10 @@ pub(super) async fn audit(
         products: std::array::from_fn(|i| held[i].probe()),
     };
     let rounding = tests.rounding;
-    let normed = bounds::of_norm(config.hidden, rounding);
-    // Attention's error is no part of its output, and comes by row.
-    let inputs = [
-        normed,
-        normed,
-        normed,
-        0.0,
-        normed,
-        normed,
-        bounds::of_gated(rounding),
-    ];
+    let inputs = input_errors(config, rounding);
     let mut judges: [StreamJudge<'_>; 7] =
         std::array::from_fn(|i| held[i].judge(NAMES[i], inputs[i], tests));
-    let o = &held[3].key;
-    let mut rows = vec![&o.bound[..]];
-    rows.extend(o.rows.chunks_exact(o.k));
-    let mut attention = AttentionError::new(config, rounding, &rows);
+    let mut attention = attention_error(config, rounding, &held[3]);
     let mut transition = Worst::default();
     let chunk = std::cell::RefCell::new(OwnedRows::default());
     let give = |from: usize, to: usize| -> Result<OwnedRows, Stop> {
@@ -191,6 +178,24 @@ pub(super) async fn audit(
         }),
         transition,
     })
+}
+
+/// What an uncertain input of the output projection comes to.
+pub(super) fn attention_error(
+    config: &ModelConfig,
+    rounding: Rounding,
+    o: &Held,
+) -> AttentionError {
+    let mut rows = vec![&o.key.bound[..]];
+    rows.extend(o.key.rows.chunks_exact(o.key.k));
+    AttentionError::new(config, rounding, &rows)
+}
+
+/// How far each product's input may be off, as a part of its elements. Attention's error is no part of its output, and comes by row.
+pub(super) fn input_errors(config: &ModelConfig, rounding: Rounding) -> [f64; 7] {
+    let normed = bounds::of_norm(config.hidden, rounding);
+    let gated = bounds::of_gated(rounding);
+    [normed, normed, normed, 0.0, normed, normed, gated]
 }
 
 /// Audits the output projection at every position whose logits are open; `None` if none are.
@@ -266,7 +271,7 @@ fn in_range(values: &[f32], position: usize) -> Result<(), Stop> {
     }
 }
 
-fn with_bias(y: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+pub(super) fn with_bias(y: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
     match bias {
         None => y.to_vec(),
         Some(bias) => y

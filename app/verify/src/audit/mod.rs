@@ -11,6 +11,7 @@
 //! | `embedding` | hidden state 0 against the tokens |
 //! | `emitted` | tokens against opened logits |
 //! | `soundness` | what the layers that are not open may hide |
+//! | `staged` | the same beside a run, step by step |
 //! | `profile` | what honest outputs look like |
 //! | `report` | the audit's part of a report |
 
@@ -24,6 +25,7 @@ pub mod profile;
 pub mod report;
 mod run;
 pub mod soundness;
+pub mod staged;
 pub mod stream;
 
 pub use profile::AuditProfiles;
