@@ -11,7 +11,9 @@ fn the_python_prover_passes_its_tests() {
         .output()
         .is_ok_and(|output| output.status.success());
     if !has_torch {
-        println!("skipped: {python} has no torch, transformers and pytest (ASSAY_PYTHON names another)");
+        println!(
+            "skipped: {python} has no torch, transformers and pytest (ASSAY_PYTHON names another)"
+        );
         return;
     }
     let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../provers/transformers");
@@ -22,6 +24,10 @@ fn the_python_prover_passes_its_tests() {
         .output()
         .expect("python starts");
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     println!("{said}");
 }

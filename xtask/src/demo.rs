@@ -1,4 +1,5 @@
-//! What Assay does, in a minute: an honest trace accepted on another implementation, a damaged and a lying one rejected.
+//! What Assay does, in a minute: an honest trace accepted on another implementation, a damaged and a lying one rejected, and an audit
+//! with a key instead of the model.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -75,8 +76,22 @@ pub fn run() -> Result<()> {
     )?;
     demo.verify(&lying, &verifier, REJECT)?;
 
+    demo.heading("5. Someone who cannot hold the model keeps a key of it, and audits layers that the prover opens");
+    let (opened, key) = (demo.file("opened.bin"), demo.file("demo.SECRET.assay-key"));
+    demo.expect(demo.assay(&["keygen"]).arg("--out").arg(&key), 0)?;
+    let mut prove = demo.assay(&["prove"]);
+    prove
+        .args(sampling)
+        .args(["--open", "all", "--adapter", &prover])
+        .arg("--trace")
+        .arg(&opened);
+    demo.expect(&mut prove, 0)?;
+    let mut audit = demo.assay(&["--verify"]);
+    audit.arg(&opened).arg("--key").arg(&key);
+    demo.expect(audit.args(["--adapter", &verifier]), ACCEPT)?;
+
     println!(
-        "\nAll as it should be: the honest trace was accepted, the damaged and the lying one were rejected."
+        "\nAll as it should be: the honest traces were accepted, the damaged and the lying one were rejected."
     );
     println!(
         "The traces are in {}; look into one with",

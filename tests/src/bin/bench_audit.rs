@@ -172,14 +172,18 @@ fn timed(gpu: &Gpu, run: &Product) -> f64 {
 fn exact(gpu: &Gpu) {
     const SIZE: usize = 4096;
     println!("Exact checks of integer products ({SIZE} x {SIZE}, int8), ms, medians of 3:\n");
-    println!("| T | key | rows, Rust | all at once, Rust | the bytes to the device and back |\n|---|---|---|---|---|");
+    println!(
+        "| T | key | rows, Rust | all at once, Rust | the bytes to the device and back |\n|---|---|---|---|---|"
+    );
     let bytes = |count: usize, step: usize| -> Vec<i8> {
         (0..count).map(|i| (i * step + i / 251) as i8).collect()
     };
     let w = bytes(SIZE * SIZE, 37);
     let mut state = 1u64;
     let mut words = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         state ^ (state >> 29)
     };
     let started = Instant::now();
@@ -191,7 +195,10 @@ fn exact(gpu: &Gpu) {
             .chunks_exact(SIZE)
             .flat_map(|x| {
                 w.chunks_exact(SIZE).map(move |w| {
-                    x.iter().zip(w).map(|(x, w)| i32::from(*x) * i32::from(*w)).sum::<i32>()
+                    x.iter()
+                        .zip(w)
+                        .map(|(x, w)| i32::from(*x) * i32::from(*w))
+                        .sum::<i32>()
                 })
             })
             .collect();
@@ -200,7 +207,10 @@ fn exact(gpu: &Gpu) {
         let moved = pollster::block_on(moved(gpu, t, SIZE)).expect("the device lives");
         println!(
             "| {t} | {:.1} | {:.2} | {:.2} | {:.2} |",
-            made * 1e3, rows * 1e3, all * 1e3, moved * 1e3
+            made * 1e3,
+            rows * 1e3,
+            all * 1e3,
+            moved * 1e3
         );
     }
     println!();
@@ -212,8 +222,12 @@ async fn moved(gpu: &Gpu, t: usize, size: usize) -> Result<f64, EngineError> {
     let data = bytemuck_bytes(&given);
     let x = gpu.storage("x", data.len() as u64).await?;
     let y = gpu.storage("y", (t * 4) as u64).await?;
-    let uniform = gpu.buffer("parameters", 256, U::UNIFORM | U::COPY_DST).await?;
-    let staging = gpu.buffer("read-back", (t * 4) as u64, U::MAP_READ | U::COPY_DST).await?;
+    let uniform = gpu
+        .buffer("parameters", 256, U::UNIFORM | U::COPY_DST)
+        .await?;
+    let staging = gpu
+        .buffer("read-back", (t * 4) as u64, U::MAP_READ | U::COPY_DST)
+        .await?;
     let (params, grid) = row_energy::dispatch(t as u32, (size * 5 / 4) as u32);
     gpu.write(&uniform, 0, &params);
     let kernel = gpu.kernel(&row_energy::key(Numerics::Fast)).await?;
@@ -223,7 +237,9 @@ async fn moved(gpu: &Gpu, t: usize, size: usize) -> Result<f64, EngineError> {
         let started = Instant::now();
         gpu.write(&x, 0, &data);
         submit(gpu, &kernel.pipeline, &bind, grid, 1);
-        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut encoder = gpu
+            .device
+            .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         encoder.copy_buffer_to_buffer(&y, 0, &staging, 0, (t * 4) as u64);
         gpu.queue.submit([encoder.finish()]);
         gpu.read(&staging, (t * 4) as u64).await?;
