@@ -15,6 +15,7 @@ pub const KERNELS: &[&str] = &[
     "row_energy",
     "freivalds_residual",
     "project_weights",
+    "matmul_i8",
 ];
 
 /// The raw text of a kernel, or of an include named `include/NAME`.
@@ -33,6 +34,7 @@ pub fn source(name: &str) -> Option<&'static str> {
         "row_energy" => include_str!("../kernels/row_energy.wgsl"),
         "freivalds_residual" => include_str!("../kernels/freivalds_residual.wgsl"),
         "project_weights" => include_str!("../kernels/project_weights.wgsl"),
+        "matmul_i8" => include_str!("../kernels/matmul_i8.wgsl"),
         "include/numerics" => include_str!("../include/numerics.wgsl"),
         "include/rounding" => include_str!("../include/rounding.wgsl"),
         "include/weights" => include_str!("../include/weights.wgsl"),

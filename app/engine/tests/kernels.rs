@@ -7,8 +7,8 @@ use assay_engine::gpu::{AttentionKernel, MatmulKernel};
 use assay_engine::kernels::add::Addend;
 use assay_engine::kernels::matmul::Epilogue;
 use assay_engine::selftest::{
-    Case, FAST_LIMIT, add, attention, embed, magnitudes, matmul, project, residual, rmsnorm, rope,
-    row_energy, silu_mul,
+    Case, FAST_LIMIT, add, attention, embed, magnitudes, matmul, matmul_i8, project, residual,
+    rmsnorm, rope, row_energy, silu_mul,
 };
 use assay_engine::{Gpu, GpuOptions, Numerics, Rounding, kernels, list_adapters};
 use assay_model::{Dtype, RopeLayout};
@@ -18,6 +18,28 @@ const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::BF16];
 
 /// Runs `cases` on every Vulkan, Metal or DX12 adapter; skips, saying so, where there is none.
 fn on_every_adapter(cases: impl Fn(Numerics) -> Vec<Case>) {
+    on_every_gpu(|gpu| {
+        for numerics in BOTH {
+            for case in cases(numerics) {
+                let error = pollster::block_on(case.error(gpu)).expect("the case runs");
+                let limit = if numerics == Numerics::Strict {
+                    0.0
+                } else {
+                    FAST_LIMIT
+                };
+                assert!(
+                    error <= limit,
+                    "{} {:?} on {}: error {error:e}, limit {limit:e}",
+                    case.key.kernel,
+                    case.key.defines.label(),
+                    gpu.info.name
+                );
+            }
+        }
+    });
+}
+
+fn on_every_gpu(run: impl Fn(&Gpu)) {
     let adapters: Vec<_> = pollster::block_on(list_adapters())
         .into_iter()
         .filter(|a| a.backend != "Gl")
@@ -39,23 +61,7 @@ fn on_every_adapter(cases: impl Fn(Numerics) -> Vec<Case>) {
             ..Default::default()
         };
         let gpu = pollster::block_on(Gpu::open(&options)).expect("the adapter opens");
-        for numerics in BOTH {
-            for case in cases(numerics) {
-                let error = pollster::block_on(case.error(&gpu)).expect("the case runs");
-                let limit = if numerics == Numerics::Strict {
-                    0.0
-                } else {
-                    FAST_LIMIT
-                };
-                assert!(
-                    error <= limit,
-                    "{} {:?} on {}: error {error:e}, limit {limit:e}",
-                    case.key.kernel,
-                    case.key.defines.label(),
-                    adapter.name
-                );
-            }
-        }
+        run(&gpu);
     }
 }
 
@@ -239,6 +245,23 @@ fn products_of_magnitudes_match_their_twin() {
                 .into()
         });
     }
+}
+
+/// Integers, compared bit by bit: as floats they may be NaN, which equals nothing, so the case's own measure cannot be used.
+#[test]
+fn matmul_i8_is_exact_with_and_without_the_packed_dot_product() {
+    on_every_gpu(|gpu| {
+        let shapes = [(1, 1, 4), (3, 7, 12), (9, 33, 256), (17, 65, 1028)];
+        for (m, n, k) in shapes {
+            for packed in [false, true] {
+                let case = matmul_i8(packed, m, n, k);
+                let got = pollster::block_on(case.run(gpu)).expect("the case runs");
+                let (got, want) = (&got[0], case.answer(0));
+                let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                assert!(bits(got) == bits(want), "{m} x {n} x {k}, packed {packed}");
+            }
+        }
+    });
 }
 
 #[test]

@@ -7,6 +7,7 @@ pub mod add;
 pub mod attention;
 pub mod embed;
 pub mod matmul;
+pub mod matmul_i8;
 pub mod project;
 pub mod residual;
 pub mod rmsnorm;

@@ -29,6 +29,11 @@ impl Case {
         Ok(worst)
     }
 
+    /// The twin's values of the `i`th compared binding.
+    pub fn answer(&self, i: usize) -> &[f32] {
+        &self.expected[i].1
+    }
+
     /// Runs the case and gives the expected bindings' contents.
     pub async fn run(&self, gpu: &Gpu) -> Result<Vec<Vec<f32>>, EngineError> {
         use wgpu::BufferUsages as U;

@@ -6,7 +6,7 @@
 mod audit_cases;
 mod cases;
 
-pub use audit_cases::{add, magnitudes, project, residual, row_energy};
+pub use audit_cases::{add, magnitudes, matmul_i8, project, residual, row_energy};
 pub use cases::{Case, attention, embed, matmul, rmsnorm, rope, silu_mul};
 
 use crate::engine::Device;

@@ -1,0 +1,49 @@
+// Product of 8-bit integers with 32-bit sums: exact, so every adapter gives the same numbers whatever the order.
+//
+// Formula    z[r, c] = sum_k x[r, k] * w[c, k]
+// Shapes     x i8 [m, k], w i8 [n, k], both four to a word, k a multiple of 4 (zeros at the end change nothing); z i32 [m, n];
+//            |z| <= k 128^2, so k below 131072 cannot overflow
+// Bindings   0 params, 1 x, 2 w, 3 z
+// Dispatch   workgroup (8, 8); x over ceil(n / (8 TILE)), y over ceil(m / 8): an invocation makes TILE columns of one row
+// Order      k ascending; integer sums do not depend on it. DOT4: the packed dot product, where WGSL has it
+// Twin       engine/src/kernels/matmul_i8.rs
+struct Params {
+    zero: u32,   // always 0, unknown to the compiler
+    m: u32,      // rows of x and z
+    n: u32,      // rows of w, columns of z
+    words: u32,  // k / 4
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<u32>;
+@group(0) @binding(2) var<storage, read> w: array<u32>;
+@group(0) @binding(3) var<storage, read_write> z: array<i32>;
+
+#if DOT4
+fn dot4(a: u32, b: u32) -> i32 { return dot4I8Packed(a, b); }
+#else
+fn signed(a: u32, lane: u32) -> i32 { return i32(a << (24u - 8u * lane)) >> 24u; }
+fn dot4(a: u32, b: u32) -> i32 {
+    return signed(a, 0u) * signed(b, 0u) + signed(a, 1u) * signed(b, 1u)
+        + signed(a, 2u) * signed(b, 2u) + signed(a, 3u) * signed(b, 3u);
+}
+#endif
+
+@compute @workgroup_size(8, 8)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    let col0 = id.x * ${TILE}u;
+    if (id.y >= params.m || col0 >= params.n) { return; }
+    let row = id.y * params.words;
+#for J 0 TILE
+    let b${J} = min(col0 + ${J}u, params.n - 1u) * params.words;
+    var sum${J} = 0;
+#endfor
+    for (var i = 0u; i < params.words; i = i + 1u) {
+        let a = x[row + i];
+#for J 0 TILE
+        sum${J} = sum${J} + dot4(a, w[b${J} + i]);
+#endfor
+    }
+#for J 0 TILE
+    if (col0 + ${J}u < params.n) { z[id.y * params.n + col0 + ${J}u] = sum${J}; }
+#endfor
+}
