@@ -14,7 +14,8 @@ fn variants(kernel: &str) -> Vec<Defines> {
     let flag = |name: &'static str| -> Vec<Box<dyn Fn(Defines) -> Defines>> {
         vec![Box::new(|d| d), Box::new(move |d| d.flag(name, true))]
     };
-    if kernel.starts_with("mat") || kernel == "embed" {
+    let is_product = kernel.starts_with("mat") && kernel != "matmul_i8";
+    if is_product || ["embed", "project_weights"].contains(&kernel) {
         all = cross(
             all,
             ["W_F32", "W_F16", "W_BF16"]
@@ -24,14 +25,33 @@ fn variants(kernel: &str) -> Vec<Defines> {
                 .into(),
         );
     }
-    if kernel.starts_with("mat") {
-        for name in ["VEC", "BIAS", "RESIDUAL"] {
+    if is_product {
+        for name in ["VEC", "BIAS", "RESIDUAL", "ABS"] {
             all = cross(all, flag(name));
         }
         all = all
             .into_iter()
             .map(|d| d.with("TILE_M", 8).with("TILE_N", 8))
             .collect();
+    }
+    if kernel == "project_weights" {
+        for name in ["VEC", "FIRST"] {
+            all = cross(all, flag(name));
+        }
+        all = all.into_iter().map(|d| d.with("PROJECTIONS", 8)).collect();
+    }
+    if kernel == "matmul_i8" {
+        all = cross(all, flag("DOT4"));
+        all = all.into_iter().map(|d| d.with("TILE", 4)).collect();
+    }
+    if kernel == "add" {
+        all = cross(all, flag("BIAS"));
+    }
+    let rounds = ["rmsnorm", "rope_kv", "silu_mul", "add"].contains(&kernel);
+    if rounds || kernel.starts_with("attention") {
+        for name in ["ROUND_BF16", "ROUND_F16"] {
+            all = cross(all, flag(name));
+        }
     }
     if kernel == "rope_kv" {
         all = cross(all, flag("INTERLEAVED"));
