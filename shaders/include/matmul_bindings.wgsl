@@ -21,19 +21,7 @@ struct Params {
 #else
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 #endif
-#if W_F32
-#if VEC
-@group(0) @binding(2) var<storage, read> w: array<vec4<f32>>;
-#else
-@group(0) @binding(2) var<storage, read> w: array<f32>;
-#endif
-#else
-#if VEC
-@group(0) @binding(2) var<storage, read> w: array<vec2<u32>>;
-#else
-@group(0) @binding(2) var<storage, read> w: array<u32>;
-#endif
-#endif
+#include "weights_binding"
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read> residual: array<f32>;
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;

@@ -19,19 +19,7 @@ struct Params {
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> r: array<f32>;
-#if W_F32
-#if VEC
-@group(0) @binding(2) var<storage, read> w: array<vec4<f32>>;
-#else
-@group(0) @binding(2) var<storage, read> w: array<f32>;
-#endif
-#else
-#if VEC
-@group(0) @binding(2) var<storage, read> w: array<vec2<u32>>;
-#else
-@group(0) @binding(2) var<storage, read> w: array<u32>;
-#endif
-#endif
+#include "weights_binding"
 @group(0) @binding(3) var<storage, read_write> v: array<f32>;
 
 const SEGMENT: u32 = 256u;

@@ -23,24 +23,13 @@ struct Params {
 
 #include "numerics"
 #include "rounding"
-
-var<workgroup> sh_sum: array<f32, 64>;
+#include "lane_energy"
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let base = (params.x_row + group.x) * params.n;
-    var sum = 0.0;
-    for (var c = lane; c < params.n; c = c + 64u) {
-        let v = x[base + c];
-        sum = madd(sum, v, v);
-    }
-    sh_sum[lane] = sum;
-    workgroupBarrier();
-    for (var stride = 32u; stride > 0u; stride = stride >> 1u) {
-        if (lane < stride) { sh_sum[lane] = opq(sh_sum[lane] + sh_sum[lane + stride]); }
-        workgroupBarrier();
-    }
-    let scale = rsqrt_(opq(opq(sh_sum[0] * params.inv_n) + params.eps));
+    let energy = lane_energy(base, params.n, lane);
+    let scale = rsqrt_(opq(opq(energy * params.inv_n) + params.eps));
     let out = group.x * params.n;
     for (var c = lane; c < params.n; c = c + 64u) {
         y[out + c] = rnd(opq(rnd(opq(x[base + c] * scale)) * weight[c]));

@@ -17,22 +17,11 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 
 #include "numerics"
-
-var<workgroup> sh_sum: array<f32, 64>;
+#include "lane_energy"
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let base = group.x * params.n;
-    var sum = 0.0;
-    for (var c = lane; c < params.n; c = c + 64u) {
-        let v = x[base + c];
-        sum = madd(sum, v, v);
-    }
-    sh_sum[lane] = sum;
-    workgroupBarrier();
-    for (var stride = 32u; stride > 0u; stride = stride >> 1u) {
-        if (lane < stride) { sh_sum[lane] = opq(sh_sum[lane] + sh_sum[lane + stride]); }
-        workgroupBarrier();
-    }
-    if (lane == 0u) { y[group.x] = sh_sum[0]; }
+    let energy = lane_energy(base, params.n, lane);
+    if (lane == 0u) { y[group.x] = energy; }
 }

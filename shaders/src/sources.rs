@@ -36,6 +36,8 @@ pub fn source(name: &str) -> Option<&'static str> {
         "project_weights" => include_str!("../kernels/project_weights.wgsl"),
         "matmul_i8" => include_str!("../kernels/matmul_i8.wgsl"),
         "include/numerics" => include_str!("../include/numerics.wgsl"),
+        "include/lane_energy" => include_str!("../include/lane_energy.wgsl"),
+        "include/weights_binding" => include_str!("../include/weights_binding.wgsl"),
         "include/rounding" => include_str!("../include/rounding.wgsl"),
         "include/weights" => include_str!("../include/weights.wgsl"),
         "include/matmul_bindings" => include_str!("../include/matmul_bindings.wgsl"),

@@ -1,11 +1,10 @@
 //! The engine's thread: one run after another, each from an empty cache.
 
-use assay_engine::sampler::SamplerSpec;
 use assay_engine::{AdapterInfo, Engine, EngineError, Monitor, Numerics, linear_widths};
 use assay_live::{Fault, FaultCode, Limits, Line, ReceiptLine, RunId, RunRequest};
 use assay_model::{Model, ModelConfig};
 use assay_prove::{Open, ProveError, Request, Sealed, seal};
-use assay_trace::{Digest, ModelClaim, Sampler};
+use assay_trace::{Digest, ModelClaim};
 
 use super::access_log;
 use super::args::Args;
@@ -168,20 +167,7 @@ fn asked_for(request: &RunRequest) -> Request {
     Request {
         prompt: request.prompt.clone(),
         max_tokens: request.max_tokens as usize,
-        sampler: match request.sampler {
-            Sampler::Greedy => SamplerSpec::Greedy,
-            Sampler::Gumbel {
-                seed,
-                temperature,
-                top_k,
-                top_p,
-            } => SamplerSpec::Gumbel {
-                seed,
-                temperature: temperature.to_f64(),
-                top_k,
-                top_p: top_p.to_f64(),
-            },
-        },
+        sampler: assay_verify::sampler_spec(&request.sampler),
         ignore_eos: request.ignore_eos,
         nonce: Some(request.nonce.0),
         opened: Some(Vec::new()),

@@ -1,0 +1,14 @@
+// Binding 2: weights in their stored type, row major. With VEC every row starts at a multiple of four elements.
+#if W_F32
+#if VEC
+@group(0) @binding(2) var<storage, read> w: array<vec4<f32>>;
+#else
+@group(0) @binding(2) var<storage, read> w: array<f32>;
+#endif
+#else
+#if VEC
+@group(0) @binding(2) var<storage, read> w: array<vec2<u32>>;
+#else
+@group(0) @binding(2) var<storage, read> w: array<u32>;
+#endif
+#endif
