@@ -267,6 +267,183 @@ test("a report, figures and a plot are saved", async () => {
   await page.context().close();
 });
 
+// --- keys -------------------------------------------------------------------------------------------------------------------
+
+const PASSPHRASE = "correct horse, battery staple";
+let kept; // keys and traces for them, made once
+
+// A key, the same encrypted, a trace that has all open, the same with a lie in it, and one with nothing open; also to be fetched.
+function keysAndTraces() {
+  kept ??= (async () => {
+    const folder = path.join(temporary, "files", "keys");
+    await fs.mkdir(folder);
+    const at = (name) => path.join(folder, name);
+    await fs.writeFile(at("passphrase"), `${PASSPHRASE}\n`);
+    const sampling = ["--prompt", "KING HENRY:", "-n", "24", "--temperature", "0.9", "--seed", "11", "--adapter", "llvmpipe"];
+    await run(ASSAY, ["keygen", "--out", at("demo.SECRET.assay-key")]);
+    await run(ASSAY, ["keygen", "--out", at("locked.SECRET.assay-key"), "--passphrase-file", at("passphrase")]);
+    await run(ASSAY, ["prove", ...sampling, "--open", "all", "--trace", at("open.bin")]);
+    await run(ASSAY, ["prove", ...sampling, "--open", "count=3", "--trace", at("drawn.bin")]);
+    await run(ASSAY, ["tamper", at("open.bin"), "--swap-token", "--out", at("lie.bin")]);
+    return at;
+  })();
+  return kept;
+}
+
+// Two reports of one audit on two devices. Times and devices differ; so do errors in their last bits, but not what follows from them.
+function compareAudits(page, program) {
+  const numbers = new Set([
+    "measured", "relative_error", "row_over_limit", "pooled_over_limit", "element_over_bound", "residual_over_bound", "mse",
+    "mean_log_likelihood", "replayed_by_chance", "mean_margin",
+  ]);
+  const same = (value, key) => {
+    if (numbers.has(key)) return typeof value;
+    if (Array.isArray(value)) return value.map((item) => same(item));
+    if (value === null || typeof value !== "object") return value;
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, same(item, key)]));
+  };
+  const without = ({ timings, adapter, ...rest }) => same(rest);
+  assert.deepEqual(without(page), without(program));
+  assert.deepEqual(Object.keys(page), Object.keys(program));
+  assert.equal(page.method, "audit");
+}
+
+async function openBoth(page, trace, key) {
+  await page.setInputFiles("#pick-files", [trace, key]);
+  const name = path.basename(key);
+  await until(page, (now) => now.model === name && now.claims?.manifest && (now.key || now.locked), "opened both");
+}
+
+test("a trace and a key come by file input, and the page audits as the program does", async () => {
+  const at = await keysAndTraces();
+  const key = at("demo.SECRET.assay-key");
+  const page = await start();
+  for (const [trace, want, code] of [
+    ["open.bin", "accept", null],
+    ["drawn.bin", "accept", null],
+    ["lie.bin", "reject", "token-margin"],
+  ]) {
+    await openBoth(page, at(trace), key);
+    await shot(page, `key-${trace}`);
+    const now = await verdict(page, "verify");
+    assert.equal(now.verdict, want, JSON.stringify(now));
+    assert.equal(now.code, code);
+    compareAudits(await report(page), await native(at(trace), "--key", key, "--adapter", "SwiftShader"));
+    await shot(page, `audited-${trace}`);
+    await command(page, "show-audit");
+    assert.equal((await state(page)).tab, "audit");
+    await shot(page, `audit-${trace}`);
+  }
+  // What can be saved of it.
+  const save = async (name) => {
+    const download = page.waitForEvent("download");
+    await command(page, name);
+    const file = path.join(temporary, `audit-${name}`);
+    await (await download).saveAs(file);
+    return fs.readFile(file);
+  };
+  assert.deepEqual(JSON.parse(await save("save-report")), await report(page));
+  assert.equal(JSON.parse(await save("save-statement")).predicate.assay.verdict, "reject");
+  assert.equal((await save("save-csv")).toString().trim().split("\r\n").length, 1 + 10);
+  // A key is no model, and the app goes on.
+  await command(page, "run-prove");
+  assert.equal((await state(page)).phase, "done");
+  await stillWorks(page);
+  await page.context().close();
+});
+
+test("an encrypted key asks for its passphrase, and nothing of it is kept", async () => {
+  const at = await keysAndTraces();
+  const page = await start();
+  await openBoth(page, at("open.bin"), at("locked.SECRET.assay-key"));
+  let now = await state(page);
+  assert.deepEqual([now.locked, now.phase, now.error], ["shut", "idle", null]);
+  await page.waitForFunction(() => /passphrase/.test(document.getElementById("alert").textContent));
+  await shot(page, "key-locked");
+  // The field has taken the focus: eframe types into an input of its own.
+  const type = async (text) => {
+    await page.waitForFunction(() => document.activeElement?.tagName === "INPUT");
+    await page.keyboard.type(text);
+    await page.keyboard.press("Enter");
+  };
+  await type("wrong");
+  now = await until(page, (now) => now.locked === "wrong", "told that it is wrong");
+  assert.equal(now.error, null);
+  await shot(page, "key-wrong");
+  await type(PASSPHRASE);
+  now = await until(page, (now) => now.key, "unlocked");
+  assert.deepEqual([now.locked, now.key.encrypted], [null, true]);
+  now = await verdict(page, "verify");
+  assert.equal(now.verdict, "accept", JSON.stringify(now));
+  // Not on disk, not in the page.
+  const left = await page.evaluate(async () => {
+    const all = [JSON.stringify(localStorage), JSON.stringify(sessionStorage), location.href, window.assay.state()];
+    for (const name of await caches.keys()) {
+      for (const request of await (await caches.open(name)).keys()) all.push(request.url);
+    }
+    const list = async (folder) => {
+      for await (const [name, entry] of folder.entries()) {
+        all.push(name);
+        if (entry.kind === "directory") await list(entry);
+        else all.push(await (await entry.getFile()).text());
+      }
+    };
+    await list(await navigator.storage.getDirectory());
+    return all.join("\n");
+  });
+  assert.doesNotMatch(left.replaceAll("locked.SECRET.assay-key", ""), /horse|SECRET|ASSAYKEY|verifier-key/);
+  assert.deepEqual(page.faults, []);
+  await page.context().close();
+});
+
+test("a trace and a key come by address, and the key is not stored", async () => {
+  await keysAndTraces();
+  const query = `?trace=${away.url}cors/keys/open.bin&key=${away.url}cors/keys/demo.SECRET.assay-key`;
+  const page = await start(query);
+  const now = await until(page, judged, "judged");
+  assert.equal(now.verdict, "accept", JSON.stringify(now));
+  assert.equal(now.model, "demo.SECRET.assay-key");
+  assert.equal((await report(page)).method, "audit");
+  const asked = () => away.requests.filter((line) => line.includes("/cors/keys/demo.SECRET.assay-key")).length;
+  const before = asked();
+  await page.reload();
+  await page.waitForFunction(() => window.assay && window.assay.state() !== "");
+  await until(page, judged, "judged again");
+  assert.ok(asked() > before, "it is fetched again: no copy was kept");
+  await page.context().close();
+  for (const [key, code] of [
+    [`${away.url}cors/samples/honest.bin`, "not-a-key"],
+    [`${home.url}none.key`, "not-found"],
+    [`${away.url}nocors/keys/demo.SECRET.assay-key`, "cors"],
+  ]) {
+    const page = await start(`?trace=${away.url}cors/keys/open.bin&key=${key}`);
+    const now = await until(page, (now) => now.error, `an error: ${code}`);
+    assert.equal(now.error.code, code, JSON.stringify(now.error));
+    assert.equal(now.verdict, null);
+    await page.context().close();
+  }
+});
+
+test("audits on light and narrow screens", { skip: !SHOTS }, async () => {
+  const at = await keysAndTraces();
+  for (const [size, viewport] of [
+    ["wide", { width: 1280, height: 800 }],
+    ["narrow", { width: 390, height: 844 }],
+  ]) {
+    for (const theme of ["light", "dark"]) {
+      const page = await start("", { viewport });
+      await command(page, `theme-${theme}`);
+      await openBoth(page, at("drawn.bin"), at("demo.SECRET.assay-key"));
+      await shot(page, `key-${theme}-${size}`);
+      await verdict(page, "verify");
+      await shot(page, `audited-${theme}-${size}`);
+      await command(page, "show-audit");
+      await shot(page, `audit-${theme}-${size}`);
+      await page.context().close();
+    }
+  }
+});
+
 // --- addresses --------------------------------------------------------------------------------------------------------------
 
 test("a trace and a model come by address, and the model is kept", async () => {

@@ -108,7 +108,7 @@ impl Page {
     }
 }
 
-/// `?trace=URL&model=URL#layer=..`, as full addresses.
+/// `?trace=URL&model=URL#layer=..`, or `key=URL` in the model's place, as full addresses.
 fn start_of_address() -> Start {
     let mut start = Start::default();
     let Some(window) = web_sys::window() else {
@@ -122,10 +122,12 @@ fn start_of_address() -> Start {
     let search = location.search().unwrap_or_default();
     if let Ok(query) = web_sys::UrlSearchParams::new_with_str(&search) {
         start.trace = query.get("trace").map(|url| Source::Url(full(url)));
-        start.model = query.get("model").map(|url| match url.as_str() {
+        let model = query.get("model").map(|url| match url.as_str() {
             "demo" => ModelSource::Demo,
             _ => ModelSource::Url(full(url)),
         });
+        let key = query.get("key").map(|url| Source::Url(full(url)));
+        start.model = key.map(ModelSource::key).or(model);
     }
     let hash = location.hash().unwrap_or_default();
     start.link = Some(hash.trim_start_matches('#').to_owned()).filter(|link| !link.is_empty());

@@ -1,5 +1,6 @@
 //! Files that a result can be saved as.
 
+use assay_verify::audit::AuditReport;
 use egui::{ColorImage, Rect};
 
 use crate::judged::Judged;
@@ -33,13 +34,44 @@ pub(crate) fn statement(judged: &Judged, build: &str) -> Result<File, String> {
     })
 }
 
-/// Figures by position.
+/// Figures by position; of an audit, which has none, by stream.
 pub(crate) fn csv(judged: &Judged) -> File {
+    let text = match &judged.report.audit {
+        Some(audit) => streams(audit),
+        None => judged.details.to_csv(),
+    };
     File {
         name: format!("{}.figures.csv", stem(&judged.trace)),
         mime: "text/csv",
-        bytes: judged.details.to_csv().into_bytes(),
+        bytes: text.into_bytes(),
     }
+}
+
+/// A line for each stream, RFC 4180, with a head line. All words are the verifier's own, and plain.
+fn streams(audit: &AuditReport) -> String {
+    let mut csv = String::from(
+        "stream,how,rows,relative_error,honest_error,detects,row_over_limit,pooled_over_limit,element_over_bound,\
+         residual_over_bound,mse\r\n",
+    );
+    for stream in &audit.streams {
+        let numbers = [
+            stream.relative_error,
+            stream.honest_error,
+            stream.detects,
+            stream.row_over_limit,
+            stream.pooled_over_limit,
+            stream.element_over_bound,
+            stream.residual_over_bound,
+            stream.mse,
+        ];
+        csv += &format!("{},{},{}", stream.name, stream.how, stream.rows);
+        for number in numbers {
+            csv += ",";
+            csv += &number.map(|number| number.to_string()).unwrap_or_default();
+        }
+        csv += "\r\n";
+    }
+    csv
 }
 
 /// The part `rect` (points) of a picture of the whole window.

@@ -12,8 +12,10 @@ pub(crate) enum Purpose {
     Inspect,
     /// See what a model is.
     OpenModel,
-    /// Judge.
+    /// Judge by running the model again.
     Verify,
+    /// Judge with a key.
+    Audit,
     /// Generate.
     Prove,
     /// Committed hashes at a position.
@@ -34,6 +36,7 @@ impl Purpose {
             Self::Inspect => "inspect",
             Self::OpenModel => "open-model",
             Self::Verify => "verify",
+            Self::Audit => "audit",
             Self::Prove => "prove",
             Self::Hashes => "hashes",
             Self::Save(_) => "save",
@@ -46,13 +49,18 @@ impl Purpose {
     pub fn is_awaited(&self) -> bool {
         matches!(
             self,
-            Self::Sort | Self::Inspect | Self::OpenModel | Self::Verify | Self::Prove
+            Self::Sort | Self::Inspect | Self::OpenModel | Self::Verify | Self::Audit | Self::Prove
         )
     }
 
     /// Whether it takes the whole screen while it runs.
     pub fn is_long(&self) -> bool {
-        matches!(self, Self::Verify | Self::Prove)
+        self.judges() || *self == Self::Prove
+    }
+
+    /// Whether a verdict comes of it.
+    pub fn judges(&self) -> bool {
+        matches!(self, Self::Verify | Self::Audit)
     }
 }
 
@@ -72,6 +80,7 @@ pub(crate) struct Step {
 pub(crate) enum Unit {
     Bytes,
     Tokens,
+    Layers,
     Checks,
 }
 
@@ -98,6 +107,16 @@ const RUN: Step = Step {
 const CHECK: Step = Step {
     label: "Compare",
     tip: "Hidden states and tokens against limits",
+    unit: Unit::Checks,
+};
+const AUDIT: Step = Step {
+    label: "Audit the layers",
+    tip: "Opened products against the key’s projections, attention again",
+    unit: Unit::Layers,
+};
+const JUDGE: Step = Step {
+    label: "Judge",
+    tip: "Rows, elements and tokens against limits",
     unit: Unit::Checks,
 };
 const FETCH: Step = Step {
@@ -162,11 +181,19 @@ impl Live {
     pub fn steps(&self) -> &'static [Step] {
         match self.purpose {
             Purpose::Prove => const { &[FETCH, LOAD, PROMPT, DECODE] },
+            Purpose::Audit => const { &[READ, AUDIT, JUDGE] },
             _ => const { &[READ, HASH, LOAD, RUN, CHECK] },
         }
     }
 
     fn step_of(&self, stage: Stage) -> usize {
+        if self.purpose == Purpose::Audit {
+            return match stage {
+                Stage::Fetch | Stage::Read | Stage::Hash | Stage::Load => 0,
+                Stage::Prefill | Stage::Decode => 1,
+                Stage::Checks => 2,
+            };
+        }
         let proves = self.purpose == Purpose::Prove;
         match stage {
             Stage::Fetch | Stage::Read => 0,
@@ -320,6 +347,7 @@ pub(crate) fn title(job: &Job) -> &'static str {
         Job::Verify { .. } => "Verifying",
         Job::Prove { .. } => "Generating",
         Job::Inspect { .. } => "Reading the trace",
+        Job::OpenModel { model } if model.is_key() => "Opening the key",
         Job::OpenModel { .. } => "Opening the model",
         Job::Sort { .. } => "Looking at files",
         _ => "Working",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use assay_verify::details::{RowFigures, TokenFigures};
-use assay_verify::{Check, Details, Outcome, Report, Verdict};
+use assay_verify::{Check, Details, Method, Outcome, Report, Verdict};
 
 use crate::text;
 
@@ -102,6 +102,11 @@ impl Judged {
             margins: None,
             curves: None,
         })
+    }
+
+    /// Whether it was found with a key, so that there are no figures by position.
+    pub fn is_audit(&self) -> bool {
+        self.report.method == Method::Audit
     }
 
     /// The check that the verdict rests on, if it is one alone.

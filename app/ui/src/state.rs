@@ -4,7 +4,8 @@
 use assay_engine::AdapterInfo;
 use assay_trace::Manifest;
 use assay_work::message::{
-    CacheEntry, Claims, DeviceChoice, Failure, Hashes, Job, ModelFacts, ModelSource, Proved, Source,
+    CacheEntry, Claims, DeviceChoice, Failure, Hashes, Job, KeyFacts, ModelFacts, ModelSource,
+    Passphrase, Proved, Source,
 };
 use web_time::Instant;
 
@@ -24,8 +25,10 @@ pub(crate) enum Ask {
     Trace(Source),
     /// Put the trace away.
     DropTrace,
-    /// Put the model away: back to the demo model.
+    /// Put the model or the key away: back to the demo model.
     DropModel,
+    /// Open the key with the passphrase that was typed.
+    Unlock,
     /// Look at this place.
     Select(Place),
     /// Give it to the worker.
@@ -55,14 +58,16 @@ pub(crate) enum Page {
 pub(crate) enum Tab {
     #[default]
     Overview,
+    Audit,
     Tokens,
     Figures,
     Evidence,
 }
 
 impl Tab {
-    pub const ALL: [(Self, &'static str); 4] = [
+    pub const ALL: [(Self, &'static str); 5] = [
         (Self::Overview, "Overview"),
+        (Self::Audit, "Audit"),
         (Self::Tokens, "Text and states"),
         (Self::Figures, "Distributions"),
         (Self::Evidence, "Hashes and device"),
@@ -89,21 +94,49 @@ pub(crate) struct TraceInput {
     pub manifest: Option<Manifest>,
 }
 
-/// A chosen model.
+/// A chosen model, or a key in its place.
 #[derive(Debug, Clone)]
 pub(crate) struct ModelInput {
+    /// Never with a passphrase: the worker keeps an open key.
     pub source: ModelSource,
     pub facts: Option<ModelFacts>,
     /// Whether the user chose it; otherwise it is the demo model, for want of another.
     pub is_chosen: bool,
+    /// What an encrypted key waits for.
+    pub lock: Option<Lock>,
+    /// Whether the field for it should take the focus in the next frame.
+    pub asks: bool,
+    /// As it is typed; gone once it is sent.
+    pub passphrase: Passphrase,
+}
+
+/// Why an encrypted key is not open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Lock {
+    /// Its passphrase is needed.
+    Shut,
+    /// Another one was given.
+    Wrong,
 }
 
 impl Default for ModelInput {
     fn default() -> Self {
+        let mut demo = Self::chosen(ModelSource::Demo);
+        demo.is_chosen = false;
+        demo
+    }
+}
+
+impl ModelInput {
+    /// What the user chose, not yet open.
+    pub fn chosen(source: ModelSource) -> Self {
         Self {
-            source: ModelSource::Demo,
+            source,
             facts: None,
-            is_chosen: false,
+            is_chosen: true,
+            lock: None,
+            asks: false,
+            passphrase: Passphrase::default(),
         }
     }
 }
@@ -267,13 +300,15 @@ impl State {
             .judged
             .as_ref()
             .is_some_and(|judged| !judged.details.tokens.is_empty());
+        let has_audit = self
+            .judged
+            .as_ref()
+            .is_some_and(|judged| judged.report.audit.is_some());
         match command {
-            Command::Verify => self.trace.is_some() && !is_busy,
+            Command::Verify => self.trace.is_some() && !is_busy && self.model.lock.is_none(),
             Command::Edit => self.trace.is_some() && self.judged.is_some() && !is_busy,
-            Command::VerifySample
-            | Command::SampleSwapped
-            | Command::SampleFlipped
-            | Command::RunProve => !is_busy,
+            Command::VerifySample | Command::SampleSwapped | Command::SampleFlipped => !is_busy,
+            Command::RunProve => !is_busy && !self.model.source.is_key(),
             Command::Cancel => self.jobs.awaited().is_some() || self.dialog.is_some(),
             Command::StartOver => {
                 self.trace.is_some() || self.judged.is_some() || self.trouble.is_some()
@@ -283,13 +318,14 @@ impl State {
             | Command::SaveReport
             | Command::SaveStatement
             | Command::CopyReport => self.judged.is_some() && !is_busy,
+            Command::ShowAudit => has_audit && !is_busy,
+            Command::SaveCsv => (has_details || has_audit) && !is_busy,
             Command::ShowTokens
             | Command::ShowFigures
             | Command::NextToken
             | Command::PreviousToken
             | Command::NextLayer
             | Command::PreviousLayer
-            | Command::SaveCsv
             | Command::ResetPlot => has_details && !is_busy,
             Command::NextProblem => self
                 .judged
@@ -299,6 +335,11 @@ impl State {
             Command::SaveTrace => self.prove.done.is_some(),
             _ => true,
         }
+    }
+
+    /// What there is to know of the key, if there is one and it is open.
+    pub fn key(&self) -> Option<&KeyFacts> {
+        self.model.facts.as_ref()?.key.as_ref()
     }
 
     /// Whether the model's identity or else its sizes are those that the trace names; `None` where that cannot be told.

@@ -1,6 +1,7 @@
 //! Errors of the libraries as failures for people: a stable word, what happened, what to do next.
 
 use assay_engine::EngineError;
+use assay_key::KeyError;
 use assay_model::ModelError;
 use assay_prove::ProveError;
 use assay_verify::VerifyError;
@@ -43,6 +44,34 @@ impl From<ModelError> for Failure {
                 failure.with_next("use the tokenizer that belongs to this checkpoint")
             }
             _ => failure,
+        }
+    }
+}
+
+impl From<KeyError> for Failure {
+    fn from(err: KeyError) -> Self {
+        let message = err.to_string();
+        match err {
+            KeyError::Encrypted => {
+                Self::new(Self::KEY_ENCRYPTED, message).with_next("type its passphrase")
+            }
+            KeyError::Passphrase | KeyError::PassphraseEmpty => {
+                Self::new(Self::KEY_PASSPHRASE, message).with_next("type it again")
+            }
+            KeyError::NotAKey => {
+                Self::new("not-a-key", message).with_next("`assay keygen` makes one from a model")
+            }
+            KeyError::Memory { .. } => Self::new("out-of-memory", message)
+                .with_next("close what else runs, or make a key of fewer layers"),
+            KeyError::FileTooLarge { .. } => {
+                Self::new("too-large", message).with_next("is this the right file?")
+            }
+            KeyError::Version { .. } => {
+                Self::new("key", message).with_next("use the version of Assay that made it")
+            }
+            // Whatever else is wrong with it, its maker can mend.
+            _ => Self::new("key", message)
+                .with_next("copy it again from where it was made, or make a new one"),
         }
     }
 }

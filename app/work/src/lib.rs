@@ -5,9 +5,12 @@
 //! to a Web Worker with a device of its own.
 
 mod explain;
+mod key;
 pub mod message;
 mod monitor;
+mod opened;
 mod platform;
+mod read;
 mod sort;
 mod worker;
 

@@ -6,6 +6,8 @@
 //!
 //! Reports and manifests travel as the JSON text that the command line prints, so that what a face saves is the same bytes.
 
+use std::fmt;
+
 use assay_engine::sampler::SamplerSpec;
 use assay_engine::{AdapterInfo, Phase};
 use assay_verify::Details;
@@ -85,7 +87,7 @@ impl Sample {
 /// Number of something that a worker keeps; see [`Outcome::Proved`].
 pub type KeptId = u64;
 
-/// A checkpoint.
+/// What a trace is held against: a checkpoint, or a verifier key in its place.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ModelSource {
     /// The demo model that comes with the program.
@@ -96,9 +98,29 @@ pub enum ModelSource {
     Url(String),
     /// Files that the user chose or dropped: each with its path inside what was chosen.
     Files(Vec<(String, Source)>),
+    /// A verifier key, which audits traces without weights.
+    Key {
+        /// Its file.
+        source: Source,
+        /// What an encrypted key opens with. `None` also means the key that is open already: a passphrase is sent once.
+        passphrase: Option<Passphrase>,
+    },
 }
 
 impl ModelSource {
+    /// The key in a file.
+    pub fn key(source: Source) -> Self {
+        Self::Key {
+            source,
+            passphrase: None,
+        }
+    }
+
+    /// Whether it is a key, and so has no weights.
+    pub fn is_key(&self) -> bool {
+        matches!(self, Self::Key { .. })
+    }
+
     /// What a user would call it.
     pub fn name(&self) -> String {
         match self {
@@ -110,7 +132,35 @@ impl ModelSource {
                 [(path, _), ..] => path.split('/').next().unwrap_or_default().to_owned(),
                 [] => String::new(),
             },
+            Self::Key { source, .. } => source.name(),
         }
+    }
+}
+
+/// A passphrase on its way to the worker. `Debug` does not show it.
+#[derive(Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Passphrase(String);
+
+impl Passphrase {
+    /// Keeps `text` out of sight.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text itself, to decrypt with.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The same, to be typed into.
+    pub fn expose_mut(&mut self) -> &mut String {
+        &mut self.0
+    }
+}
+
+impl fmt::Debug for Passphrase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Passphrase(..)")
     }
 }
 
@@ -160,7 +210,7 @@ pub enum Job {
         /// The choice in question.
         device: DeviceChoice,
     },
-    /// Tells traces from checkpoints among files that were chosen or dropped together, by looking at how they begin.
+    /// Tells traces from checkpoints and keys among files that were chosen or dropped together, by looking at how they begin.
     Sort {
         /// Each with its path inside what was chosen. Natively a folder may be among them.
         files: Vec<(String, Source)>,
@@ -170,16 +220,16 @@ pub enum Job {
         /// The trace.
         trace: Source,
     },
-    /// Opens a checkpoint and says what it is.
+    /// Opens a checkpoint or a key and says what it is.
     OpenModel {
-        /// The checkpoint.
+        /// The checkpoint or the key.
         model: ModelSource,
     },
-    /// Verifies a trace.
+    /// Verifies a trace: by a replay against weights, by an audit against a key.
     Verify {
         /// The trace.
         trace: Source,
-        /// The verifier's own copy of the model.
+        /// The verifier's own copy of the model, or its key.
         model: ModelSource,
         /// What was asked for.
         expect: Expect,
@@ -188,7 +238,7 @@ pub enum Job {
     },
     /// Runs a model and keeps a trace of it.
     Prove {
-        /// The model.
+        /// The model; a key has nothing to run.
         model: ModelSource,
         /// The request.
         request: ProveRequest,
@@ -218,6 +268,7 @@ pub enum Job {
 
 /// To the worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant, reason = "there is one a job")]
 pub enum ToWorker {
     /// Do this once everything before it is done.
     Start {
@@ -244,7 +295,7 @@ pub enum Stage {
     Hash,
     /// Uploading weights; bytes.
     Load,
-    /// Running the prompt, or a whole trace; tokens.
+    /// Running the prompt, or a whole trace; tokens. In an audit: layers.
     Prefill,
     /// Generating; tokens.
     Decode,
@@ -253,7 +304,7 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// Whether its units are bytes; they are tokens or checks otherwise.
+    /// Whether its units are bytes; they are tokens, layers or checks otherwise.
     pub fn counts_bytes(self) -> bool {
         matches!(self, Self::Fetch | Self::Read | Self::Hash | Self::Load)
     }
@@ -318,9 +369,9 @@ pub enum Outcome {
     Sorted {
         /// What begins as a trace does, or could be nothing else.
         traces: Vec<Source>,
-        /// The checkpoint, if there is one.
+        /// The key, if there is one, else the checkpoint, if there is one.
         model: Option<ModelSource>,
-        /// Names of files that are neither.
+        /// Names of files that are neither, or that a key stands in for.
         ignored: Vec<String>,
     },
     /// Of [`Job::Inspect`].
@@ -359,7 +410,7 @@ pub struct Claims {
     pub fault: Option<(String, String)>,
 }
 
-/// An open checkpoint.
+/// An open checkpoint, or what an open key says of the one it was made from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelFacts {
     /// What a user would call it.
@@ -370,7 +421,7 @@ pub struct ModelFacts {
     pub dtype: String,
     /// Weights.
     pub parameters: u64,
-    /// Bytes of all weights.
+    /// Bytes of all weights; of the file, where it is a key.
     pub bytes: u64,
     /// Decoder layers.
     pub layers: u32,
@@ -384,8 +435,27 @@ pub struct ModelFacts {
     pub has_tokenizer: bool,
     /// What a user should know about how it was read.
     pub notes: Vec<String>,
-    /// The model root, if it was hashed already.
+    /// The model root, if it was hashed already, or a key names it.
     pub root: Option<String>,
+    /// What there is to know of a key, if it is one. None of it is secret.
+    pub key: Option<KeyFacts>,
+}
+
+/// What may be told of a verifier key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyFacts {
+    /// Names it in reports, and reveals nothing of it.
+    pub id: String,
+    /// Secret projections of each matrix.
+    pub projections: u32,
+    /// Secret rows of each matrix.
+    pub rows: u32,
+    /// The layers that it can audit, ascending.
+    pub layers: Vec<u32>,
+    /// Whether its file is encrypted.
+    pub is_encrypted: bool,
+    /// The program that made it, in its own words.
+    pub producer: String,
 }
 
 /// A finished proof.
@@ -446,6 +516,7 @@ pub struct CacheEntry {
 #[error("{message}")]
 pub struct Failure {
     /// A stable word: `cancelled`, `not-found`, `network`, `cors`, `interrupted-download`, `too-large`, `not-a-trace`, `model`,
+    /// `not-a-key`, `key`, [`KEY_ENCRYPTED`](Self::KEY_ENCRYPTED), [`KEY_PASSPHRASE`](Self::KEY_PASSPHRASE), `needs-weights`,
     /// `device`, `out-of-memory`, `self-test`, `request`, `unsupported`, `internal`.
     pub code: String,
     /// What happened, a sentence without a full stop.
@@ -457,6 +528,10 @@ pub struct Failure {
 impl Failure {
     /// The word for a job that the user stopped.
     pub const CANCELLED: &str = "cancelled";
+    /// The word for a key that needs its passphrase.
+    pub const KEY_ENCRYPTED: &str = "key-encrypted";
+    /// The word for a key that was given another one.
+    pub const KEY_PASSPHRASE: &str = "key-passphrase";
 
     /// A failure.
     pub fn new(code: &str, message: impl Into<String>) -> Self {
@@ -481,6 +556,14 @@ impl Failure {
     /// Whether the user stopped it.
     pub fn is_cancelled(&self) -> bool {
         self.code == Self::CANCELLED
+    }
+
+    /// Whether a passphrase is what is missing.
+    pub fn asks_passphrase(&self) -> bool {
+        matches!(
+            self.code.as_str(),
+            Self::KEY_ENCRYPTED | Self::KEY_PASSPHRASE
+        )
     }
 }
 

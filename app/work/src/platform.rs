@@ -24,7 +24,16 @@ pub trait Platform {
         fetched: &'a mut Fetched<'_>,
     ) -> LocalFuture<'a, Result<Arc<dyn ByteSource>, Failure>>;
 
-    /// Opens a checkpoint: headers and small files now, weights when they are read.
+    /// Opens a verifier key's bytes. A key is a secret: nothing of it may be left on a disk where it did not lie before.
+    fn open_key<'a>(
+        &'a self,
+        source: &'a Source,
+        fetched: &'a mut Fetched<'_>,
+    ) -> LocalFuture<'a, Result<Arc<dyn ByteSource>, Failure>> {
+        self.open(source, fetched)
+    }
+
+    /// Opens a checkpoint, never a [`ModelSource::Key`]: headers and small files now, weights when they are read.
     fn open_model<'a>(
         &'a self,
         model: &'a ModelSource,
@@ -49,7 +58,7 @@ pub trait Platform {
     /// Lets everything else on this thread run once, so that a cancel can be heard.
     fn breathe(&self) -> LocalFuture<'_, ()>;
 
-    /// The largest trace that fits the memory here, bytes.
+    /// The largest trace or key that fits the memory here, bytes.
     fn max_trace_bytes(&self) -> u64;
 
     /// What is kept on disk.

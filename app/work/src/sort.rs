@@ -1,5 +1,6 @@
-//! Traces and checkpoints among files that were chosen or dropped together, told apart by how they begin.
+//! Traces, checkpoints and keys among files that were chosen or dropped together, told apart by how they begin.
 
+use assay_key::VerifierKey;
 use assay_model::ByteSource;
 
 use crate::message::{ModelSource, Source};
@@ -14,7 +15,9 @@ pub(crate) enum Kind {
     Trace,
     /// Part of a checkpoint.
     Model,
-    /// Neither.
+    /// A verifier key.
+    Key,
+    /// None of them.
     Other,
 }
 
@@ -32,6 +35,10 @@ pub(crate) fn kind(path: &str, source: &dyn ByteSource) -> Kind {
 
 fn kind_of(name: &str, head: &[u8]) -> Kind {
     let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+    // A plain key is a safetensors file, too.
+    if VerifierKey::is_key(head).is_some() {
+        return Kind::Key;
+    }
     if is_safetensors(head) {
         // A trace has one metadata key, and metadata come first in its one canonical form.
         return match find(head, br#"{"__metadata__":{"assay":"#) {
@@ -102,7 +109,7 @@ fn find(text: &[u8], what: &[u8]) -> bool {
     text.windows(what.len()).any(|window| window == what)
 }
 
-/// What came of sorting: traces, a checkpoint, and the names of the rest.
+/// What came of sorting: traces, what to hold them against, and the names of the rest.
 #[derive(Debug, Default)]
 pub(crate) struct Sorted {
     pub traces: Vec<Source>,
@@ -110,20 +117,31 @@ pub(crate) struct Sorted {
     pub ignored: Vec<String>,
 }
 
-/// Sorts files by `kind`; a file that is alone and of no kind is judged as a trace, which says best what is wrong with it.
+/// Sorts files by `kind`; a file that is alone and of no kind is judged as a trace, which says best what is wrong with it. A key is
+/// one file that somebody meant to give, so it goes before a checkpoint's files beside it.
 pub(crate) fn sorted(files: Vec<(String, Source, Kind)>) -> Sorted {
     let mut sorted = Sorted::default();
     let is_alone = files.len() == 1;
     let mut model: Vec<(String, Source)> = Vec::new();
+    let mut key = None;
     for (path, source, kind) in files {
         match kind {
             Kind::Trace => sorted.traces.push(source),
             Kind::Model => model.push((path, source)),
+            Kind::Key if key.is_none() => key = Some(ModelSource::key(source)),
+            Kind::Key => sorted.ignored.push(path),
             Kind::Other if is_alone => sorted.traces.push(source),
             Kind::Other => sorted.ignored.push(path),
         }
     }
-    sorted.model = checkpoint(model);
+    if key.is_some() {
+        sorted
+            .ignored
+            .extend(model.into_iter().map(|(path, _)| path));
+        sorted.model = key;
+    } else {
+        sorted.model = checkpoint(model);
+    }
     sorted
 }
 
@@ -170,6 +188,7 @@ mod tests {
     fn files_are_told_by_their_beginning() {
         let trace = safetensors(r#"{"__metadata__":{"assay":"{}"}}"#);
         let weights = safetensors(r#"{"a":{"dtype":"F32"}}"#);
+        let key = safetensors(r#"{"__metadata__":{"format":"assay-verifier-key-SECRET""#);
         let llama2c: Vec<u8> = [288, 768, 6, 6, 6, -32000, 256]
             .iter()
             .flat_map(|field: &i32| field.to_le_bytes())
@@ -178,6 +197,9 @@ mod tests {
             ("trace.bin", &trace[..], Kind::Trace),
             ("whatever", &trace, Kind::Trace),
             ("model.safetensors", &weights, Kind::Model),
+            ("demo.SECRET.assay-key", &key, Kind::Key),
+            ("model.safetensors", &key, Kind::Key),
+            ("x.bin", b"ASSAYKEY\x01\0\0\0", Kind::Key),
             ("stories15m.bin", &llama2c, Kind::Model),
             ("tokenizer.bin", b"", Kind::Model),
             ("x.bin", b"not a trace", Kind::Trace),
@@ -204,6 +226,20 @@ mod tests {
         assert_eq!(two.model, Some(ModelSource::Path("/d".into())));
         let folder = sorted(vec![("d".into(), path("/x/d/"), Kind::Model)]);
         assert_eq!(folder.model, Some(ModelSource::Path("/x/d".into())));
+    }
+
+    #[test]
+    fn a_key_goes_before_weights() {
+        let path = |name: &str| Source::Path(name.to_owned());
+        let all = sorted(vec![
+            ("t".into(), path("/d/t"), Kind::Trace),
+            ("c".into(), path("/d/config.json"), Kind::Model),
+            ("k".into(), path("/d/k"), Kind::Key),
+            ("l".into(), path("/d/l"), Kind::Key),
+        ]);
+        assert_eq!(all.traces, [path("/d/t")]);
+        assert_eq!(all.model, Some(ModelSource::key(path("/d/k"))));
+        assert_eq!(all.ignored, ["l", "c"]);
     }
 
     #[test]

@@ -7,20 +7,21 @@ use assay_engine::{Device, Engine, Gpu, GpuOptions, Numerics, list_adapters};
 use assay_model::{ByteSource, Model};
 use assay_prove::{Request, prove};
 use assay_trace::{Digest, Trace, merkle};
+use assay_verify::audit::audit;
 use assay_verify::{Options, Profiles, verify_in_detail};
 
 use crate::message::{
-    Claims, DeviceChoice, Event, Expect, Failure, Hashes, Job, JobId, KeptId, ModelFacts,
-    ModelSource, News, Outcome, ProveRequest, Proved, Source, Stage,
+    Claims, DeviceChoice, Event, Expect, Failure, Hashes, Job, JobId, KeptId, ModelSource, News,
+    Outcome, ProveRequest, Proved, Source, Stage,
 };
 use crate::monitor::JobMonitor;
+use crate::opened::{Against, Opened};
 use crate::platform::Platform;
 use crate::sort::{self, Kind};
+use crate::{key, read};
 
 /// Proven traces that are kept; the oldest goes first.
 const MOST_KEPT: usize = 8;
-/// Bytes read between two chances to cancel.
-const PIECE_BYTES: usize = 4 << 20;
 /// A file larger than this whose head is no trace's is refused without reading the rest of it.
 const READ_ANYWAY: u64 = 64 << 20;
 
@@ -30,14 +31,8 @@ pub struct Worker<P> {
     kept: Vec<(KeptId, Arc<Vec<u8>>)>,
     next_kept: KeptId,
     trace: Option<(Source, Arc<Vec<u8>>)>,
-    model: Option<OpenModel>,
+    opened: Option<Opened>,
     device: Option<(DeviceChoice, Device)>,
-}
-
-struct OpenModel {
-    source: ModelSource,
-    model: Rc<Model>,
-    root: Option<Digest>,
 }
 
 impl<P: Platform> Worker<P> {
@@ -48,7 +43,7 @@ impl<P: Platform> Worker<P> {
             kept: Vec::new(),
             next_kept: 1,
             trace: None,
-            model: None,
+            opened: None,
             device: None,
         }
     }
@@ -78,8 +73,8 @@ impl<P: Platform> Worker<P> {
             Job::Sort { files } => self.sort(id, files).await,
             Job::Inspect { trace } => self.inspect(id, trace).await.map(Outcome::Inspected),
             Job::OpenModel { model } => {
-                self.open_model(id, &model).await?;
-                self.facts().map(Outcome::Model)
+                let opened = self.open(id, &model).await?;
+                Ok(Outcome::Model(opened.facts()))
             }
             Job::Verify {
                 trace,
@@ -99,8 +94,9 @@ impl<P: Platform> Worker<P> {
             Job::Bytes { kept } => Ok(Outcome::Bytes(self.kept(kept)?.to_vec())),
             Job::Cache => self.platform.cache().await.map(Outcome::Cache),
             Job::ClearCache { key } => {
-                // A model that is read from the cache must not be read on.
-                self.model = None;
+                // A model that is read from the cache must not be read on. A key is in memory alone.
+                self.opened
+                    .take_if(|open| matches!(open.against, Against::Model(_)));
                 self.platform.clear_cache(key.as_deref()).await?;
                 self.platform.cache().await.map(Outcome::Cache)
             }
@@ -218,21 +214,11 @@ impl<P: Platform> Worker<P> {
             let mut fetched = |done, total| monitor.tell(Stage::Fetch, done, total);
             self.platform.open(source, &mut fetched).await?
         };
-        let total = opened.len();
-        refuse_by_head(&*opened, source, self.platform.max_trace_bytes())?;
-        // It fits: `refuse_by_head` has compared.
-        let mut bytes = Vec::new();
-        bytes
-            .try_reserve_exact(total as usize)
-            .map_err(|_full| too_large(source, total, self.platform.max_trace_bytes()))?;
-        while (bytes.len() as u64) < total {
-            monitor.tell(Stage::Read, bytes.len() as u64, total)?;
-            self.platform.breathe().await;
-            let at = bytes.len() as u64;
-            let len = PIECE_BYTES.min((total - at) as usize);
-            bytes.extend_from_slice(&opened.read(at, len)?);
-        }
-        Ok(bytes)
+        let (total, most) = (opened.len(), self.platform.max_trace_bytes());
+        refuse_by_head(&*opened, source, most)?;
+        read::whole(&self.platform, &mut monitor, &*opened)
+            .await?
+            .ok_or_else(|| too_large(source, total, most))
     }
 
     async fn inspect(&mut self, id: JobId, source: Source) -> Result<Claims, Failure> {
@@ -263,47 +249,27 @@ impl<P: Platform> Worker<P> {
         })
     }
 
-    async fn open_model(&mut self, id: JobId, source: &ModelSource) -> Result<Rc<Model>, Failure> {
-        if let Some(open) = self.model.as_ref().filter(|open| open.source == *source) {
-            return Ok(Rc::clone(&open.model));
+    /// What `source` names, opened unless it is open already.
+    async fn open(&mut self, id: JobId, source: &ModelSource) -> Result<&mut Opened, Failure> {
+        if self.opened.as_ref().is_none_or(|open| !open.is(source)) {
+            self.opened = None;
+            let against = match source {
+                ModelSource::Key { source, passphrase } => {
+                    let key = key::open(&self.platform, id, source, passphrase.as_ref()).await?;
+                    Against::Key(Rc::new(key))
+                }
+                model => {
+                    let mut monitor = JobMonitor::new(&self.platform, id);
+                    let mut fetched = |done, total| monitor.tell(Stage::Fetch, done, total);
+                    let model = self.platform.open_model(model, &mut fetched).await?;
+                    Against::Model(Rc::new(model))
+                }
+            };
+            self.opened = Some(Opened::new(source, against));
         }
-        self.model = None;
-        let mut monitor = JobMonitor::new(&self.platform, id);
-        let mut fetched = |done, total| monitor.tell(Stage::Fetch, done, total);
-        let model = self.platform.open_model(source, &mut fetched).await?;
-        let model = Rc::new(model);
-        self.model = Some(OpenModel {
-            source: source.clone(),
-            model: Rc::clone(&model),
-            root: None,
-        });
-        Ok(model)
-    }
-
-    fn facts(&self) -> Result<ModelFacts, Failure> {
-        let Some(OpenModel {
-            source,
-            model,
-            root,
-        }) = &self.model
-        else {
-            return Err(Failure::new("internal", "no model is open"));
-        };
-        let config = model.config();
-        Ok(ModelFacts {
-            name: source.name(),
-            family: config.family.as_str().to_owned(),
-            dtype: model.dtype().to_owned(),
-            parameters: model.parameters(),
-            bytes: model.bytes(),
-            layers: config.layers as u32,
-            hidden: config.hidden as u32,
-            vocab: config.vocab as u32,
-            context: config.context as u32,
-            has_tokenizer: model.tokenizer().is_some(),
-            notes: model.notes().to_vec(),
-            root: root.map(|root| root.to_string()),
-        })
+        self.opened
+            .as_mut()
+            .ok_or_else(|| Failure::new("internal", "no model is open"))
     }
 
     async fn verify(
@@ -315,22 +281,26 @@ impl<P: Platform> Worker<P> {
         device: DeviceChoice,
     ) -> Result<Outcome, Failure> {
         let bytes = self.trace_bytes(id, &trace).await?;
-        let model = self.open_model(id, &model).await?;
-        let options = options(&expect, &model)?;
+        let against = self.open(id, &model).await?.against.clone();
+        let options = options(&expect, &against)?;
         // A file that is no trace is rejected on any machine, also on one without an adapter.
         let device = match Trace::parse(&bytes) {
             Ok(_) => self.device(&device).await?,
             Err(_) => Device::Cpu,
         };
         let mut monitor = JobMonitor::new(&self.platform, id);
-        let profiles = Profiles::embedded();
-        let verified =
-            verify_in_detail(&profiles, &bytes, &model, &device, &options, &mut monitor).await?;
+        let verified = match &against {
+            Against::Model(model) => {
+                let profiles = Profiles::embedded();
+                verify_in_detail(&profiles, &bytes, model, &device, &options, &mut monitor).await?
+            }
+            Against::Key(open) => audit(&bytes, &open.key, &device, &options, &mut monitor).await?,
+        };
         let report = verified
             .report
             .to_json()
             .map_err(|err| Failure::new("internal", err.to_string()))?;
-        if let Some(open) = &mut self.model {
+        if let Some(open) = &mut self.opened {
             open.root = verified
                 .report
                 .model
@@ -350,7 +320,13 @@ impl<P: Platform> Worker<P> {
         request: ProveRequest,
         device: DeviceChoice,
     ) -> Result<Outcome, Failure> {
-        let model = self.open_model(id, &source).await?;
+        if source.is_key() {
+            return Err(needs_weights());
+        }
+        let model = match &self.open(id, &source).await?.against {
+            Against::Model(model) => Rc::clone(model),
+            Against::Key(_) => return Err(needs_weights()),
+        };
         let Some(tokenizer) = model.tokenizer() else {
             return Err(Failure::new(
                 "request",
@@ -396,7 +372,7 @@ impl<P: Platform> Worker<P> {
 
     /// The open model's root: hashed once for proving, where a wrong one only harms the prover. A verifier hashes anew.
     async fn root(&mut self, id: JobId, model: &Model) -> Result<Digest, Failure> {
-        if let Some(root) = self.model.as_ref().and_then(|open| open.root) {
+        if let Some(root) = self.opened.as_ref().and_then(|open| open.root) {
             return Ok(root);
         }
         let mut monitor = JobMonitor::new(&self.platform, id);
@@ -406,11 +382,19 @@ impl<P: Platform> Worker<P> {
             self.platform.breathe().await;
         }
         let root = hasher.finish()?;
-        if let Some(open) = &mut self.model {
+        if let Some(open) = &mut self.opened {
             open.root = Some(root);
         }
         Ok(root)
     }
+}
+
+fn needs_weights() -> Failure {
+    Failure::new(
+        "needs-weights",
+        "a verifier key has no weights, so nothing can be generated with it",
+    )
+    .with_next("open the model itself")
 }
 
 fn too_large(source: &Source, bytes: u64, most: u64) -> Failure {
@@ -457,10 +441,17 @@ fn nonce(text: &str) -> Result<[u8; 32], Failure> {
         .map_err(|_err| Failure::new("request", "a nonce has 64 hexadecimal digits"))
 }
 
-fn options(expect: &Expect, model: &Model) -> Result<Options, Failure> {
-    let prompt = match (&expect.prompt, model.tokenizer()) {
+fn options(expect: &Expect, against: &Against) -> Result<Options, Failure> {
+    let prompt = match (&expect.prompt, against.tokenizer()) {
         (None, _) => None,
         (Some(text), Some(tokenizer)) => Some(tokenizer.encode(text)?),
+        (Some(_), None) if matches!(against, Against::Key(_)) => {
+            return Err(Failure::new(
+                "request",
+                "the prompt cannot be compared: a key has no tokenizer",
+            )
+            .with_next("leave the prompt empty, or verify with the model"));
+        }
         (Some(_), None) => {
             return Err(Failure::new(
                 "request",

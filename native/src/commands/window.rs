@@ -18,6 +18,10 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     pub model: Option<PathBuf>,
 
+    /// Open this verifier key in place of a model
+    #[arg(long, value_name = "FILE", conflicts_with = "model")]
+    pub key: Option<PathBuf>,
+
     /// Keep what is going on in this file, as JSON: for tests and reports of bugs
     #[arg(long, value_name = "FILE", hide = true)]
     pub state: Option<PathBuf>,
@@ -36,7 +40,8 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         );
     }
     let script = Script::new(&args.commands, args.state.as_deref())?;
-    window::run(args.trace.as_deref(), args.model.as_deref(), script)?;
+    let (trace, model) = (args.trace.as_deref(), args.model.as_deref());
+    window::run(trace, model, args.key.as_deref(), script)?;
     Ok(Exit::Ok)
 }
 

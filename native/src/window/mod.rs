@@ -21,15 +21,23 @@ const SETTINGS: &str = "assay-settings";
 pub const INSTEAD: &str =
     "verify in the terminal with `assay --verify trace.bin`; `assay --help` has the rest";
 
-/// Opens the window, with a trace and a model if they are named, until it is closed.
-pub fn run(trace: Option<&Path>, model: Option<&Path>, script: Script) -> anyhow::Result<()> {
+/// Opens the window, with a trace and a model or a key if they are named, until it is closed.
+pub fn run(
+    trace: Option<&Path>,
+    model: Option<&Path>,
+    key: Option<&Path>,
+    script: Script,
+) -> anyhow::Result<()> {
     let absolute = |path: &Path| {
         let path = std::path::absolute(path).unwrap_or_else(|_err| path.to_owned());
         path.to_string_lossy().into_owned()
     };
     let start = Start {
         trace: trace.map(|path| Source::Path(absolute(path))),
-        model: model.map(|path| ModelSource::Path(absolute(path))),
+        model: match key {
+            Some(key) => Some(ModelSource::key(Source::Path(absolute(key)))),
+            None => model.map(|path| ModelSource::Path(absolute(path))),
+        },
         link: None,
     };
     let viewport = egui::ViewportBuilder::default()

@@ -114,6 +114,7 @@ impl Platform for NativePlatform {
             ModelSource::Path(path) => Ok(Model::open(Path::new(path))?),
             ModelSource::Url(url) => Err(only_in_a_browser(url)),
             ModelSource::Files(_) => Err(only_in_a_browser(&model.name())),
+            ModelSource::Key { .. } => Err(Failure::new("internal", "a key is no checkpoint")),
         };
         Box::pin(ready(open()))
     }

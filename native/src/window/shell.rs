@@ -154,7 +154,9 @@ impl Shell for NativeShell {
         let inbox = self.inbox.clone();
         match what {
             Pick::Files => {
-                let asked = dialog.set_title("Open a trace or a model").pick_files();
+                let asked = dialog
+                    .set_title("Open a trace, a model or a verifier key")
+                    .pick_files();
                 answer(async move {
                     let files = asked.await.unwrap_or_default();
                     let paths = files.iter().map(|file| file.path().to_owned());

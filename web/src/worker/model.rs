@@ -23,6 +23,9 @@ pub async fn open(source: &ModelSource, fetched: &mut Fetched<'_>) -> Result<Mod
         ModelSource::Demo => folder("demo/", None, fetched).await?,
         ModelSource::Url(url) => remote(url, fetched).await?,
         ModelSource::Files(files) => picked(files)?,
+        ModelSource::Key { .. } => {
+            return Err(Failure::new("internal", "a key is no checkpoint"));
+        }
         ModelSource::Path(path) => {
             return Err(Failure::new(
                 "unsupported",

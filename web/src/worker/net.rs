@@ -28,9 +28,27 @@ pub struct Answer {
     pub from: u64,
 }
 
+/// What may become of a file's bytes besides what this worker does with them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// The browser may have a copy on disk, as of any file.
+    AsUsual,
+    /// They are secret: no copy.
+    Never,
+}
+
 /// Asks for `url` from byte `from` on. `None` if there is no such file.
 pub async fn ask(url: &str, from: u64) -> Result<Option<Answer>, Failure> {
-    let request = Request::new_with_str(url).map_err(|err| bad_address(url, &words(err)))?;
+    ask_as(url, from, Keep::AsUsual).await
+}
+
+async fn ask_as(url: &str, from: u64, keep: Keep) -> Result<Option<Answer>, Failure> {
+    let init = RequestInit::new();
+    if keep == Keep::Never {
+        drop(Reflect::set(&init, &"cache".into(), &"no-store".into()));
+    }
+    let request =
+        Request::new_with_str_and_init(url, &init).map_err(|err| bad_address(url, &words(err)))?;
     if from > 0 {
         drop(request.headers().set("Range", &format!("bytes={from}-")));
     }
@@ -110,7 +128,17 @@ pub async fn small_file(
     most: u64,
     fetched: &mut dyn FnMut(u64, u64) -> Result<(), Failure>,
 ) -> Result<Option<Vec<u8>>, Failure> {
-    let Some(answer) = ask(url, 0).await? else {
+    whole_file(url, most, Keep::AsUsual, fetched).await
+}
+
+/// The same, with what may become of its bytes.
+pub async fn whole_file(
+    url: &str,
+    most: u64,
+    keep: Keep,
+    fetched: &mut dyn FnMut(u64, u64) -> Result<(), Failure>,
+) -> Result<Option<Vec<u8>>, Failure> {
+    let Some(answer) = ask_as(url, 0, keep).await? else {
         return Ok(None);
     };
     let total = answer.bytes.unwrap_or(0);

@@ -12,12 +12,12 @@ use js_sys::{Function, Promise, Reflect};
 
 use super::cache::Cache;
 use super::handles::HandleSource;
-use super::net::{self, wait};
+use super::net::{self, Keep, wait};
 use super::{Cancelled, model, say, scope};
 
 /// The page's canvas is drawn by the same GPU: a frame waits for what was submitted before it.
 const SUBMIT: Duration = Duration::from_millis(20);
-/// A module has 4 GiB of memory for everything; a trace is held whole.
+/// A module has 4 GiB of memory for everything; traces and keys are held whole.
 const MAX_TRACE_BYTES: u64 = 1 << 30;
 
 /// The browser.
@@ -38,23 +38,16 @@ impl Platform for WebPlatform {
         source: &'a Source,
         fetched: &'a mut Fetched<'_>,
     ) -> LocalFuture<'a, Result<Arc<dyn ByteSource>, Failure>> {
-        Box::pin(async move {
-            let url = match source {
-                Source::Sample(sample) => format!("samples/{}", sample.name()),
-                Source::Url(url) => url.clone(),
-                Source::Picked { handle, name, .. } => {
-                    let file = HandleSource::picked(*handle).ok_or_else(|| model::gone(name))?;
-                    return Ok(Arc::new(file) as Arc<dyn ByteSource>);
-                }
-                Source::Path(_) | Source::Kept(_) => {
-                    return Err(Failure::new("unsupported", "a browser cannot open a path")
-                        .with_next("choose or drop the file"));
-                }
-            };
-            let bytes = net::small_file(&url, MAX_TRACE_BYTES, fetched).await?;
-            let bytes = bytes.ok_or_else(|| net::missing(&url))?;
-            Ok(Arc::new(bytes) as Arc<dyn ByteSource>)
-        })
+        Box::pin(open(source, Keep::AsUsual, fetched))
+    }
+
+    fn open_key<'a>(
+        &'a self,
+        source: &'a Source,
+        fetched: &'a mut Fetched<'_>,
+    ) -> LocalFuture<'a, Result<Arc<dyn ByteSource>, Failure>> {
+        // Picked files are read where they lie, and what is fetched stays out of the browser's own cache, too.
+        Box::pin(open(source, Keep::Never, fetched))
     }
 
     fn open_model<'a>(
@@ -113,6 +106,29 @@ impl Platform for WebPlatform {
             }
         })
     }
+}
+
+/// A file that fits into memory, or that lies on the user's disk.
+async fn open(
+    source: &Source,
+    keep: Keep,
+    fetched: &mut Fetched<'_>,
+) -> Result<Arc<dyn ByteSource>, Failure> {
+    let url = match source {
+        Source::Sample(sample) => format!("samples/{}", sample.name()),
+        Source::Url(url) => url.clone(),
+        Source::Picked { handle, name, .. } => {
+            let file = HandleSource::picked(*handle).ok_or_else(|| model::gone(name))?;
+            return Ok(Arc::new(file));
+        }
+        Source::Path(_) | Source::Kept(_) => {
+            return Err(Failure::new("unsupported", "a browser cannot open a path")
+                .with_next("choose or drop the file"));
+        }
+    };
+    let bytes = net::whole_file(&url, MAX_TRACE_BYTES, keep, fetched).await?;
+    let bytes = bytes.ok_or_else(|| net::missing(&url))?;
+    Ok(Arc::new(bytes))
 }
 
 /// The adapter's vendor and architecture (`nvidia lovelace`), which are all that browsers tell of it.

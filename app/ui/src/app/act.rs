@@ -25,8 +25,10 @@ impl App {
             }
             Ask::DropModel => {
                 self.state.model = ModelInput::default();
+                self.state.judged = None;
                 self.open_model();
             }
+            Ask::Unlock => self.unlock(),
             Ask::Select(place) => self.select(place),
             Ask::Start(purpose, job) => {
                 if !self.state.jobs.has(&purpose) {
@@ -130,7 +132,7 @@ impl App {
             Command::VerifySample => self.sample(Sample::Honest),
             Command::SampleSwapped => self.sample(Sample::SwappedToken),
             Command::SampleFlipped => self.sample(Sample::FlippedByte),
-            Command::OpenFiles => self.shell.pick(Pick::Files),
+            Command::OpenFiles | Command::OpenKey => self.shell.pick(Pick::Files),
             Command::OpenFolder => self.shell.pick(Pick::Folder),
             Command::DemoModel => self.set_model(ModelSource::Demo),
             Command::Verify => self.verify(),
@@ -151,6 +153,7 @@ impl App {
                 self.inspecting = None;
             }
             Command::ShowOverview => self.show(Tab::Overview),
+            Command::ShowAudit => self.show(Tab::Audit),
             Command::ShowTokens => self.show(Tab::Tokens),
             Command::ShowFigures => self.show(Tab::Figures),
             Command::ShowEvidence => self.show(Tab::Evidence),

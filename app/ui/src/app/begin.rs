@@ -10,6 +10,10 @@ use crate::settings;
 use crate::state::{ModelInput, Page, TraceInput};
 use crate::text;
 
+/// Why a prompt cannot be compared in an audit.
+pub(crate) const PROMPT_NEEDS_MODEL: &str =
+    "a key has no tokenizer, so a prompt cannot be compared as text: leave it empty";
+
 impl App {
     pub(super) fn start(&mut self, purpose: Purpose, job: Job) -> JobId {
         if purpose.is_long() {
@@ -40,12 +44,21 @@ impl App {
     pub(super) fn set_model(&mut self, source: ModelSource) {
         // A verdict against another model is none.
         self.state.judged = None;
-        self.state.model = ModelInput {
-            source,
-            facts: None,
-            is_chosen: true,
-        };
+        self.state.model = ModelInput::chosen(source);
         self.open_model();
+    }
+
+    /// Sends the typed passphrase, once: the worker keeps what it opens.
+    pub(super) fn unlock(&mut self) {
+        let passphrase = std::mem::take(&mut self.state.model.passphrase);
+        let ModelSource::Key { source, .. } = &self.state.model.source else {
+            return;
+        };
+        let model = ModelSource::Key {
+            source: source.clone(),
+            passphrase: Some(passphrase),
+        };
+        self.opening = Some(self.start(Purpose::OpenModel, Job::OpenModel { model }));
     }
 
     pub(super) fn open_model(&mut self) {
@@ -57,7 +70,7 @@ impl App {
         let Some(trace) = self.state.trace.as_ref().map(|trace| trace.source.clone()) else {
             return;
         };
-        let expect = match expectation(&self.state.expect) {
+        let expect = match expectation(&self.state.expect, &self.state.model.source) {
             Ok(expect) => expect,
             Err(why) => {
                 self.state.expect.is_open = true;
@@ -68,12 +81,19 @@ impl App {
         };
         let model = self.state.model.source.clone();
         let name = text::plain(&trace.name(), 80);
-        self.verifying = Some((name, text::plain(&model.name(), 80)));
+        let mut against = text::plain(&model.name(), 80);
+        let purpose = if model.is_key() {
+            against.insert_str(0, "the key ");
+            Purpose::Audit
+        } else {
+            Purpose::Verify
+        };
+        self.verifying = Some((name, against));
         self.state.judged = None;
         self.state.page = Page::Verify;
         let device = self.state.settings.device.clone();
         self.start(
-            Purpose::Verify,
+            purpose,
             Job::Verify {
                 trace,
                 model,
@@ -84,11 +104,7 @@ impl App {
     }
 
     pub(super) fn sample(&mut self, sample: Sample) {
-        self.state.model = ModelInput {
-            source: ModelSource::Demo,
-            facts: None,
-            is_chosen: false,
-        };
+        self.state.model = ModelInput::default();
         self.opening = None;
         self.state.expect = Default::default();
         self.is_eager = false;
@@ -140,7 +156,10 @@ impl App {
 }
 
 /// What the user says was asked for, or which field is wrong.
-fn expectation(form: &crate::state::ExpectForm) -> Result<Expect, String> {
+fn expectation(form: &crate::state::ExpectForm, model: &ModelSource) -> Result<Expect, String> {
+    if model.is_key() && !form.prompt.is_empty() {
+        return Err(PROMPT_NEEDS_MODEL.to_owned());
+    }
     Ok(Expect {
         nonce: settings::nonce(&form.nonce)?,
         prompt: (!form.prompt.is_empty()).then(|| form.prompt.clone()),

@@ -5,7 +5,7 @@ use assay_work::message::Claims;
 use serde_json::{Value, json};
 
 use super::App;
-use crate::state::Page;
+use crate::state::{Lock, Page};
 
 impl App {
     /// What is going on, for tests and for the page around the canvas.
@@ -47,6 +47,13 @@ impl App {
             })),
             "trace": state.trace.as_ref().map(|trace| trace.source.name()),
             "model": state.model.source.name(),
+            "key": state.key().map(|key| json!({
+                "id": key.id,
+                "projections": key.projections,
+                "layers": key.layers,
+                "encrypted": key.is_encrypted,
+            })),
+            "locked": state.model.lock.map(|lock| match lock { Lock::Shut => "shut", Lock::Wrong => "wrong" }),
             "claims": claims.map(|claims| json!({
                 "name": claims.name,
                 "bytes": claims.bytes,

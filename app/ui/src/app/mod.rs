@@ -1,7 +1,7 @@
 //! The app as a platform sees it: made, asked to think, asked to draw, asked what is going on.
 
 mod act;
-mod begin;
+pub(crate) mod begin;
 mod facts;
 mod news;
 
@@ -25,7 +25,7 @@ use crate::{theme, views};
 pub struct Start {
     /// A trace.
     pub trace: Option<Source>,
-    /// A model.
+    /// A model, or a key in its place.
     pub model: Option<ModelSource>,
     /// `layer=..&token=..`.
     pub link: Option<String>,

@@ -8,7 +8,7 @@ use super::App;
 use crate::jobs::{Live, Purpose};
 use crate::judged::Judged;
 use crate::shell::Input;
-use crate::state::{ModelInput, Page, Tab, Trouble};
+use crate::state::{Lock, ModelInput, Page, Tab, Trouble};
 use crate::{link, text, views};
 
 impl App {
@@ -114,6 +114,7 @@ impl App {
             Outcome::Model(facts) => {
                 if self.opening == Some(job.id) {
                     self.state.model.facts = Some(facts);
+                    self.state.model.lock = None;
                     self.opening = None;
                     self.verify_if_eager();
                 }
@@ -159,11 +160,17 @@ impl App {
             }
             return;
         }
+        let is_key = self.state.model.source.is_key();
+        if failure.asks_passphrase() && is_key {
+            self.ask_passphrase(job, &failure);
+            return;
+        }
         self.is_eager = false;
         let during = match job.purpose {
-            Purpose::Verify => "verifying",
+            Purpose::Verify | Purpose::Audit => "verifying",
             Purpose::Prove => "generating",
             Purpose::Inspect => "reading the trace",
+            Purpose::OpenModel if is_key => "opening the key",
             Purpose::OpenModel => "opening the model",
             _ => "opening files",
         };
@@ -175,6 +182,25 @@ impl App {
         self.shell
             .announce(&format!("Error: {}. {next}", failure.message), true);
         self.state.trouble = Some(Trouble { failure, during });
+    }
+
+    /// No trouble, but a question. Whatever was to be done with the key is done once it is open.
+    fn ask_passphrase(&mut self, job: &Live, failure: &Failure) {
+        if job.purpose == Purpose::OpenModel && self.opening != Some(job.id) {
+            return;
+        }
+        self.opening = None;
+        self.state.page = Page::Verify;
+        self.state.model.facts = None;
+        self.state.model.asks = true;
+        self.state.model.lock = Some(if failure.code == Failure::KEY_PASSPHRASE {
+            Lock::Wrong
+        } else {
+            Lock::Shut
+        });
+        let next = failure.next.as_deref().unwrap_or_default();
+        self.shell
+            .announce(&format!("{}; {next}", failure.message), true);
     }
 
     pub(super) fn sorted(
@@ -190,8 +216,8 @@ impl App {
                 .map(|name| text::plain(name, 60))
                 .collect::<Vec<_>>()
                 .join(", ");
-            let failure = Failure::new("unsupported", format!("neither a trace nor a model: {names}"))
-                .with_next("A trace is a .bin file that a prover wrote. A model is a Hugging Face folder with safetensors, or a llama2.c .bin file.");
+            let failure = Failure::new("unsupported", format!("neither a trace nor a model nor a key: {names}"))
+                .with_next("A trace is a .bin file that a prover wrote. A model is a Hugging Face folder with safetensors, or a llama2.c .bin file. A key is what `assay keygen` wrote.");
             self.shell
                 .announce(&format!("Error: {}", failure.message), true);
             self.state.trouble = Some(Trouble {
@@ -201,7 +227,13 @@ impl App {
             return;
         }
         let many = traces.len();
+        let others = ignored.len() as u64;
         self.state.page = Page::Verify;
+        if others > 0 && model.as_ref().is_some_and(ModelSource::is_key) {
+            let not_used = text::count(others, "other file");
+            self.state
+                .toast(format!("The key was taken; {not_used} not used"), false);
+        }
         if let Some(model) = model {
             self.set_model(model);
         }
@@ -226,6 +258,7 @@ impl App {
         trace.claims = Some(claims);
         // Not after one that could not be opened: its error is what there is to see.
         if self.state.model.facts.is_none()
+            && self.state.model.lock.is_none()
             && self.opening.is_none()
             && self.state.trouble.is_none()
         {

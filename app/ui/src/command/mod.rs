@@ -12,6 +12,7 @@ pub(crate) enum Command {
     SampleFlipped,
     OpenFiles,
     OpenFolder,
+    OpenKey,
     DemoModel,
     Verify,
     Edit,
@@ -20,6 +21,7 @@ pub(crate) enum Command {
     Cancel,
     StartOver,
     ShowOverview,
+    ShowAudit,
     ShowTokens,
     ShowFigures,
     ShowEvidence,
@@ -51,12 +53,13 @@ pub(crate) enum Command {
 
 impl Command {
     /// All, in the order in which the palette lists them.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 42] = [
         Self::VerifySample,
         Self::SampleSwapped,
         Self::SampleFlipped,
         Self::OpenFiles,
         Self::OpenFolder,
+        Self::OpenKey,
         Self::DemoModel,
         Self::Verify,
         Self::Edit,
@@ -65,6 +68,7 @@ impl Command {
         Self::Cancel,
         Self::StartOver,
         Self::ShowOverview,
+        Self::ShowAudit,
         Self::ShowTokens,
         Self::ShowFigures,
         Self::ShowEvidence,

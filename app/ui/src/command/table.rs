@@ -55,7 +55,7 @@ impl Command {
             Self::OpenFiles => facts(
                 "open-files",
                 "Open files…",
-                "A trace, a model file, or both at once",
+                "A trace, a model file, a verifier key, or several at once",
                 const { &[ctrl(Key::O)] },
             ),
             Self::OpenFolder => facts(
@@ -69,6 +69,12 @@ impl Command {
                     )]
                 },
             ),
+            Self::OpenKey => facts(
+                "open-key",
+                "Open verifier key…",
+                "Audits a trace without the weights; the key stays in this machine's memory",
+                &[],
+            ),
             Self::DemoModel => facts(
                 "demo-model",
                 "Use the demo model",
@@ -78,7 +84,7 @@ impl Command {
             Self::Verify => facts(
                 "verify",
                 "Verify",
-                "Run the claimed inference again and compare",
+                "Run the claimed inference again and compare, or audit it with a key",
                 const { &[ctrl(Key::Enter)] },
             ),
             Self::Edit => facts(
@@ -116,6 +122,12 @@ impl Command {
                 "Show the overview",
                 "Coverage and every check",
                 const { &[alone(Key::Num1)] },
+            ),
+            Self::ShowAudit => facts(
+                "show-audit",
+                "Show the audit",
+                "Streams, tests and openings of a verification with a key",
+                const { &[alone(Key::Num5)] },
             ),
             Self::ShowTokens => facts(
                 "show-tokens",
@@ -186,7 +198,7 @@ impl Command {
             Self::SaveCsv => facts(
                 "save-csv",
                 "Save figures (CSV)",
-                "A line for each compared state and judged token",
+                "A line for each compared state and judged token; of an audit, for each stream",
                 &[],
             ),
             Self::SavePlot => facts(

@@ -49,6 +49,8 @@ pub(crate) enum Icon {
     Theme,
     /// An arrow that turns back.
     Reset,
+    /// A key.
+    Key,
 }
 
 /// Draws `icon` into `rect`.
@@ -215,6 +217,12 @@ pub(crate) fn paint(painter: &Painter, rect: Rect, icon: Icon, color: Color32) {
             };
             let points = (0..=12).map(half).collect();
             painter.add(Shape::convex_polygon(points, color, Stroke::NONE));
+        }
+        Icon::Key => {
+            painter.circle_stroke(at(8.0, 15.5), 4.5 / 24.0 * side, stroke);
+            line(&[(11.3, 12.3), (20.0, 3.5)]);
+            line(&[(16.0, 7.6), (19.2, 10.8)]);
+            line(&[(18.6, 5.0), (20.8, 7.2)]);
         }
         Icon::Reset => {
             let arc = |i: usize| {

@@ -105,7 +105,12 @@ fn open_menu(ui: &mut Ui, state: &mut State, with_label: bool) {
             ui,
             state,
             &[
-                &[Command::OpenFiles, Command::OpenFolder, Command::DemoModel],
+                &[
+                    Command::OpenFiles,
+                    Command::OpenFolder,
+                    Command::OpenKey,
+                    Command::DemoModel,
+                ],
                 &[
                     Command::VerifySample,
                     Command::SampleSwapped,

@@ -139,11 +139,16 @@ fn rows(manifest: &Manifest) -> Vec<(&'static str, String)> {
             ),
         ),
         ("root", text::short_hash(&manifest.root.to_string())),
+        ("for a key", super::key::openings(manifest)),
     ]
 }
 
-/// The verifier's own copy.
+/// The verifier's own copy, or the key that stands in for it.
 fn model(ui: &mut Ui, state: &mut State) {
+    if state.model.source.is_key() {
+        super::key::show(ui, state);
+        return;
+    }
     let fits = state.model_fits();
     widgets::card(ui, |ui| {
         ui.set_min_height(300.0);
@@ -243,7 +248,7 @@ fn model(ui: &mut Ui, state: &mut State) {
 }
 
 /// A sentence with an icon.
-fn note(ui: &mut Ui, icon: Icon, color: egui::Color32, words: &str) {
+pub(super) fn note(ui: &mut Ui, icon: Icon, color: egui::Color32, words: &str) {
     ui.horizontal_top(|ui| {
         let (rect, _) = ui.allocate_exact_size(vec2(20.0, 22.0), egui::Sense::hover());
         theme::icons::paint(

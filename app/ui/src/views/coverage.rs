@@ -1,7 +1,7 @@
 //! What the verdict covers, and what it does not: two lists side by side, the second never hidden.
 
-use assay_verify::Outcome;
 use assay_verify::report::{Freshness, Report};
+use assay_verify::{Method, Outcome};
 use egui::{Rect, Sense, Ui, vec2};
 
 use crate::state::State;
@@ -17,7 +17,7 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
         .coverage
         .not_covered
         .iter()
-        .map(|item| sentence(&text::plain(item, text::SHOWN)))
+        .map(|item| sentence(&in_place(&text::plain(item, text::SHOWN))))
         .collect();
     let colors = theme::of(ui);
     let lists = |ui: &mut Ui, which: bool| {
@@ -86,9 +86,17 @@ fn covered(report: &Report) -> Vec<String> {
         );
     }
     if passed("model-root") {
-        all.push("Your weights are the ones that the trace names, by their hash.".to_owned());
+        let words = match report.method {
+            Method::Replay => "Your weights are the ones that the trace names, by their hash.",
+            Method::Audit => {
+                "Your key was made from the weights that the trace names, by their hash."
+            }
+        };
+        all.push(words.to_owned());
     }
-    if coverage.positions > 0 {
+    if let Some(audit) = &report.audit {
+        all.extend(super::audit::covered(report, audit));
+    } else if coverage.positions > 0 {
         let layers: Vec<String> = coverage.layers.iter().map(u32::to_string).collect();
         let layers = if layers.len() > 12 {
             format!("{} layers", layers.len())
@@ -107,7 +115,7 @@ fn covered(report: &Report) -> Vec<String> {
             100.0 * coverage.exact_fraction
         ));
     }
-    if coverage.tokens > 0 {
+    if coverage.tokens > 0 && report.audit.is_none() {
         all.push(format!(
             "{} against your own logits and the claimed sampler.",
             text::count(coverage.tokens as u64, "emitted token")
@@ -125,6 +133,12 @@ fn covered(report: &Report) -> Vec<String> {
         }
     }
     all
+}
+
+/// A report names its own fields; here they have a tab.
+fn in_place(item: &str) -> String {
+    item.replace("`audit.missed`", "“Audit”")
+        .replace("(`audit.streams`)", "(see “Audit”)")
 }
 
 /// As a sentence of its own.

@@ -60,7 +60,15 @@ fn hashes(ui: &mut Ui, state: &mut State) {
         ));
     }
     if let Some(root) = &report.model.root {
-        lines.push(("Model root, yours", root.clone(), None));
+        let label = if judged.is_audit() {
+            "Model root, your key’s"
+        } else {
+            "Model root, yours"
+        };
+        lines.push((label, root.clone(), None));
+    }
+    if let Some(audit) = &report.audit {
+        lines.push(("Key, its public id", audit.key.clone(), None));
     }
     if let Some(manifest) = manifest {
         if let Some(tokenizer) = &manifest.tokenizer {
@@ -75,13 +83,15 @@ fn hashes(ui: &mut Ui, state: &mut State) {
             lines.push(("Nonce", nonce.to_string(), Some(by("nonce"))));
         }
     }
+    let mut words =
+        "Exact: recomputed here, or equal to what you have. Not checked: nothing to compare it with."
+            .to_owned();
+    if !judged.is_audit() {
+        words += " For the hashes at one position, choose a token under “Text and states”.";
+    }
     widgets::card(ui, |ui| {
         widgets::card_title(ui, "Hashes");
-        widgets::muted(
-            ui,
-            "Exact: recomputed here, or equal to what you have. Not checked: nothing to compare it with. \
-             For the hashes at one position, choose a token under “Text and states”.",
-        );
+        widgets::muted(ui, words);
         ui.spacing_mut().item_spacing.y = 4.0;
         for (label, hash, is) in lines {
             widgets::hairline(ui);

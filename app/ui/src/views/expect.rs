@@ -2,12 +2,14 @@
 
 use egui::{Rect, Role, Sense, Ui, WidgetInfo, vec2};
 
+use crate::app::begin::PROMPT_NEEDS_MODEL;
 use crate::settings::{self, SamplerForm};
 use crate::state::State;
 use crate::theme::{self, Icon};
 use crate::widgets;
 
 pub(super) fn show(ui: &mut Ui, state: &mut State) {
+    let is_audit = state.model.source.is_key();
     widgets::card(ui, |ui| {
         let form = &mut state.expect;
         head(ui, &mut form.is_open);
@@ -40,6 +42,9 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
             width,
             false,
         );
+        if is_audit && !form.prompt.is_empty() {
+            problem(ui, PROMPT_NEEDS_MODEL);
+        }
         ui.checkbox(&mut form.with_sampler, "Compare the sampler");
         if form.with_sampler {
             sampler(ui, &mut form.sampler, "expected");

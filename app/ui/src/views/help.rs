@@ -7,7 +7,7 @@ use crate::state::State;
 use crate::theme::{self, Icon, fonts};
 use crate::widgets::{self, Kind};
 
-const WORDS: [(&str, &str); 8] = [
+const WORDS: [(&str, &str); 10] = [
     (
         "trace",
         "A prover’s record of one answer: the tokens, and a hash of every layer’s state at every position, bound by one root.",
@@ -27,6 +27,14 @@ const WORDS: [(&str, &str); 8] = [
     (
         "error",
         "This machine’s own trouble: a device, a file, the network. It says nothing about the trace.",
+    ),
+    (
+        "verifier key",
+        "What is kept of a model to audit traces without its weights. A secret: whoever has it can make false traces that pass it.",
+    ),
+    (
+        "audit",
+        "Verification with a key: each product of the opened layers against secret projections of the weights, the rest computed again.",
     ),
     (
         "margin",

@@ -2,6 +2,7 @@
 
 mod about;
 mod adapter;
+mod audit;
 pub(crate) mod banner;
 mod bar;
 mod checks;
@@ -14,6 +15,7 @@ mod figures;
 pub(crate) mod heatmap;
 mod help;
 mod histogram;
+mod key;
 mod palette;
 mod place;
 mod plot;
@@ -106,11 +108,7 @@ fn content(ui: &mut Ui, state: &mut State) {
         prove::show(ui, state);
         return;
     }
-    if state
-        .jobs
-        .long()
-        .is_some_and(|job| job.purpose == crate::jobs::Purpose::Verify)
-    {
+    if state.jobs.long().is_some_and(|job| job.purpose.judges()) {
         running::show(ui, state);
     } else if state.trouble.is_some() && state.judged.is_none() {
         banner::trouble(ui, state);
@@ -203,7 +201,7 @@ fn drop_overlay(ui: &mut Ui, state: &State) {
     painter.text(
         below,
         egui::Align2::CENTER_CENTER,
-        "a trace, a model, or both: they stay on this machine",
+        "a trace, a model or a key, or several: they stay on this machine",
         theme::fonts::body(),
         colors.muted,
     );

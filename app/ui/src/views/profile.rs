@@ -27,13 +27,12 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
             );
             return;
         };
-        widgets::muted(
-            ui,
-            format!(
-                "Calibration profile {} of {}, measured on honest runs, never typed.",
-                profile.id, profile.date
-            ),
+        let words = format!(
+            "Calibration profile {} of {}, measured on honest runs, never typed.",
+            profile.id, profile.date
         );
+        // Columns stretch lines of text to their width; this one is not to be.
+        ui.vertical(|ui| widgets::muted(ui, words));
         let rejects = format!(
             "{} of {}",
             profile.false_rejects,
@@ -107,10 +106,15 @@ pub(super) fn timings(ui: &mut Ui, state: &mut State) {
         ];
         if times.prefill_s > 0.0 {
             rows.push(("load", text::seconds(times.load_s)));
+            let (what, unit) = if judged.is_audit() {
+                ("audit", "positions/s")
+            } else {
+                ("run again", "tokens/s")
+            };
             rows.push((
-                "run again",
+                what,
                 format!(
-                    "{}, {:.0} tokens/s",
+                    "{}, {:.0} {unit}",
                     text::seconds(times.prefill_s),
                     times.prefill_tokens_per_s
                 ),

@@ -65,6 +65,16 @@ fn form(ui: &mut Ui, state: &mut State) {
                     }
                 });
             });
+            if state.model.source.is_key() {
+                super::expect::problem(ui, "A key has no weights: open a model to generate with.");
+                let facts = Command::DemoModel.facts();
+                if widgets::button(ui, Kind::Normal, None, facts.label)
+                    .on_hover_text(facts.tip)
+                    .clicked()
+                {
+                    state.run(Command::DemoModel);
+                }
+            }
             super::expect::sampler(ui, &mut state.settings.sampler, "prove");
             if !state.settings.sampler.greedy
                 && widgets::button(ui, Kind::Normal, Some(Icon::Dice), "Draw a seed").clicked()
@@ -89,7 +99,7 @@ fn form(ui: &mut Ui, state: &mut State) {
         });
         ui.add_space(4.0);
         ui.horizontal(|ui| {
-            ui.add_enabled_ui(!is_running, |ui| {
+            ui.add_enabled_ui(state.can(Command::RunProve), |ui| {
                 let facts = Command::RunProve.facts();
                 if widgets::button(ui, Kind::Primary, Some(Icon::Play), facts.label)
                     .on_hover_text(facts.tip)

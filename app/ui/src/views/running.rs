@@ -16,11 +16,16 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
     let title = match job.purpose {
         Purpose::Prove => "Generating with a trace".to_owned(),
         _ => {
+            let word = if job.purpose == Purpose::Audit {
+                "Auditing"
+            } else {
+                "Verifying"
+            };
             let trace = state
                 .trace
                 .as_ref()
                 .map(|trace| text::plain(&trace.source.name(), 60));
-            format!("Verifying {}", trace.unwrap_or_default())
+            format!("{word} {}", trace.unwrap_or_default())
         }
     };
     widgets::card(ui, |ui| {
@@ -199,7 +204,7 @@ fn step(ui: &mut Ui, job: &Live, index: usize) {
 fn figures(job: &Live, unit: Unit) -> String {
     let amount = |n: u64| match unit {
         Unit::Bytes => text::bytes(n),
-        Unit::Tokens | Unit::Checks => text::grouped(n),
+        Unit::Tokens | Unit::Layers | Unit::Checks => text::grouped(n),
     };
     let mut all = vec![if job.total > 0 {
         format!("{} / {}", amount(job.done), amount(job.total))
@@ -212,6 +217,7 @@ fn figures(job: &Live, unit: Unit) -> String {
         all.push(match unit {
             Unit::Bytes => format!("{}/s", text::bytes(rate as u64)),
             Unit::Tokens => format!("{rate:.1} tok/s"),
+            Unit::Layers => format!("{rate:.1} layers/s"),
             Unit::Checks => String::new(),
         });
     }

@@ -96,11 +96,15 @@ fn actions(ui: &mut Ui, state: &mut State, is_narrow: bool) {
     }
 }
 
-/// What a visitor wants to know before dropping anything.
+/// What a visitor wants to know before dropping anything, and what else can be dropped.
 fn privacy(ui: &mut Ui) {
     widgets::muted(
         ui,
         "Or drop files anywhere. Nothing is uploaded: everything runs on this machine.",
+    );
+    widgets::muted(
+        ui,
+        "No room for the weights? Drop a verifier key in place of the model: made from them once, it audits traces without them.",
     );
 }
 

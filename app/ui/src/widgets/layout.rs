@@ -157,6 +157,43 @@ pub(crate) fn field(
     .inner
 }
 
+/// A field for a secret: what is typed shows as dots, and cannot be copied. `true` once Enter is pressed in it. One that `asks` takes
+/// the focus.
+pub(crate) fn secret_field(
+    ui: &mut Ui,
+    label: &str,
+    text: &mut String,
+    width: f32,
+    asks: bool,
+) -> bool {
+    ui.vertical(|ui| {
+        ui.set_width(width);
+        ui.spacing_mut().item_spacing.y = 4.0;
+        let name = muted(ui, label);
+        let height = ui.spacing().interact_size.y;
+        let edit = egui::TextEdit::singleline(text)
+            .password(true)
+            .font(fonts::body())
+            .margin(egui::Margin::symmetric(10, 6))
+            .align(Align2::LEFT_CENTER)
+            .min_size(vec2(0.0, height))
+            .desired_width(width)
+            .char_limit(1000);
+        let field = ui.add(edit).labelled_by(name.id).accessible_name(label);
+        if asks {
+            field.request_focus();
+            field.scroll_to_me(Some(egui::Align::Center));
+        }
+        let is_sent = field.lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Enter));
+        if is_sent || text.is_empty() {
+            // Or what was typed could be had back by undoing.
+            egui::text_edit::TextEditState::default().store(ui.ctx(), field.id);
+        }
+        is_sent
+    })
+    .inner
+}
+
 /// A row of which one is chosen. `true` if that changed.
 pub(crate) fn segmented<T: PartialEq + Copy>(
     ui: &mut Ui,
@@ -223,11 +260,11 @@ pub(crate) fn segmented<T: PartialEq + Copy>(
     changed
 }
 
-/// Tabs with a line under the chosen one. They scroll sideways where there is no room.
+/// Tabs with a line under the chosen one, each open or shut for a reason. They scroll sideways where there is no room.
 pub(crate) fn tabs<T: PartialEq + Copy>(
     ui: &mut Ui,
     chosen: &mut T,
-    all: &[(T, &'static str, bool)],
+    all: &[(T, &'static str, Option<&'static str>)],
 ) {
     let colors = theme::of(ui);
     let bottom = ui
@@ -239,7 +276,8 @@ pub(crate) fn tabs<T: PartialEq + Copy>(
                 .show(ui, |ui| {
                     ui.horizontal(|ui| {
                         ui.spacing_mut().item_spacing.x = 24.0;
-                        for (value, label, is_enabled) in all {
+                        for (value, label, shut) in all {
+                            let is_enabled = shut.is_none();
                             let is_chosen = chosen == value;
                             let font = if is_chosen {
                                 fonts::bold(fonts::BODY)
@@ -255,16 +293,16 @@ pub(crate) fn tabs<T: PartialEq + Copy>(
                                 ui.painter().layout_no_wrap((*label).to_owned(), font, ink);
                             let (rect, response) = ui.allocate_exact_size(
                                 vec2(galley.size().x, 40.0),
-                                if *is_enabled {
+                                if is_enabled {
                                     Sense::click()
                                 } else {
                                     Sense::hover()
                                 },
                             );
                             response.widget_info(|| {
-                                WidgetInfo::selected(Role::Tab, *is_enabled, is_chosen, *label)
+                                WidgetInfo::selected(Role::Tab, is_enabled, is_chosen, *label)
                             });
-                            let ink = if response.hovered() && *is_enabled {
+                            let ink = if response.hovered() && is_enabled {
                                 colors.text
                             } else {
                                 ink
@@ -293,6 +331,9 @@ pub(crate) fn tabs<T: PartialEq + Copy>(
                             }
                             if response.clicked() {
                                 *chosen = *value;
+                            }
+                            if let Some(why) = shut {
+                                response.on_hover_text(*why);
                             }
                         }
                     });

@@ -303,7 +303,8 @@ impl Rig {
             },
             stand_in,
         );
-        let files = samples().clone();
+        let mut files = samples().clone();
+        files.extend(crate::keys::files().clone());
         Self {
             harness,
             log,

@@ -48,7 +48,7 @@ fn visit(size: (f32, f32)) {
 }
 
 /// Nothing that can be pressed lies outside the window to the left or right.
-fn fits(rig: &Rig, size: (f32, f32), what: &str) {
+pub fn fits(rig: &Rig, size: (f32, f32), what: &str) {
     let window = egui::Rect::from_min_size(egui::Pos2::ZERO, size.into());
     for node in rig.harness.root().children_recursive() {
         let access = node.accesskit_node();
@@ -218,6 +218,7 @@ fn hostile_words_are_shown_escaped() {
         has_tokenizer: false,
         notes: vec![hostile; 50],
         root: None,
+        key: None,
     };
     rig.command("demo-model");
     let open = rig.last(|job| matches!(job, Job::OpenModel { .. }));

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use assay_ui::{Input, Settings, Start, ThemeChoice};
-use assay_work::message::{Failure, News, Source, Stage};
+use assay_work::message::{Failure, Job, News, Source, Stage};
 use egui_kittest::kittest::Queryable;
 
+use crate::audits::dropped;
 use crate::raster;
 use crate::rig::{NARROW, Rig, WIDE};
 
@@ -20,6 +21,72 @@ fn shoot(rig: &Rig, size: (f32, f32), name: &str) {
         1.0,
     );
     raster::write(&image, &Path::new(&folder).join(format!("{name}.png")));
+}
+
+/// Everything with a key.
+fn audits(
+    rig: &dyn Fn() -> Rig,
+    tall: &dyn Fn(&mut Rig, &str),
+    name: &dyn Fn(&str) -> String,
+    size: (f32, f32),
+) {
+    let mut one = rig();
+    dropped(&mut one, "audited.bin", "locked.SECRET.assay-key");
+    shoot(&one, size, &name("a-locked"));
+    tall(&mut one, "a-locked");
+    one.harness.get_by_label("Passphrase of the key").focus();
+    one.harness.run();
+    one.harness
+        .get_by_label("Passphrase of the key")
+        .type_text("wrong");
+    one.harness.run();
+    one.harness.key_press(egui::Key::Enter);
+    one.harness.run();
+    one.work();
+    tall(&mut one, "a-wrong");
+    dropped(&mut one, "audited.bin", "demo.SECRET.assay-key");
+    shoot(&one, size, &name("a-key"));
+    tall(&mut one, "a-key");
+    one.command("verify");
+    let id = one.last(|job| matches!(job, Job::Verify { .. }));
+    one.news(
+        id,
+        News::Progress {
+            stage: Stage::Prefill,
+            done: 4,
+            total: 9,
+        },
+    );
+    shoot(&one, size, &name("a-running"));
+    for (what, trace) in [
+        ("a-accept", "audited.bin"),
+        ("a-off", "audited-off.bin"),
+        ("a-drawn", "audited-drawn.bin"),
+        ("a-none", "honest.bin"),
+    ] {
+        let mut one = rig();
+        dropped(&mut one, trace, "demo.SECRET.assay-key");
+        if what == "a-none" || what == "a-drawn" {
+            tall(&mut one, &format!("{what}-claims"));
+        }
+        one.command("verify");
+        one.work();
+        shoot(&one, size, &name(what));
+        tall(&mut one, what);
+        if one.harness.state_mut().command("show-audit") {
+            one.harness.run();
+            shoot(&one, size, &name(&format!("{what}-audit")));
+            tall(&mut one, &format!("{what}-audit"));
+        }
+    }
+    let mut one = rig();
+    dropped(&mut one, "audited.bin", "demo.SECRET.assay-key");
+    one.command("prove");
+    shoot(&one, size, &name("a-prove"));
+    one.command("verify");
+    one.work();
+    one.command("show-evidence");
+    tall(&mut one, "a-evidence");
 }
 
 #[test]
@@ -116,6 +183,7 @@ fn shots() {
             one.command("verify");
             one.work();
             shoot(&one, size, &name("7-inconclusive"));
+            audits(&rig, &tall, &name, size);
             let mut one = rig();
             let id = one.running(Stage::Hash, 1, 2);
             let failure = Failure::new(
