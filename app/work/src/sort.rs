@@ -188,7 +188,7 @@ mod tests {
     fn files_are_told_by_their_beginning() {
         let trace = safetensors(r#"{"__metadata__":{"assay":"{}"}}"#);
         let weights = safetensors(r#"{"a":{"dtype":"F32"}}"#);
-        let key = safetensors(r#"{"__metadata__":{"format":"assay-verifier-key-SECRET""#);
+        let key = safetensors(r#"{"__metadata__":{"assay-key":"{}"}}"#);
         let llama2c: Vec<u8> = [288, 768, 6, 6, 6, -32000, 256]
             .iter()
             .flat_map(|field: &i32| field.to_le_bytes())

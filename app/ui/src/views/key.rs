@@ -157,6 +157,7 @@ fn locked(ui: &mut Ui, state: &mut State, name: &str, lock: Lock) {
     // The line has its place before anything is wrong.
     ui.scope(|ui| {
         ui.set_min_height(20.0);
+        ui.spacing_mut().interact_size.y = 20.0;
         if is_trying {
             widgets::muted(ui, "Trying it…");
         } else if lock == Lock::Wrong {

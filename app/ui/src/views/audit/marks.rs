@@ -81,29 +81,34 @@ pub(super) fn paint(ui: &Ui, line: Rect, stream: &StreamReport) {
 /// The shapes and their names, wrapping between them.
 pub(super) fn legend(ui: &mut Ui) {
     let colors = theme::of(ui);
-    ui.horizontal_wrapped(|ui| {
-        ui.spacing_mut().item_spacing = vec2(18.0, 2.0);
+    ui.scope(|ui| {
+        // Lines are as high as what is in them, also where controls are high enough to be touched.
         ui.spacing_mut().interact_size.y = 20.0;
-        let tests = TESTS.map(|(mark, name)| (Some(mark), name));
-        for (mark, name) in tests.into_iter().chain([(None, "the limit")]) {
-            let galley = ui
-                .painter()
-                .layout_no_wrap(name.to_owned(), fonts::small(), colors.muted);
-            let size = vec2(20.0 + galley.size().x, 20.0);
-            let (rect, response) = ui.allocate_exact_size(size, egui::Sense::hover());
-            response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, name));
-            let at = rect.left_center() + vec2(7.0, 0.0);
-            match mark {
-                Some(mark) => shape(ui.painter(), at, mark, colors.muted),
-                None => {
-                    let limit = Stroke::new(1.5, colors.text);
-                    ui.painter().vline(at.x, at.y - 8.0..=at.y + 8.0, limit);
-                }
-            }
-            let text = rect.left_center() + vec2(20.0, -galley.size().y / 2.0);
-            ui.painter().galley(text, galley, colors.muted);
-        }
+        ui.horizontal_wrapped(|ui| entries(ui, colors));
     });
+}
+
+fn entries(ui: &mut Ui, colors: &theme::Colors) {
+    ui.spacing_mut().item_spacing = vec2(18.0, 2.0);
+    let tests = TESTS.map(|(mark, name)| (Some(mark), name));
+    for (mark, name) in tests.into_iter().chain([(None, "the limit")]) {
+        let galley = ui
+            .painter()
+            .layout_no_wrap(name.to_owned(), fonts::small(), colors.muted);
+        let size = vec2(20.0 + galley.size().x, 20.0);
+        let (rect, response) = ui.allocate_exact_size(size, egui::Sense::hover());
+        response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, name));
+        let at = rect.left_center() + vec2(7.0, 0.0);
+        match mark {
+            Some(mark) => shape(ui.painter(), at, mark, colors.muted),
+            None => {
+                let limit = Stroke::new(1.5, colors.text);
+                ui.painter().vline(at.x, at.y - 8.0..=at.y + 8.0, limit);
+            }
+        }
+        let text = rect.left_center() + vec2(20.0, -galley.size().y / 2.0);
+        ui.painter().galley(text, galley, colors.muted);
+    }
 }
 
 /// One mark. Those that often come to the same are an open shape and one that fits into it.
