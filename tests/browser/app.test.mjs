@@ -310,8 +310,10 @@ function compareAudits(page, program) {
 
 async function openBoth(page, trace, key) {
   await page.setInputFiles("#pick-files", [trace, key]);
-  const name = path.basename(key);
-  await until(page, (now) => now.model === name && now.claims?.manifest && (now.key || now.locked), "opened both");
+  const [file, name] = [path.basename(trace), path.basename(key)];
+  // Until the new trace is the one on the page, what is there is the last one's, verdict and all.
+  const both = (now) => now.phase === "idle" && now.trace === file && now.model === name && now.claims?.manifest && (now.key || now.locked);
+  await until(page, both, "opened both");
 }
 
 test("a trace and a key come by file input, and the page audits as the program does", async () => {
