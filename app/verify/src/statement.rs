@@ -45,7 +45,11 @@ pub fn in_toto(report: &Report, build: &str, time: &str) -> Value {
             "timeCreated": time,
             "policies": policies.collect::<Vec<_>>(),
             "properties": properties,
-            "assay": { "verdict": report.verdict, "failed": report.failed_codes() },
+            "assay": {
+                "verdict": report.verdict,
+                "method": report.method,
+                "failed": report.failed_codes(),
+            },
         },
     })
 }

@@ -679,7 +679,7 @@ fn tiers(
         .filter_map(|s| honest(s.name, s.k))
         .fold(0.0, |most: f64, h| most.max(h.row));
     let of_energy = |relative: f64, words: &str| FalseAccept {
-        error: format!("{words}, about {} % of a row's norm", 100.0 * relative),
+        error: format!("{words}, about {:.2} % of a row's norm", 100.0 * relative),
         chance: (worst > 0.0).then(|| seen.row.false_accept(relative / worst)),
     };
     let tier = |tier, tests, test, false_reject, false_accept| TierReport {
