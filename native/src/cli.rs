@@ -3,7 +3,7 @@
 use clap::{ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    adapters, eval, explain, keygen, logits, prove, synth, tamper, verify, window,
+    adapters, eval, explain, keygen, logits, prove, sparse, synth, tamper, verify, window,
 };
 use crate::device_arg::DeviceArgs;
 
@@ -65,6 +65,8 @@ pub enum Command {
     Keygen(keygen::Args),
     /// Generate on a device while this machine's CPU checks every linear layer
     Eval(eval::Args),
+    /// Sparse MLPs: collect, train and evaluate predictors, measure what skipping does
+    Sparse(sparse::Args),
     /// Open the window, as does `assay` alone
     Window(window::Args),
     /// List the adapters that this machine can compute on

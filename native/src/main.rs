@@ -20,6 +20,7 @@ mod progress;
 mod prompt_arg;
 mod sampler_arg;
 mod serve;
+mod sparse;
 mod text;
 mod token_file;
 mod trace_file;

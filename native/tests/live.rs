@@ -811,3 +811,98 @@ fn an_address_that_is_taken_is_an_error() {
         shown(&output)
     );
 }
+
+/// A key of the demo model in `folder`, made with `args`.
+fn key(folder: &TempDir, name: &str, args: &[&str]) -> String {
+    let path = folder.path().join(name);
+    let path = path.to_str().unwrap().to_owned();
+    let output = Command::new(env!("CARGO_BIN_EXE_assay"))
+        .args(["keygen", "--out", &path])
+        .args(args)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", shown(&output));
+    path
+}
+
+/// Who has a key and no weights asks as well: what is opened is audited, and conduct is judged alike.
+#[test]
+fn a_key_is_enough_to_ask() {
+    let server = Server::start(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let ask = |url: &str, key: &str, args: &[&str]| {
+        let ids = [
+            "--prompt-ids",
+            "256,75,73,78,71",
+            "-n",
+            "12",
+            "--json",
+            "--key",
+            key,
+        ];
+        let output = verify(url, &[&ids[..], args].concat());
+        let report: Option<Value> = serde_json::from_slice(&output.stdout).ok();
+        (
+            output.status.code(),
+            report.unwrap_or_default(),
+            shown(&output),
+        )
+    };
+    let all = key(&folder, "all.key", &[]);
+    for args in [
+        &[][..],
+        &["--temperature", "0.8", "--seed", "7", "--layers", "all"],
+    ] {
+        let (code, report, said) = ask(&server.url, &all, args);
+        assert_eq!(code, Some(0), "{said}");
+        assert_eq!(
+            (
+                &report["verdict"],
+                &report["method"],
+                &report["checks"][0]["id"]
+            ),
+            (&json!("accept"), &json!("audit"), &json!("live")),
+            "{said}"
+        );
+        assert_eq!(report["checks"][0]["outcome"], "pass");
+        let layers = report["audit"]["layers"].as_array().unwrap().len();
+        assert_eq!(layers, if args.is_empty() { 4 } else { 8 });
+    }
+    for (lie, code) in [
+        (Lie::OtherNonce, "live-nonce"),
+        (Lie::SwappedToken, "live-tokens"),
+        (Lie::OtherRun, "live-changed"),
+        (Lie::OtherRoot, "live-changed"),
+        (Lie::FewerLayers, "live-opening"),
+        (Lie::Withhold, "live-withheld"),
+    ] {
+        let liar = dishonest::start(&server.url, lie).unwrap();
+        let (exit, report, said) = ask(&liar, &all, &[]);
+        assert_eq!(exit, Some(1), "{lie:?}: {said}");
+        assert_eq!(
+            (
+                &report["verdict"],
+                &report["method"],
+                &report["checks"][0]["code"]
+            ),
+            (&json!("reject"), &json!("audit"), &json!(code)),
+            "{lie:?}: {said}"
+        );
+    }
+    // Only what the key can judge is asked for.
+    let some = key(&folder, "some.key", &["--layers", "0,3"]);
+    let (exit, report, said) = ask(&server.url, &some, &["--layers", "all"]);
+    assert_eq!(
+        (exit, &report["audit"]["layers"]),
+        (Some(0), &json!([0, 3])),
+        "{said}"
+    );
+    // It has no words, and the prover is not asked for nothing.
+    let output = verify(&server.url, &["--key", &some, "--prompt", "ROMEO:"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        text(&output.stderr).contains("a key has no tokenizer"),
+        "{}",
+        shown(&output)
+    );
+}

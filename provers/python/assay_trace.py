@@ -2,8 +2,8 @@
 """Reads and checks an Assay trace with nothing but Python's standard library.
 
 Follows docs/trace-format.md and shares no code with the Rust reader, though the two have one author: structure,
-commitment, prompt digest, digests of all opened rows, Merkle root and challenge, in that order. Prints a summary and
-exits 0, or prints the reason and exits 1.
+commitment, prompt digest, digests of all opened rows, Merkle root (over masks too) and challenge, in that order.
+Prints a summary and exits 0, or prints the reason and exits 1.
 
     python3 assay_trace.py trace.bin
 """
@@ -21,6 +21,7 @@ MAX_TOKENS = 1 << 20
 MAX_LAYERS = 1024
 
 DTYPES = {"F32": 4, "U32": 4, "BF16": 2, "F16": 2, "U8": 1}  # in file order, with bytes an element
+MASKS = ["input", "neurons"]
 PRODUCTS = ["q", "k", "v", "o", "gate", "up", "down"]
 STATE_DTYPES = {"f32": "F32", "bf16": "BF16", "f16": "F16"}
 EXPONENT = {"F32": 0x7F800000, "BF16": 0x7F80, "F16": 0x7C00}
@@ -99,11 +100,41 @@ def products(x):
     return names in (PRODUCTS, [name for name in PRODUCTS if name != "gate"])
 
 
+def masks(x):
+    """The masks of a layer: in order, none twice, `neurons` among them."""
+    rules = {"name": one_of(*MASKS), "width": integer(1, 1 << 20)}
+    fields = type(x) is list and all(type(m) is dict and sorted(m) == sorted(rules) for m in x)
+    if not fields or not all(rule(m[key]) for m in x for key, rule in rules.items()):
+        return False
+    return [m["name"] for m in x] in (MASKS, ["neurons"])
+
+
+def thresholds(x):
+    return type(x) is list and all(map(pattern(DECIMAL), x))
+
+
 LINEARS = {
     "challenge": one_of("all", "chosen", "interactive", "offline"),
     "layers": ascending,
     "logits": ascending,
     "products": products,
+}
+
+STREAMS = [
+    ["logits", "states"],
+    ["linears", "logits", "states"],
+    ["logits", "masks", "states"],
+    ["linears", "logits", "masks", "states"],
+]
+
+SPARSE = {"masks": masks, "rule": None}  # one of those below
+
+RULES = {
+    "cats": {"kind": one_of("cats"), "thresholds": thresholds},
+    "given": {"digest": pattern(HEX), "kind": one_of("given")},
+    "predicted": {"digest": pattern(HEX), "keep": integer(0, U32_MAX), "kind": one_of("predicted")},
+    "teal": {"input": thresholds, "kind": one_of("teal"), "neurons": thresholds},
+    "topk": {"keep": integer(0, U32_MAX), "kind": one_of("topk")},
 }
 
 MANIFEST = {
@@ -129,7 +160,7 @@ MANIFEST = {
     "root": pattern(HEX),
     "sampler": None,  # one of the two below
     "state_dtype": one_of(*STATE_DTYPES),
-    "streams": lambda x: x in (["logits", "states"], ["linears", "logits", "states"]),
+    "streams": lambda x: x in STREAMS,
     "tokenizer": optional(pattern(HEX)),
     "version": integer(1, 1),
 }
@@ -157,21 +188,29 @@ def check_fields(value, rules, path):
             require(rule(value[key]), f"{name} is not what the specification allows")
 
 
+def check_kind(value, kinds, path):
+    kind = value.get("kind") if type(value) is dict else None
+    require(type(kind) is str and kind in kinds, f"{path} is of no known kind")
+    check_fields(value, kinds[kind], path)
+
+
 def read_manifest(text):
     manifest = decode_json(text, "manifest")
-    with_linears = type(manifest) is dict and "linears" in manifest
-    check_fields(manifest, {**MANIFEST, "linears": LINEARS} if with_linears else MANIFEST, "")
-    require(with_linears == ("linears" in manifest["streams"]), "linears is not there exactly with its stream")
-    sampler = manifest["sampler"]
-    kind = sampler.get("kind") if type(sampler) is dict else None
-    require(type(kind) is str and kind in SAMPLERS, "sampler is of no known kind")
-    check_fields(sampler, SAMPLERS[kind], "sampler")
+    optional_fields = {"linears": LINEARS, "sparse": SPARSE}
+    present = {key: rules for key, rules in optional_fields.items() if type(manifest) is dict and key in manifest}
+    check_fields(manifest, {**MANIFEST, **present}, "")
+    for key, stream in [("linears", "linears"), ("sparse", "masks")]:
+        with_field, with_stream = key in present, stream in manifest["streams"]
+        require(with_field == with_stream, f"{key} is not there exactly with the stream {stream}")
+    check_kind(manifest["sampler"], SAMPLERS, "sampler")
     model = manifest["model"]
     require(all(i < model["vocab"] for i in manifest["eos"]), "eos has an id outside the vocabulary")
     require(all(i <= model["layers"] for i in manifest["opened"]), "opened has an index above the layers")
     require(manifest["prompt"]["tokens"] + manifest["output"]["tokens"] <= MAX_TOKENS, "too many tokens")
-    if with_linears:
+    if "linears" in manifest:
         check_linears(manifest, manifest["linears"])
+    if "sparse" in manifest:
+        check_sparse(manifest, manifest["sparse"])
     require(canonical_json(manifest) == text, "manifest is not canonical")
     return manifest
 
@@ -189,7 +228,26 @@ def check_linears(manifest, linears):
         require(inner or product["width"] == model["hidden"], f"{product['name']} has another width than the model")
 
 
+def check_sparse(manifest, sparse):
+    rule = sparse["rule"]
+    check_kind(rule, RULES, "sparse.rule")
+    widths = {mask["name"]: mask["width"] for mask in sparse["masks"]}
+    require(("input" in widths) == (rule["kind"] == "teal"), "the mask input does not go with this rule")
+    require(rule.get("keep", 0) <= widths["neurons"], "sparse.rule.keep is above the width of the mask")
+    for key in ("input", "neurons", "thresholds"):
+        one_each = key not in rule or len(rule[key]) == manifest["model"]["layers"]
+        require(one_each, f"sparse.rule.{key} has not one threshold for each layer")
+
+
 # ---- sections 1 and 3: container and tensors
+
+
+def mask_bytes(sparse):
+    """(mask, its first byte and end) in the bytes of a layer at a position."""
+    end = 0
+    for mask in sparse["masks"]:
+        start, end = end, end + (mask["width"] + 7) // 8
+        yield mask, start, end
 
 
 def layout(manifest):
@@ -215,6 +273,10 @@ def layout(manifest):
                 tensors.append((name, state_dtype, [positions, product["width"]]))
         if linears["logits"]:
             tensors.append(("logits", "F32", [len(linears["logits"]), model["vocab"]]))
+    sparse = manifest.get("sparse")
+    if sparse is not None:
+        layer_bytes = max(end for _, _, end in mask_bytes(sparse))
+        tensors.append(("masks", "U8", [positions, model["layers"], layer_bytes]))
     order = list(DTYPES)
     tensors.sort(key=lambda tensor: (order.index(tensor[1]), tensor[0]))
     placed, end = [], 0
@@ -258,7 +320,28 @@ def parse(data):
     for name, dtype, *_ in tensors:
         if name.startswith(("states.", "linears.")) or name == "logits":
             require(finite(views[name], dtype), f"{name} is not finite")
+    if "sparse" in manifest:
+        check_mask_bits(manifest["sparse"], views["masks"])
     return manifest, text, views
+
+
+def check_mask_bits(sparse, view):
+    """No bit beyond a mask's width: each mask's last byte, wherever it stands."""
+    layer_bytes = max(end for _, _, end in mask_bytes(sparse))
+    for mask, _, end in mask_bytes(sparse):
+        used = (1 << ((mask["width"] - 1) % 8 + 1)) - 1
+        last = view[end - 1 :: layer_bytes]
+        require(all(byte & ~used == 0 for byte in last), f"the mask {mask['name']} has a bit beyond its width")
+
+
+def active(sparse, view):
+    """(mask, share of its bits that are set) over all positions and layers."""
+    layer_bytes = max(end for _, _, end in mask_bytes(sparse))
+    rows = len(view) // layer_bytes
+    for mask, start, end in mask_bytes(sparse):
+        columns = b"".join(view[at::layer_bytes].tobytes() for at in range(start, end))
+        ones = bin(int.from_bytes(columns, "little")).count("1")
+        yield mask["name"], ones / (rows * mask["width"])
 
 
 def elements(view, code):
@@ -294,14 +377,21 @@ def leaf_hashes(manifest, views):
     tokens, n_prompt = words(views["tokens"]), manifest["prompt"]["tokens"]
     layers, linears = manifest["model"]["layers"], views.get("digests.linears")
     tag = b"assay/position/v1\0" if linears is None else b"assay/position/v2\0"
+    masks = views.get("masks")
+    if masks is not None:
+        tag = b"assay/position/v3\0"
     for p in range(len(tokens) - 1):
         following, logits = U32_MAX, bytes(32)
         if p >= n_prompt - 1:
             i = p - (n_prompt - 1)
             following, logits = tokens[p + 1], views["digests.logits"][32 * i : 32 * i + 32]
+        bound = b""
+        if masks is not None:
+            flags = 0 if linears is None else 1
+            bound = bytes([flags]) + sha256(row(masks, p, len(masks) // (len(tokens) - 1)))
         digests = row(views["digests.states"], p, 32 * (layers + 1))
         more = row(linears, p, 32 * layers) if linears is not None else b""
-        yield sha256(b"\x00", tag, struct.pack("<III", p, tokens[p], following), logits, digests, more)
+        yield sha256(b"\x00", tag, struct.pack("<III", p, tokens[p], following), logits, bound, digests, more)
 
 
 def row(view, index, size):
@@ -394,6 +484,12 @@ def check(manifest, text, views):
             raise Refused("challenge", f"{purpose} {got} are open, but {linears['challenge']} calls for {want}")
 
 
+def shown(value):
+    if type(value) is not list:
+        return value
+    return f"{min(value, key=float)} to {max(value, key=float)}"
+
+
 def summary(manifest, views):
     model, sampler = manifest["model"], manifest["sampler"]
     yield "model", f"{model['family']} {model['dtype']}, {model['layers']} layers of {model['hidden']}"
@@ -407,6 +503,11 @@ def summary(manifest, views):
         yield "products", ", ".join(f"{p['name']} {p['width']}" for p in linears["products"])
         yield "challenge", f"{linears['challenge']}: layers {linears['layers']}, logits {linears['logits']}"
         yield "receipt", receipt(manifest).hex()
+    sparse = manifest.get("sparse")
+    if sparse is not None:
+        yield "masks", ", ".join(f"{m['name']} {m['width']}" for m in sparse["masks"])
+        yield "rule", ", ".join(f"{key} {shown(value)}" for key, value in sparse["rule"].items())
+        yield "active", ", ".join(f"{name} {share:.1%}" for name, share in active(sparse, views["masks"]))
     yield "root", manifest["root"]
     yield "commitment", bytes(views["commitment"]).hex()
 

@@ -1,6 +1,6 @@
 //! The embedded kernel texts.
 
-/// Names of all kernels: those of a layer in the order in which it runs them, then those of audits.
+/// Names of all kernels: those of a Llama in the order in which it runs them, those that only OPT has, then those of audits, then those of sparse MLPs.
 pub const KERNELS: &[&str] = &[
     "embed",
     "rmsnorm",
@@ -11,11 +11,23 @@ pub const KERNELS: &[&str] = &[
     "attention_row",
     "attention_group",
     "silu_mul",
+    "add_position",
+    "layernorm",
+    "kv_write",
+    "relu",
     "add",
     "row_energy",
     "freivalds_residual",
     "project_weights",
     "matmul_i8",
+    "sparse_topk",
+    "sparse_threshold",
+    "sparse_index",
+    "sparse_grid",
+    "sparse_rows",
+    "sparse_rows_lanes",
+    "sparse_sum",
+    "sparse_sum_lanes",
 ];
 
 /// The raw text of a kernel, or of an include named `include/NAME`.
@@ -30,18 +42,35 @@ pub fn source(name: &str) -> Option<&'static str> {
         "attention_row" => include_str!("../kernels/attention_row.wgsl"),
         "attention_group" => include_str!("../kernels/attention_group.wgsl"),
         "silu_mul" => include_str!("../kernels/silu_mul.wgsl"),
+        "add_position" => include_str!("../kernels/add_position.wgsl"),
+        "layernorm" => include_str!("../kernels/layernorm.wgsl"),
+        "kv_write" => include_str!("../kernels/kv_write.wgsl"),
+        "relu" => include_str!("../kernels/relu.wgsl"),
         "add" => include_str!("../kernels/add.wgsl"),
         "row_energy" => include_str!("../kernels/row_energy.wgsl"),
         "freivalds_residual" => include_str!("../kernels/freivalds_residual.wgsl"),
         "project_weights" => include_str!("../kernels/project_weights.wgsl"),
         "matmul_i8" => include_str!("../kernels/matmul_i8.wgsl"),
+        "sparse_topk" => include_str!("../kernels/sparse_topk.wgsl"),
+        "sparse_threshold" => include_str!("../kernels/sparse_threshold.wgsl"),
+        "sparse_index" => include_str!("../kernels/sparse_index.wgsl"),
+        "sparse_grid" => include_str!("../kernels/sparse_grid.wgsl"),
+        "sparse_rows" => include_str!("../kernels/sparse_rows.wgsl"),
+        "sparse_rows_lanes" => include_str!("../kernels/sparse_rows_lanes.wgsl"),
+        "sparse_sum" => include_str!("../kernels/sparse_sum.wgsl"),
+        "sparse_sum_lanes" => include_str!("../kernels/sparse_sum_lanes.wgsl"),
         "include/numerics" => include_str!("../include/numerics.wgsl"),
+        "include/lane_tree" => include_str!("../include/lane_tree.wgsl"),
         "include/lane_energy" => include_str!("../include/lane_energy.wgsl"),
         "include/weights_binding" => include_str!("../include/weights_binding.wgsl"),
         "include/rounding" => include_str!("../include/rounding.wgsl"),
         "include/weights" => include_str!("../include/weights.wgsl"),
         "include/matmul_bindings" => include_str!("../include/matmul_bindings.wgsl"),
         "include/attention_bindings" => include_str!("../include/attention_bindings.wgsl"),
+        "include/sparse_prefix" => include_str!("../include/sparse_prefix.wgsl"),
+        "include/sparse_list" => include_str!("../include/sparse_list.wgsl"),
+        "include/sparse_rows_bindings" => include_str!("../include/sparse_rows_bindings.wgsl"),
+        "include/sparse_sum_bindings" => include_str!("../include/sparse_sum_bindings.wgsl"),
         _ => return None,
     })
 }

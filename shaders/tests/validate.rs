@@ -15,7 +15,7 @@ fn variants(kernel: &str) -> Vec<Defines> {
         vec![Box::new(|d| d), Box::new(move |d| d.flag(name, true))]
     };
     let is_product = kernel.starts_with("mat") && kernel != "matmul_i8";
-    if is_product || ["embed", "project_weights"].contains(&kernel) {
+    if is_product || ["embed", "add_position", "project_weights"].contains(&kernel) {
         all = cross(
             all,
             ["W_F32", "W_F16", "W_BF16"]
@@ -46,6 +46,37 @@ fn variants(kernel: &str) -> Vec<Defines> {
     }
     if kernel == "add" {
         all = cross(all, flag("BIAS"));
+    }
+    if kernel.starts_with("sparse_rows") || kernel.starts_with("sparse_sum") {
+        all = cross(
+            all,
+            ["W_F32", "W_F16", "W_BF16"]
+                .map(|t| {
+                    Box::new(move |d: Defines| d.flag(t, true)) as Box<dyn Fn(Defines) -> Defines>
+                })
+                .into(),
+        );
+        let of_rows = ["VEC", "BIAS", "SLOTS", "GATED", "WITH_GATE"];
+        let of_sums = ["VEC", "BIAS", "SLOTS", "RESIDUAL", "SHARED"];
+        let is_sum = kernel.starts_with("sparse_sum");
+        for name in if is_sum { of_sums } else { of_rows } {
+            all = cross(all, flag(name));
+        }
+    }
+    if kernel.starts_with("sparse_") {
+        all = all
+            .iter()
+            .flat_map(|d| [1, 8].map(|rows| d.clone().with("ROWS", rows).with("NEURONS", 4)))
+            .collect();
+    }
+    match kernel {
+        "sparse_topk" => all = cross(all, flag("SIGNED")),
+        "sparse_threshold" => {
+            for name in ["SILU", "RELU"] {
+                all = cross(all, flag(name));
+            }
+        }
+        _ => {}
     }
     let rounds = ["rmsnorm", "rope_kv", "silu_mul", "add"].contains(&kernel);
     if rounds || kernel.starts_with("attention") {

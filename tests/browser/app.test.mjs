@@ -11,6 +11,7 @@ import { after, before, test } from "node:test";
 import { promisify } from "node:util";
 
 import { launch, open } from "./launch.mjs";
+import { dishonest, honest } from "./prover.mjs";
 import { serve } from "./server.mjs";
 import { ROOT } from "./site.mjs";
 
@@ -444,6 +445,146 @@ test("audits on light and narrow screens", { skip: !SHOTS }, async () => {
       await page.context().close();
     }
   }
+});
+
+// --- live provers -----------------------------------------------------------------------------------------------------------
+
+// The page with a prover's address in it, and `work` done there; the prover ends with it. Few tokens are asked for: each is verified.
+async function asking(prover, work, options = {}) {
+  const kept = [{ name: "assay-settings", value: JSON.stringify({ max_tokens: 12 }) }];
+  const storageState = { cookies: [], origins: [{ origin: new URL(home.url).origin, localStorage: kept }] };
+  try {
+    const page = await start(`?prover=${encodeURIComponent(prover.url)}`, { storageState, ...options });
+    assert.deepEqual([(await state(page)).page, (await state(page)).prover], ["ask", prover.url]);
+    await work(page);
+    await page.context().close();
+  } finally {
+    await prover.close();
+  }
+}
+
+test("an honest live prover is accepted, and what it opened is a trace for the program, too", async () => {
+  const origin = new URL(home.url).origin;
+  await asking(await honest(ASSAY, "--allow-origin", origin), async (page) => {
+    assert.equal((await state(page)).phase, "idle", "a link sends nothing");
+    const now = await verdict(page, "run-ask");
+    assert.deepEqual([now.verdict, now.code], ["accept", null], JSON.stringify(now));
+    assert.ok(now.live.text.length > 0 && now.live.kept);
+    assert.deepEqual([now.live.layers.length, now.live.receipt.length], [4, 64]);
+    const checks = (await report(page)).checks;
+    assert.deepEqual([checks[0].id, checks[0].outcome], ["live", "pass"]);
+    assert.equal((await report(page)).coverage.freshness, "nonce");
+    await page.waitForFunction(() => /^ACCEPTED/.test(document.getElementById("alert").textContent));
+    const download = page.waitForEvent("download");
+    await command(page, "save-trace");
+    const saved = path.join(temporary, "live.bin");
+    await (await download).saveAs(saved);
+    const again = await native(saved, "--adapter", "cpu", "--expect-prompt", "To be, or not");
+    assert.equal(again.verdict, "accept", again.summary);
+    assert.equal(again.trace.sha256, (await report(page)).trace.sha256);
+    // Another nonce, another draw: two answers are never the same file.
+    await command(page, "edit");
+    assert.deepEqual([(await state(page)).page, (await state(page)).verdict], ["ask", null]);
+    const next = await verdict(page, "run-ask");
+    assert.equal(next.verdict, "accept");
+    assert.notEqual((await report(page)).trace.sha256, again.trace.sha256);
+    assert.deepEqual(page.faults, []);
+  });
+});
+
+test("a live prover that changes its story is rejected with its code", async () => {
+  const prover = await honest(ASSAY, "--allow-origin", "*");
+  for (const [lie, code, kept] of [
+    ["other-run", "live-changed", true],
+    ["other-token", "live-tokens", false],
+  ]) {
+    await asking(await dishonest(prover.url, lie), async (page) => {
+      const now = await verdict(page, "run-ask");
+      assert.deepEqual([now.verdict, now.code, now.live.kept], ["reject", code, kept], JSON.stringify(now));
+      const failed = (await report(page)).checks.filter((check) => check.outcome === "fail");
+      assert.deepEqual(failed.map((check) => [check.id, check.code]), [["live", code]]);
+      await page.waitForFunction((code) => document.getElementById("alert").textContent.startsWith(`REJECTED, ${code}`), code);
+      await stillWorks(page);
+    });
+  }
+  await prover.close();
+});
+
+test("live provers that cannot be asked say why, and the app goes on", async () => {
+  const closed = await honest(ASSAY); // it lets no page ask
+  const gone = await serve({ root: SITE });
+  await gone.close(); // so nobody listens on its port
+  for (const [url, message, next] of [
+    [new URL(gone.url).origin, /nobody answers/, /check that the prover runs/],
+    [closed.url, /does not let this page ask \(CORS\)/, new RegExp(`--allow-origin ${new URL(home.url).origin}`)],
+    ["http://192.0.2.1:8737", /plain http on this very machine only/, /https/],
+  ]) {
+    await asking({ url, close: () => {} }, async (page) => {
+      const now = await verdict(page, "run-ask");
+      assert.deepEqual([now.phase, now.page, now.verdict, now.error.code], ["error", "ask", null, "live-unreachable"], JSON.stringify(now));
+      assert.match(now.error.message, message);
+      assert.match(now.error.next, next);
+      await page.waitForFunction(() => document.getElementById("alert").textContent.startsWith("Error: "));
+      await stillWorks(page);
+    });
+  }
+  await closed.close();
+});
+
+test("asking is cancelled at each stage, and the prover is told by the closed connection", async () => {
+  const prover = await honest(ASSAY, "--allow-origin", "*");
+  for (const [lie, stage] of [
+    ["stall-info", "connect"],
+    ["stall-run", "answer"],
+    ["stall-opening", "challenge"],
+  ]) {
+    const staller = await dishonest(prover.url, lie);
+    await asking(staller, async (page) => {
+      await command(page, "run-ask");
+      await until(page, (now) => now.stage === stage, `at ${stage}`, 60);
+      // News come before what they announce.
+      if (lie === "stall-run") await until(page, (now) => now.live.text.length > 0, "answered", 60);
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      await command(page, "cancel");
+      const now = await until(page, (now) => now.phase !== "working", "cancelled", 30);
+      assert.deepEqual([now.phase, now.error, now.verdict, now.page], ["idle", null, null, "ask"]);
+      for (let tries = 0; staller.hungUp === 0 && tries < 50; tries += 1) await new Promise((resolve) => setTimeout(resolve, 100));
+      assert.equal(staller.hungUp, 1, `${lie}: the connection was closed`);
+      assert.deepEqual(page.faults, []);
+      if (lie === "stall-opening") await stillWorks(page);
+    });
+  }
+  await prover.close();
+});
+
+test("asking on light and narrow screens", { skip: !SHOTS }, async () => {
+  const prover = await honest(ASSAY, "--allow-origin", "*");
+  for (const [size, viewport] of [
+    ["wide", { width: 1280, height: 800 }],
+    ["narrow", { width: 390, height: 844 }],
+  ]) {
+    for (const theme of ["light", "dark"]) {
+      const shots = async (lie, work) => {
+        await asking(await dishonest(prover.url, lie), async (page) => {
+          await command(page, `theme-${theme}`);
+          await work(page, (what) => shot(page, `ask-${what}-${theme}-${size}`));
+        }, { viewport });
+      };
+      await shots("stall-run", async (page, shot) => {
+        await shot("empty");
+        await command(page, "run-ask");
+        await until(page, (now) => now.live.text.length > 0, "answering", 60);
+        await shot("running");
+      });
+      for (const [lie, what] of [["none", "accepted"], ["other-run", "rejected"]]) {
+        await shots(lie, async (page, shot) => {
+          await verdict(page, "run-ask");
+          await shot(what);
+        });
+      }
+    }
+  }
+  await prover.close();
 });
 
 // --- addresses --------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-//! Altered copies of the demo model: what a cheating prover runs in place of the model that it claims.
+//! Altered copies of a demo model: what a cheating prover runs in place of the model that it claims.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -48,9 +48,12 @@ pub fn demo_folder() -> std::path::PathBuf {
 
 /// A copy of the demo model with `cheat` done to it.
 pub fn demo(cheat: Cheat) -> Model {
-    let read = |name: &str| {
-        std::fs::read(demo_folder().join(name)).expect("the demo model is in the repository")
-    };
+    altered(&demo_folder(), cheat)
+}
+
+/// A copy of the model in `folder` (one file of bf16 weights, and a tokenizer) with `cheat` done to it.
+pub fn altered(folder: &Path, cheat: Cheat) -> Model {
+    let read = |name: &str| std::fs::read(folder.join(name)).expect("the model's file is there");
     let mut weights = read("model.safetensors");
     alter(&mut weights, cheat);
     Model::from_memory(
@@ -66,8 +69,12 @@ fn alter(file: &mut [u8], cheat: Cheat) {
     let copy = file.to_vec();
     let (header, metadata) = SafeTensors::read_metadata(&copy).expect("the demo model parses");
     for (name, info) in metadata.tensors() {
-        let [rows, cols] = info.shape[..] else {
-            continue;
+        let is_matrix = info.shape.len() == 2;
+        // A bias is altered only where a layer is skipped.
+        let (rows, cols) = match info.shape[..] {
+            [rows, cols] => (rows, cols),
+            _ if matches!(cheat, Cheat::SkipLayer(_)) => (1, info.shape[0]),
+            _ => continue,
         };
         let span = 8 + header + info.data_offsets.0..8 + header + info.data_offsets.1;
         let mut values: Vec<f32> = copy[span.clone()]
@@ -90,9 +97,12 @@ fn alter(file: &mut [u8], cheat: Cheat) {
             }
             Cheat::Other => values.rotate_left(rows / 2 * cols + cols / 3),
             Cheat::SkipLayer(layer) => {
-                let of_layer = name.starts_with(&format!("model.layers.{layer}."));
-                if of_layer && (name.contains("o_proj") || name.contains("down_proj")) {
+                let ends = ["o_proj", "down_proj", "out_proj", "fc2"];
+                let of_layer = name.contains(&format!("layers.{layer}."));
+                if of_layer && ends.iter().any(|end| name.contains(end)) {
                     values.fill(0.0);
+                } else if !is_matrix {
+                    continue;
                 }
             }
         }

@@ -8,5 +8,6 @@ pub mod fuzz;
 pub mod null;
 pub mod plain;
 pub mod prover;
+pub mod random;
 pub mod timing;
 pub mod twisted;

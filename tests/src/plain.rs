@@ -1,7 +1,7 @@
-//! A Llama forward pass in plain float64 loops, written apart from the engine: the oracle for shapes and
+//! A forward pass, of Llama or OPT, in plain float64 loops, written apart from the engine: the oracle for shapes and
 //! options that no reference file covers. No cache, no chunks, no tiles.
 
-use assay_model::{LayerRole, Model, Role, RopeLayout, RopeScaling};
+use assay_model::{LayerRole, Model, ModelConfig, Role, Rope, RopeLayout, RopeScaling};
 
 /// Hidden states of every layer (the last before the final norm) and logits, [layers + 1][T * H] and [T * V].
 pub fn forward(model: &Model, ids: &[u32]) -> (Vec<Vec<f64>>, Vec<f64>) {
@@ -24,6 +24,18 @@ pub fn forward(model: &Model, ids: &[u32]) -> (Vec<Vec<f64>>, Vec<f64>) {
         .iter()
         .flat_map(|id| embedding[*id as usize * h..][..h].to_vec())
         .collect();
+    if c.rope.is_none() {
+        let table = need(Role::Positions);
+        let used = &table[ModelConfig::POSITION_OFFSET * h..];
+        x.iter_mut().zip(used).for_each(|(x, p)| *x += p);
+    }
+    let norm = |x: &[f64], weight, bias| {
+        let eps = f64::from(c.norm_eps);
+        match weights(bias) {
+            Some(bias) => layer_norm(x, &need(weight), &bias, eps),
+            None => rms_norm(x, &need(weight), eps),
+        }
+    };
     let mut states = vec![x.clone()];
     for l in 0..c.layers {
         let linear = |x: &[f64], weight, bias| {
@@ -38,14 +50,16 @@ pub fn forward(model: &Model, ids: &[u32]) -> (Vec<Vec<f64>>, Vec<f64>) {
         };
         let normed = norm(
             &x,
-            &need(Role::Layer(l, LayerRole::AttnNorm)),
-            f64::from(c.rms_eps),
+            Role::Layer(l, LayerRole::AttnNorm),
+            Role::Layer(l, LayerRole::AttnNormBias),
         );
         let mut q: Vec<f64> = linear(&normed, LayerRole::Q, LayerRole::QBias);
         let mut k: Vec<f64> = linear(&normed, LayerRole::K, LayerRole::KBias);
         let v: Vec<f64> = linear(&normed, LayerRole::V, LayerRole::VBias);
-        rotate(&mut q, model, c.heads);
-        rotate(&mut k, model, c.kv_heads);
+        if let Some(rope) = &c.rope {
+            rotate(&mut q, rope, d, c.heads);
+            rotate(&mut k, rope, d, c.kv_heads);
+        }
         let mut attended = vec![0.0; t * c.heads * d];
         for p in 0..t {
             for head in 0..c.heads {
@@ -81,21 +95,24 @@ pub fn forward(model: &Model, ids: &[u32]) -> (Vec<Vec<f64>>, Vec<f64>) {
         x.iter_mut().zip(out).for_each(|(x, o)| *x += o);
         let normed = norm(
             &x,
-            &need(Role::Layer(l, LayerRole::MlpNorm)),
-            f64::from(c.rms_eps),
+            Role::Layer(l, LayerRole::MlpNorm),
+            Role::Layer(l, LayerRole::MlpNormBias),
         );
-        let gate: Vec<f64> = linear(&normed, LayerRole::Gate, LayerRole::GateBias);
         let up: Vec<f64> = linear(&normed, LayerRole::Up, LayerRole::UpBias);
-        let gated: Vec<f64> = gate
-            .iter()
-            .zip(up)
-            .map(|(g, u)| g / (1.0 + (-g).exp()) * u)
-            .collect();
+        let gated: Vec<f64> = if c.family.mlp().has_gate() {
+            let gate: Vec<f64> = linear(&normed, LayerRole::Gate, LayerRole::GateBias);
+            gate.iter()
+                .zip(up)
+                .map(|(g, u)| g / (1.0 + (-g).exp()) * u)
+                .collect()
+        } else {
+            up.iter().map(|u| u.max(0.0)).collect()
+        };
         let down: Vec<f64> = linear(&gated, LayerRole::Down, LayerRole::DownBias);
         x.iter_mut().zip(down).for_each(|(x, o)| *x += o);
         states.push(x.clone());
     }
-    let last = norm(&x, &need(Role::FinalNorm), f64::from(c.rms_eps));
+    let last = norm(&x, Role::FinalNorm, Role::FinalNormBias);
     (states, product(&last, &need(Role::LmHead), t))
 }
 
@@ -111,7 +128,23 @@ fn product(x: &[f64], w: &[f64], rows: usize) -> Vec<f64> {
         .collect()
 }
 
-fn norm(x: &[f64], weight: &[f64], eps: f64) -> Vec<f64> {
+fn layer_norm(x: &[f64], weight: &[f64], bias: &[f64], eps: f64) -> Vec<f64> {
+    let n = weight.len();
+    let centred: Vec<f64> = x
+        .chunks(n)
+        .flat_map(|x| {
+            let mean = x.iter().sum::<f64>() / n as f64;
+            x.iter().map(move |v| v - mean).collect::<Vec<_>>()
+        })
+        .collect();
+    // What is left of the variance is the mean square of what is left of x.
+    rms_norm(&centred, weight, eps)
+        .chunks(n)
+        .flat_map(|y| y.iter().zip(bias).map(|(y, b)| y + b).collect::<Vec<_>>())
+        .collect()
+}
+
+fn rms_norm(x: &[f64], weight: &[f64], eps: f64) -> Vec<f64> {
     let n = weight.len();
     x.chunks(n)
         .flat_map(|x| {
@@ -125,14 +158,13 @@ fn norm(x: &[f64], weight: &[f64], eps: f64) -> Vec<f64> {
 }
 
 /// Rotation with frequencies from the scaling's definition, in float64 throughout.
-fn rotate(x: &mut [f64], model: &Model, heads: usize) {
-    let c = model.config();
-    let (d, half) = (c.head_dim, c.head_dim / 2);
+fn rotate(x: &mut [f64], rope: &Rope, d: usize, heads: usize) {
+    let half = d / 2;
     for (p, row) in x.chunks_mut(heads * d).enumerate() {
         for head in row.chunks_mut(d) {
             for i in 0..half {
-                let mut f = c.rope.theta.powf(-2.0 * i as f64 / d as f64);
-                match c.rope.scaling {
+                let mut f = rope.theta.powf(-2.0 * i as f64 / d as f64);
+                match rope.scaling {
                     RopeScaling::None => {}
                     RopeScaling::Linear { factor } => f /= factor,
                     RopeScaling::Llama3 {
@@ -150,7 +182,7 @@ fn rotate(x: &mut [f64], model: &Model, heads: usize) {
                     }
                 }
                 let (sin, cos) = (p as f64 * f).sin_cos();
-                let (ia, ib) = match c.rope.layout {
+                let (ia, ib) = match rope.layout {
                     RopeLayout::RotateHalf => (i, i + half),
                     RopeLayout::Interleaved => (2 * i, 2 * i + 1),
                 };

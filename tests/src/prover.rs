@@ -108,6 +108,7 @@ pub fn forced(device: &Device, model: &Model, request: &Request, output: &[u32])
         producer: manifest.producer,
         prompt: request.prompt.clone(),
         sampler,
+        sparse: None,
         state_dtype: manifest.state_dtype,
         tokenizer: manifest.tokenizer,
     };

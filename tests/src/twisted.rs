@@ -2,7 +2,7 @@
 //! trace of it with everything open. Written apart from the engine's forward pass; products are the CPU twin's.
 
 use assay_engine::kernels::matmul::{self, Stored};
-use assay_engine::{LINEARS, Rounding, linear_widths};
+use assay_engine::{Rounding, linear_widths};
 use assay_model::{LayerRole, Model, Role, RopeLayout};
 use assay_trace::{
     Compute, Digest, Keep, Linear, LinearsSpec, ModelClaim, NumericsClaim, NumericsClass,
@@ -76,7 +76,7 @@ impl Run<'_> {
     }
 
     fn norm(&self, x: &[f32], weight: &[f32]) -> Vec<f32> {
-        let (n, eps) = (weight.len(), self.model.config().rms_eps);
+        let (n, eps) = (weight.len(), self.model.config().norm_eps);
         x.chunks_exact(n)
             .flat_map(|x| {
                 let mean = x.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / n as f64;
@@ -93,13 +93,13 @@ impl Run<'_> {
         let c = self.model.config();
         let (d, half) = (c.head_dim, c.head_dim / 2);
         let rows = x.len() / (heads * d);
-        let (cos, sin) = c.cos_sin_tables(0..rows + 1);
+        let (cos, sin) = c.cos_sin_tables(0..rows + 1).expect("rotary positions");
         for (p, row) in x.chunks_exact_mut(heads * d).enumerate() {
             let shifted = is_key && p > 0 && self.twist == Twist::RopeShift;
             let at = (p + usize::from(shifted)) * half;
             for head in row.chunks_exact_mut(d) {
                 for i in 0..half {
-                    let (ia, ib) = match c.rope.layout {
+                    let (ia, ib) = match c.rope.as_ref().expect("rotary positions").layout {
                         RopeLayout::RotateHalf => (i, i + half),
                         RopeLayout::Interleaved => (2 * i, 2 * i + 1),
                     };
@@ -297,6 +297,7 @@ pub fn prove(
         producer: "the tests".into(),
         prompt: prompt.to_vec(),
         sampler: Sampler::Greedy,
+        sparse: None,
         state_dtype,
         tokenizer: None,
     };
@@ -309,13 +310,14 @@ pub fn prove(
             .iter()
             .map(|layer| {
                 let one = |i: usize| &layer[i][p * widths[i]..(p + 1) * widths[i]];
-                (0..LINEARS.len()).map(one).collect()
+                (0..LayerRole::LINEARS.len()).map(one).collect()
             })
             .collect();
         let logits = (p + 1 >= prompt.len()).then(|| &passed.logits[row(&passed.logits, c.vocab)]);
         let input = PositionInput {
             states: &states,
             linears: &linears,
+            masks: &[],
             logits,
         };
         builder.push_position(*token, input).expect("a position");

@@ -511,6 +511,31 @@ fn what_is_not_finite_or_far_too_large_is_refused() {
     );
 }
 
+/// Widths are the prover's claim: rows of another width must be refused before they meet the verifier's buffers.
+#[test]
+fn products_of_another_shape_are_refused() {
+    for (linear, widths) in [
+        (Linear::Q, [8, 4096]),
+        (Linear::K, [2, 640]),
+        (Linear::Up, [1, 2048]),
+    ] {
+        for width in widths {
+            let trace = forged(|trace| {
+                let rows = trace.tokens.len() - 1;
+                let claim = trace.manifest.linears.as_mut().expect("the stream");
+                let product = claim.products.iter_mut().find(|p| p.name == linear);
+                product.expect("the product").width = width;
+                for ((_, of), y) in &mut trace.linears {
+                    if *of == linear {
+                        y.resize(rows * width as usize, 0.0);
+                    }
+                }
+            });
+            rejected(&trace, &["model-shape"]);
+        }
+    }
+}
+
 #[test]
 fn nothing_open_is_no_pass() {
     let (device, _) = adapters::pair();

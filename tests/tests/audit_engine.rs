@@ -4,7 +4,7 @@ use assay_engine::audit::{Auditor, LayerProbe, LayerSeen, OwnedRows, Probe};
 use assay_engine::kernels::matmul::Stored;
 use assay_engine::kernels::project;
 use assay_engine::{
-    Device, Engine, EngineError, LINEARS, Numerics, Outputs, Quiet, Rounding, Want, linear_widths,
+    Device, Engine, EngineError, Numerics, Outputs, Quiet, Rounding, Want, linear_widths,
 };
 use assay_model::synth::{self, Shape};
 use assay_model::{Dtype, LayerRole, Model, Role};
@@ -107,7 +107,7 @@ fn recording_changes_no_hidden_state_and_is_the_same_everywhere() {
                 "{name}"
             );
             for l in 0..config.layers {
-                for (i, role) in LINEARS.iter().enumerate() {
+                for (i, role) in LayerRole::LINEARS.iter().enumerate() {
                     let got = joined(&with, |o| &o.linears[l][i]);
                     assert_eq!(got.len(), ids.len() * linear_widths(config)[i]);
                     assert!(
@@ -163,7 +163,7 @@ impl Owned {
             R::UpBias,
             R::DownBias,
         ];
-        let products = LINEARS.iter().zip(biases).map(|(role, bias)| {
+        let products = LayerRole::LINEARS.iter().zip(biases).map(|(role, bias)| {
             let tensor = model.tensor(Role::Layer(layer, *role)).expect("a matrix");
             let (n, k) = (tensor.rows(), tensor.cols());
             let on_y: Vec<f32> = (0..PROJECTIONS * n).map(|_| normal()).collect();
@@ -289,7 +289,7 @@ fn every_device_sees_the_same_and_an_honest_layer_has_small_residuals() {
                 difference <= 4.0 * unit * largest,
                 "{rounding:?}: after is {difference} off"
             );
-            for (i, role) in LINEARS.iter().enumerate() {
+            for (i, role) in LayerRole::LINEARS.iter().enumerate() {
                 let mut worst = 0.0f64;
                 for seen in &reference {
                     let product = &seen.products[i];

@@ -1,13 +1,12 @@
 //! The engine against Hugging Face transformers and against float64 continuations of trained models.
 
+use assay_engine::forward::final_norm;
 use assay_engine::sampler::SamplerSpec;
-use assay_engine::{
-    Device, Engine, EngineError, Gpu, GpuOptions, Numerics, Quiet, Rounding, Want, kernels,
-};
-use assay_model::{Model, Role};
+use assay_engine::{Device, Engine, EngineError, Gpu, GpuOptions, Numerics, Quiet, Want};
+use assay_model::Model;
 use assay_prove::{Request, generate};
 use assay_tests::data::{Tensors, shared};
-use assay_tests::{adapters, plain};
+use assay_tests::{adapters, plain, random};
 
 /// The reference itself agrees with float64 to 2e-6, and a wrong RMS epsilon moves logits by 1.5e-4.
 const LIMIT: f64 = 2e-5;
@@ -49,12 +48,8 @@ fn forward(
         },
     );
     pollster::block_on(run).expect("the model runs");
-    let norm = model
-        .read_f32(model.tensor(Role::FinalNorm).expect("a final norm"))
-        .expect("it reads");
     let last = states.last_mut().expect("there are states");
-    let raw = last.clone();
-    kernels::rmsnorm::cpu(&raw, &norm, model.config().rms_eps, Rounding::Keep, last);
+    *last = final_norm(model, last).expect("there is a final norm");
     (states, logits)
 }
 
@@ -135,6 +130,11 @@ fn llama_odd_shapes_f16_sharded() {
 #[test]
 fn mistral_bf16() {
     on_every_device("mistral-bf16");
+}
+
+#[test]
+fn opt_f32() {
+    on_every_device("opt-f32");
 }
 
 /// The trained models continue their prompts as float64 does.
@@ -231,88 +231,6 @@ fn shards_chunks_and_decoding_give_the_same_bits() {
     }
 }
 
-/// A random checkpoint in Hugging Face layout from a config and a seed, weights in bf16.
-fn random_model(config: &serde_json::Value, seed: u64) -> Model {
-    let get = |key: &str| config[key].as_u64().map(|v| v as usize);
-    let (h, i, layers) = (
-        get("hidden_size").unwrap(),
-        get("intermediate_size").unwrap(),
-        get("num_hidden_layers").unwrap(),
-    );
-    let (heads, kv) = (
-        get("num_attention_heads").unwrap(),
-        get("num_key_value_heads").unwrap(),
-    );
-    let (d, vocab) = (get("head_dim").unwrap(), get("vocab_size").unwrap());
-    let flag = |key: &str| config[key].as_bool().unwrap_or(false);
-    let mut tensors: Vec<(String, Vec<usize>)> = vec![
-        ("model.embed_tokens.weight".into(), vec![vocab, h]),
-        ("model.norm.weight".into(), vec![h]),
-    ];
-    if !flag("tie_word_embeddings") {
-        tensors.push(("lm_head.weight".into(), vec![vocab, h]));
-    }
-    for l in 0..layers {
-        let name = |part: &str| format!("model.layers.{l}.{part}");
-        let mut linear = |part: &str, n: usize, k: usize, bias: bool| {
-            tensors.push((name(&format!("{part}.weight")), vec![n, k]));
-            if bias {
-                tensors.push((name(&format!("{part}.bias")), vec![n]));
-            }
-        };
-        for (part, n, k) in [
-            ("q_proj", heads * d, h),
-            ("k_proj", kv * d, h),
-            ("v_proj", kv * d, h),
-            ("o_proj", h, heads * d),
-        ] {
-            linear(&format!("self_attn.{part}"), n, k, flag("attention_bias"));
-        }
-        for (part, n, k) in [("gate_proj", i, h), ("up_proj", i, h), ("down_proj", h, i)] {
-            linear(&format!("mlp.{part}"), n, k, flag("mlp_bias"));
-        }
-        tensors.push((name("input_layernorm.weight"), vec![h]));
-        tensors.push((name("post_attention_layernorm.weight"), vec![h]));
-    }
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let data: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
-        .into_iter()
-        .map(|(name, shape)| {
-            let scale = if shape.len() == 2 {
-                (3.0 / shape[1] as f32).sqrt()
-            } else {
-                0.3
-            };
-            let centre = if name.contains("norm") { 1.0 } else { 0.0 };
-            let bytes = (0..shape.iter().product::<usize>())
-                .flat_map(|_| {
-                    state ^= state << 13;
-                    state ^= state >> 7;
-                    state ^= state << 17;
-                    let v = (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
-                    half::bf16::from_f32(centre + scale * v).to_le_bytes()
-                })
-                .collect();
-            (name, shape, bytes)
-        })
-        .collect();
-    let views: Vec<(&str, safetensors::tensor::TensorView<'_>)> = data
-        .iter()
-        .map(|(name, shape, bytes)| {
-            let view = safetensors::tensor::TensorView::new(
-                safetensors::Dtype::BF16,
-                shape.clone(),
-                bytes,
-            );
-            (name.as_str(), view.expect("the view fits"))
-        })
-        .collect();
-    let file = safetensors::serialize(views, None).expect("it serialises");
-    let config = serde_json::to_vec(config).expect("it serialises");
-    Model::from_memory(&config, None, vec![std::sync::Arc::new(file)], None)
-        .expect("the random model loads")
-}
-
 /// Options and shapes that no reference file has, against float64: biases, linear and llama3 scaling, odd
 /// head sizes, wide heads, one head, tied and untied.
 #[test]
@@ -334,13 +252,25 @@ fn options_without_a_reference_file_agree_with_float64() {
         serde_json::json!({"num_attention_heads": 6, "num_key_value_heads": 6, "head_dim": 2, "intermediate_size": 301}),
         serde_json::json!({"rms_norm_eps": 1e-2, "hidden_size": 300, "intermediate_size": 700}),
     ];
+    let opt = serde_json::json!({
+        "architectures": ["OPTForCausalLM"], "model_type": "opt", "activation_function": "relu", "max_position_embeddings": 100,
+        "vocab_size": 97, "num_hidden_layers": 3, "hidden_size": 36, "ffn_dim": 50, "num_attention_heads": 3,
+        "word_embed_proj_dim": 36, "tie_word_embeddings": true, "torch_dtype": "bfloat16"
+    });
+    let of_opt = [
+        serde_json::json!({}),
+        serde_json::json!({"tie_word_embeddings": false, "ffn_dim": 701}),
+        serde_json::json!({"enable_bias": false, "hidden_size": 300, "word_embed_proj_dim": 300, "num_attention_heads": 6}),
+    ];
     let ids: Vec<u32> = (0..90u32).map(|i| (i * i + 3 * i) % 97).collect();
-    for (seed, case) in (1u64..).zip(cases) {
+    let llamas = cases.into_iter().map(|case| (&base, case));
+    let opts = of_opt.into_iter().map(|case| (&opt, case));
+    for (seed, (base, case)) in (1u64..).zip(llamas.chain(opts)) {
         let mut config = base.clone();
         for (key, value) in case.as_object().expect("an object") {
             config[key] = value.clone();
         }
-        let model = random_model(&config, seed);
+        let model = random::model(&config, seed);
         let (want_states, want_logits) = plain::forward(&model, &ids);
         for (name, device) in adapters::devices() {
             let (states, logits) = forward(&device, &model, &ids, Numerics::Fast);
@@ -370,6 +300,7 @@ fn the_float64_oracle_agrees_with_transformers() {
         "llama3-gqa-bf16",
         "llama-odd-shapes-f16",
         "mistral-bf16",
+        "opt-f32",
     ] {
         let Some(folder) = shared(&format!("hf-reference/{name}")) else {
             continue;

@@ -108,7 +108,7 @@ impl Page {
     }
 }
 
-/// `?trace=URL&model=URL#layer=..`, or `key=URL` in the model's place, as full addresses.
+/// `?trace=URL&model=URL#layer=..`, or `key=URL` in the model's place, as full addresses; and `prover=URL`, which is only filled in.
 fn start_of_address() -> Start {
     let mut start = Start::default();
     let Some(window) = web_sys::window() else {
@@ -128,6 +128,7 @@ fn start_of_address() -> Start {
         });
         let key = query.get("key").map(|url| Source::Url(full(url)));
         start.model = key.map(ModelSource::key).or(model);
+        start.prover = query.get("prover");
     }
     let hash = location.hash().unwrap_or_default();
     start.link = Some(hash.trim_start_matches('#').to_owned()).filter(|link| !link.is_empty());

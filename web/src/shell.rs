@@ -106,6 +106,7 @@ impl WebShell {
                     env!("CARGO_PKG_VERSION"),
                     commit.unwrap_or_default()
                 ),
+                theme: eframe::web::system_theme(),
             },
             on_message,
             on_error,

@@ -1,13 +1,15 @@
 //! What callers hold: a model on a device, run chunk by chunk.
 
 use std::future::{Future, ready};
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use assay_model::{LayerRole, Model, ModelConfig};
+use assay_model::{Model, ModelConfig};
 
+use crate::forward::{CpuForward, GpuForward};
 use crate::gpu::{AdapterInfo, Gpu};
-use crate::llama::{CpuLlama, GpuLlama};
+use crate::sparsity::{Bits, Inside, LayerMasks, LayerScores, SparseModel};
 use crate::{EngineError, Numerics};
 
 /// Where a model runs.
@@ -86,6 +88,12 @@ pub struct Want {
     pub logits_from: Option<usize>,
     /// Layers (0 ..) whose linear outputs are wanted, ascending.
     pub linears: Vec<usize>,
+    /// Layers (0 ..) whose inside is wanted, ascending.
+    pub inside: Vec<usize>,
+    /// Whether the masks that were used are wanted, of every layer.
+    pub masks: bool,
+    /// Whether what the rule for masks decides by is wanted, of every layer.
+    pub scores: bool,
 }
 
 impl Want {
@@ -105,6 +113,8 @@ pub struct Chunk<'a> {
     pub tokens: &'a [u32],
     /// Position of the first.
     pub pos0: usize,
+    /// Masks for these tokens, one entry a layer; `None` leaves them to the rule.
+    pub masks: Option<&'a [LayerMasks]>,
 }
 
 /// What a run handed back, in the order of [`Want`].
@@ -120,23 +130,18 @@ pub struct Outputs {
     pub logits: Vec<f32>,
     /// Position of the first row of `logits`.
     pub logits_pos0: usize,
+    /// One for each layer whose inside is wanted.
+    pub inside: Vec<Inside>,
+    /// One a layer, if wanted of a sparse engine.
+    pub masks: Vec<LayerMasks>,
+    /// One a layer, if wanted of a sparse engine.
+    pub scores: Vec<LayerScores>,
     /// For each wanted layer what its products put out, before biases, rotation and residuals: [rows, width] each, in the order of
-    /// [`LINEARS`].
+    /// [`LayerRole::LINEARS`](assay_model::LayerRole::LINEARS).
     pub linears: Vec<[Vec<f32>; 7]>,
 }
 
-/// A layer's linear products in the order in which their outputs are recorded.
-pub const LINEARS: [LayerRole; 7] = [
-    LayerRole::Q,
-    LayerRole::K,
-    LayerRole::V,
-    LayerRole::O,
-    LayerRole::Gate,
-    LayerRole::Up,
-    LayerRole::Down,
-];
-
-/// Widths of the outputs of [`LINEARS`].
+/// Widths of the outputs of [`LayerRole::LINEARS`](assay_model::LayerRole::LINEARS).
 pub fn linear_widths(config: &ModelConfig) -> [usize; 7] {
     let (q, kv, wide) = (config.q_dim(), config.kv_dim(), config.intermediate);
     [q, kv, kv, config.hidden, wide, wide, config.hidden]
@@ -145,19 +150,23 @@ pub fn linear_widths(config: &ModelConfig) -> [usize; 7] {
 /// Most values, besides logits, that one run reads back: 128 MiB, which every device has a buffer for.
 const READ_BACK_VALUES: usize = 32 << 20;
 
+/// Masks of some tokens, one entry a layer.
+pub type MasksOf<'a> = dyn Fn(Range<usize>) -> Vec<LayerMasks> + 'a;
+
 /// A model on a device, with room for `capacity` positions in its KV cache.
 pub struct Engine {
     backend: Backend,
     config: ModelConfig,
     info: AdapterInfo,
     numerics: Numerics,
+    sparse: Option<Arc<SparseModel>>,
     capacity: usize,
     position: usize,
 }
 
 enum Backend {
-    Gpu(Box<GpuLlama>),
-    Cpu(Box<CpuLlama>),
+    Gpu(Box<GpuForward>),
+    Cpu(Box<CpuForward>),
 }
 
 impl Engine {
@@ -169,7 +178,22 @@ impl Engine {
         numerics: Numerics,
         monitor: &mut dyn Monitor,
     ) -> Result<Self, EngineError> {
+        Self::load_with(device, model, capacity, numerics, None, monitor).await
+    }
+
+    /// The same; with a rule, MLPs compute active neurons only.
+    pub async fn load_with(
+        device: &Device,
+        model: &Model,
+        capacity: usize,
+        numerics: Numerics,
+        sparse: Option<Arc<SparseModel>>,
+        monitor: &mut dyn Monitor,
+    ) -> Result<Self, EngineError> {
         let config = model.config().clone();
+        if let Some(sparse) = &sparse {
+            sparse.sparsity().check(&config)?;
+        }
         if capacity == 0 || capacity > config.context {
             return Err(EngineError::TooLong {
                 what: "the model's context",
@@ -179,15 +203,29 @@ impl Engine {
         }
         let backend = match device {
             Device::Gpu(gpu) => Backend::Gpu(Box::new(
-                GpuLlama::load(Arc::clone(gpu), model, capacity, numerics, monitor).await?,
+                GpuForward::load(
+                    Arc::clone(gpu),
+                    model,
+                    capacity,
+                    numerics,
+                    sparse.clone(),
+                    monitor,
+                )
+                .await?,
             )),
-            Device::Cpu => Backend::Cpu(Box::new(CpuLlama::load(model, capacity, monitor)?)),
+            Device::Cpu => Backend::Cpu(Box::new(CpuForward::load(
+                model,
+                capacity,
+                sparse.clone(),
+                monitor,
+            )?)),
         };
         Ok(Self {
             backend,
             config,
             info: device.info(),
             numerics,
+            sparse,
             capacity,
             position: 0,
         })
@@ -201,6 +239,11 @@ impl Engine {
     /// The adapter's facts.
     pub fn info(&self) -> &AdapterInfo {
         &self.info
+    }
+
+    /// The rule for active neurons, if MLPs are sparse.
+    pub fn sparse(&self) -> Option<&SparseModel> {
+        self.sparse.as_deref()
     }
 
     /// Which promise the kernels make. The CPU twins are always strict.
@@ -236,9 +279,20 @@ impl Engine {
             Backend::Gpu(gpu) => gpu.paced_chunk(self.position),
             Backend::Cpu(_) => self.chunk(),
         };
-        let linears: usize = linear_widths(&self.config).iter().sum();
-        let values = want.states.len() * self.config.hidden + want.linears.len() * linears;
-        paced.min((READ_BACK_VALUES / values.max(1)).max(1))
+        paced.min((READ_BACK_VALUES / self.values_per_token(want).max(1)).max(1))
+    }
+
+    /// Values besides logits that are read back for each token.
+    fn values_per_token(&self, want: &Want) -> usize {
+        let config = &self.config;
+        let linears: usize = linear_widths(config).iter().sum();
+        let inside = config.q_dim() + config.hidden + config.intermediate;
+        let a_layer = (config.hidden + config.intermediate) * usize::from(want.scores)
+            + (config.hidden + config.intermediate).div_ceil(32) * usize::from(want.masks);
+        want.states.len() * config.hidden
+            + want.linears.len() * linears
+            + want.inside.len() * inside
+            + config.layers * a_layer
     }
 
     /// Forgets the KV cache.
@@ -253,6 +307,18 @@ impl Engine {
         want: &Want,
         monitor: &mut dyn Monitor,
     ) -> Result<Outputs, EngineError> {
+        self.run_masked(tokens, None, want, monitor).await
+    }
+
+    /// The same; with `masks`, one entry a layer with a row a token, these neurons are active, whatever the rule says.
+    pub async fn run_masked(
+        &mut self,
+        tokens: &[u32],
+        masks: Option<&[LayerMasks]>,
+        want: &Want,
+        monitor: &mut dyn Monitor,
+    ) -> Result<Outputs, EngineError> {
+        self.check_masks(tokens.len(), masks)?;
         let end = self.position + tokens.len();
         if end > self.capacity {
             return Err(EngineError::TooLong {
@@ -277,6 +343,7 @@ impl Engine {
         let chunk = Chunk {
             tokens,
             pos0: self.position,
+            masks,
         };
         let outputs = match &mut self.backend {
             Backend::Gpu(gpu) => gpu.run(chunk, want, monitor).await?,
@@ -312,10 +379,43 @@ impl Engine {
         Ok(outputs)
     }
 
+    fn check_masks(&self, rows: usize, masks: Option<&[LayerMasks]>) -> Result<(), EngineError> {
+        let wrong = |what: &str| Err(EngineError::Sparsity(what.to_owned()));
+        let config = &self.config;
+        let Some(masks) = masks else {
+            return Ok(());
+        };
+        let Some(sparse) = &self.sparse else {
+            return wrong("masks for an engine that is dense");
+        };
+        let fits = |bits: &Bits, width| bits.width() == width && bits.rows() == rows;
+        let layer_fits = |layer: &LayerMasks| {
+            fits(&layer.neurons, config.intermediate)
+                && layer.input.is_some() == sparse.sparsity().masks_input()
+                && layer.input.iter().all(|bits| fits(bits, config.hidden))
+        };
+        match masks.len() == config.layers && masks.iter().all(layer_fits) {
+            true => Ok(()),
+            false => wrong("the masks do not fit the chunk"),
+        }
+    }
+
     /// Runs any number of tokens in chunks and hands each chunk's outputs to `sink`.
     pub async fn prefill<E: From<EngineError>>(
         &mut self,
         tokens: &[u32],
+        want: &Want,
+        monitor: &mut dyn Monitor,
+        sink: impl FnMut(Outputs) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.prefill_masked(tokens, None, want, monitor, sink).await
+    }
+
+    /// The same with given masks: `masks` makes those of some of the tokens, counted from the first.
+    pub async fn prefill_masked<E: From<EngineError>>(
+        &mut self,
+        tokens: &[u32],
+        masks: Option<&MasksOf<'_>>,
         want: &Want,
         monitor: &mut dyn Monitor,
         mut sink: impl FnMut(Outputs) -> Result<(), E>,
@@ -326,7 +426,12 @@ impl Engine {
         let mut rest = tokens;
         while !rest.is_empty() {
             let (chunk, after) = rest.split_at(self.paced_chunk(want).min(rest.len()));
-            sink(self.run(chunk, want, monitor).await?)?;
+            let at = done as usize;
+            let masks = masks.map(|masks| masks(at..at + chunk.len()));
+            let outputs = self
+                .run_masked(chunk, masks.as_deref(), want, monitor)
+                .await?;
+            sink(outputs)?;
             rest = after;
             done += chunk.len() as u64;
             monitor.progress(Phase::Prefill, done, total)?;

@@ -52,6 +52,9 @@ pub enum EngineError {
     /// The checkpoint could not be read.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// A rule for active neurons, or masks, that do not fit the model or the chunk.
+    #[error("sparse MLP: {0}")]
+    Sparsity(String),
     /// More positions than the model or the plan has room for.
     #[error("{got} positions do not fit: {what} has room for {limit}")]
     TooLong {

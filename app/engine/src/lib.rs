@@ -7,17 +7,18 @@
 pub mod audit;
 mod engine;
 mod error;
+pub mod forward;
 pub mod gpu;
 pub mod kernels;
-pub mod llama;
 pub mod numerics;
 pub mod philox;
 mod plan;
 pub mod sampler;
 pub mod selftest;
+pub mod sparsity;
 
 pub use engine::{
-    Chunk, Device, Engine, LINEARS, Monitor, Outputs, Phase, Quiet, Want, linear_widths,
+    Chunk, Device, Engine, MasksOf, Monitor, Outputs, Phase, Quiet, Want, linear_widths,
 };
 pub use error::EngineError;
 pub use gpu::{AdapterInfo, Gpu, GpuOptions, list_adapters};

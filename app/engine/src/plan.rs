@@ -8,9 +8,10 @@ use web_time::Instant;
 
 use crate::engine::Monitor;
 use crate::gpu::{AttentionKernel, Kernel, MatmulKernel, PipelineKey};
+use crate::kernels::sparse::{Mask, Tile};
 use crate::kernels::{
-    Grid, ParamBytes, add, attention, embed, matmul, project, residual, rmsnorm, rope_kv,
-    row_energy, silu_mul,
+    Grid, ParamBytes, add_position, attention, elementwise, embed, kv_write, matmul, project,
+    residual, rmsnorm, rope_kv, row_energy, sparse,
 };
 use crate::{EngineError, Gpu};
 
@@ -56,11 +57,44 @@ pub(crate) enum Work {
         kv_heads: u32,
         head_dim: u32,
     },
-    Silu {
+    Position {
+        width: u32,
+        /// The table's row for position 0.
+        offset: u32,
+    },
+    KvWrite {
         width: u32,
     },
-    Add {
+    /// Any kernel that sees each element alone.
+    Element {
         width: u32,
+    },
+    TopK {
+        n: u32,
+        keep: u32,
+    },
+    Threshold {
+        n: u32,
+        t: f32,
+    },
+    SparseIndex {
+        n: u32,
+        tile: Tile,
+    },
+    SparseGrid {
+        n: u32,
+        tile: Tile,
+        per_group: u32,
+    },
+    SparseRows {
+        variant: sparse::rows::Variant,
+        n: u32,
+        k: u32,
+    },
+    SparseSum {
+        variant: sparse::sum::Variant,
+        n: u32,
+        d: u32,
     },
     RowEnergy {
         width: u32,
@@ -114,8 +148,21 @@ impl Work {
                 kv_heads,
                 head_dim,
             } => attention::dispatch(kernel, count, heads, kv_heads, pos0, head_dim as usize),
-            Self::Silu { width } => silu_mul::dispatch(count, width),
-            Self::Add { width } => add::dispatch(count, width),
+            Self::Position { width, offset } => add_position::dispatch(count, width, pos0 + offset),
+            Self::KvWrite { width } => kv_write::dispatch(count, width, pos0),
+            Self::Element { width } => elementwise::dispatch(count, width, 0),
+            Self::TopK { n, keep } => sparse::topk::dispatch(count, n, keep, 0),
+            Self::Threshold { n, t } => sparse::threshold::dispatch(count, n, t, 0),
+            Self::SparseIndex { n, tile } => sparse::index::dispatch(mask(count, n, tile)),
+            Self::SparseGrid { n, tile, per_group } => {
+                sparse::grid::dispatch(mask(count, n, tile), per_group)
+            }
+            Self::SparseRows { variant, n, k } => {
+                sparse::rows::dispatch(variant, mask(count, n, variant.tile), k, 0)
+            }
+            Self::SparseSum { variant, n, d } => {
+                sparse::sum::dispatch(variant.path, mask(count, n, variant.tile), d, 0)
+            }
             Self::RowEnergy { width } => row_energy::dispatch(count, width),
             Self::Residual {
                 projections,
@@ -136,6 +183,9 @@ impl Work {
         let count = u64::from(rows.count);
         match self {
             Self::Matmul { n, k, .. } => count * u64::from(n) * u64::from(k),
+            // As if all were active: how many are is known to the device alone.
+            Self::SparseRows { n, k, .. } => 2 * count * u64::from(n) * u64::from(k),
+            Self::SparseSum { n, d, .. } => count * u64::from(n) * u64::from(d),
             Self::Attention {
                 heads, head_dim, ..
             } => {
@@ -153,14 +203,43 @@ impl Work {
     }
 }
 
-/// A dispatch before its bind group exists: pipeline, buffers by binding, work.
-pub(crate) type Draft<'a> = (PipelineKey, Vec<(u32, &'a wgpu::Buffer)>, Work);
+fn mask(rows: u32, n: u32, tile: Tile) -> Mask {
+    Mask { rows, n, tile }
+}
+
+/// A dispatch before its bind group exists.
+pub(crate) struct Draft<'a> {
+    key: PipelineKey,
+    /// By binding.
+    buffers: Vec<(u32, &'a wgpu::Buffer)>,
+    work: Work,
+    /// Where the device finds the workgroups, if only it knows how many.
+    grid: Option<&'a wgpu::Buffer>,
+}
+
+impl<'a> Draft<'a> {
+    pub(crate) fn new(key: PipelineKey, buffers: Vec<(u32, &'a wgpu::Buffer)>, work: Work) -> Self {
+        Self {
+            key,
+            buffers,
+            work,
+            grid: None,
+        }
+    }
+
+    /// The same with as many workgroups as stand in `grid`.
+    pub(crate) fn indirect(mut self, grid: &'a wgpu::Buffer) -> Self {
+        self.grid = Some(grid);
+        self
+    }
+}
 
 /// One dispatch of the plan; its parameters follow from the rows.
 struct Step {
     kernel: Arc<Kernel>,
     bind: wgpu::BindGroup,
     work: Work,
+    grid: Option<wgpu::Buffer>,
 }
 
 /// Steps that run together: the embedding, one layer, or the head.
@@ -177,10 +256,15 @@ impl Stage {
             .buffer("parameters", drafts.len() as u64 * SLOT, usage)
             .await?;
         let mut steps = Vec::with_capacity(drafts.len());
-        for (i, (key, buffers, work)) in drafts.into_iter().enumerate() {
-            let kernel = gpu.kernel(&key).await?;
-            let bind = gpu.bind(&kernel, &params, i as u64 * SLOT, &buffers);
-            steps.push(Step { kernel, bind, work });
+        for (i, draft) in drafts.into_iter().enumerate() {
+            let kernel = gpu.kernel(&draft.key).await?;
+            let bind = gpu.bind(&kernel, &params, i as u64 * SLOT, &draft.buffers);
+            steps.push(Step {
+                kernel,
+                bind,
+                work: draft.work,
+                grid: draft.grid.cloned(),
+            });
         }
         Ok(Self { steps, params })
     }
@@ -238,10 +322,15 @@ impl<'a> Submit<'a> {
                 let more = step.work.multiply_adds(rows);
                 work == 0 || more == 0 || work + more <= budget
             }) {
-                let (_, grid) = step.work.resolve(rows);
                 pass.set_pipeline(&step.kernel.pipeline);
                 pass.set_bind_group(0, &step.bind, &[]);
-                pass.dispatch_workgroups(grid[0], grid[1], grid[2]);
+                match &step.grid {
+                    Some(grid) => pass.dispatch_workgroups_indirect(grid, 0),
+                    None => {
+                        let (_, grid) = step.work.resolve(rows);
+                        pass.dispatch_workgroups(grid[0], grid[1], grid[2]);
+                    }
+                }
                 work += step.work.multiply_adds(rows);
             }
             drop(pass);

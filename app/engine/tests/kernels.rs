@@ -7,8 +7,8 @@ use assay_engine::gpu::{AttentionKernel, MatmulKernel};
 use assay_engine::kernels::add::Addend;
 use assay_engine::kernels::matmul::Epilogue;
 use assay_engine::selftest::{
-    Case, FAST_LIMIT, add, attention, embed, magnitudes, matmul, matmul_i8, project, residual,
-    rmsnorm, rope, row_energy, silu_mul,
+    Case, FAST_LIMIT, add, add_position, attention, embed, kv_write, layernorm, magnitudes, matmul,
+    matmul_i8, project, relu, residual, rmsnorm, rope, row_energy, silu_mul,
 };
 use assay_engine::{Gpu, GpuOptions, Numerics, Rounding, kernels, list_adapters};
 use assay_model::{Dtype, RopeLayout};
@@ -197,6 +197,38 @@ fn silu_mul_matches_its_twin() {
             .into_iter()
             .flat_map(|(r, w)| roundings(numerics).map(move |how| silu_mul(numerics, how, r, w)))
             .collect()
+    });
+}
+
+#[test]
+fn layernorm_matches_its_twin() {
+    on_every_adapter(|numerics| {
+        [(1, 1), (2, 63), (3, 64), (5, 200), (2, 4097)]
+            .map(|(r, n)| layernorm(numerics, r, n))
+            .into()
+    });
+}
+
+#[test]
+fn add_position_matches_its_twin() {
+    on_every_adapter(|numerics| {
+        let shapes = [(1, 1, 0), (3, 65, 2), (9, 40, 511)];
+        shapes
+            .iter()
+            .flat_map(|(r, h, f)| DTYPES.map(|dtype| add_position(numerics, dtype, *r, *h, *f)))
+            .collect()
+    });
+}
+
+#[test]
+fn kv_write_and_relu_match_their_twins() {
+    on_every_adapter(|_| {
+        vec![
+            kv_write(1, 1, 0),
+            kv_write(5, 129, 63),
+            relu(1, 1),
+            relu(7, 129),
+        ]
     });
 }
 

@@ -23,6 +23,10 @@ pub enum KeyError {
     Randomness { source: getrandom::Error },
     #[error(transparent)]
     Model(#[from] ModelError),
+    #[error(
+        "verifier keys know models with rotary positions, RMSNorm and gated MLPs, and not {family}"
+    )]
+    Family { family: &'static str },
     #[error("the model has no {what}")]
     Lacks { what: String },
     #[error("not all weights of {what} are finite numbers, or their sums overflow")]
@@ -103,6 +107,7 @@ impl KeyError {
             Self::Options { .. } => "options",
             Self::Randomness { .. } => "randomness",
             Self::Model(_) => "model",
+            Self::Family { .. } => "family",
             Self::Lacks { .. } => "tensor-missing",
             Self::NotFinite { .. } => "not-finite",
             Self::PartOrder { .. } => "part-order",

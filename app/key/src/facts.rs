@@ -147,6 +147,7 @@ impl Facts {
     pub fn check(&self) -> Result<(), KeyError> {
         let wrong = |reason: String| Err(KeyError::Facts { reason });
         self.config.check().map_err(KeyError::config)?;
+        crate::part::check_family(&self.config)?;
         for (what, got, (least, most)) in [
             ("projections", self.projections, PROJECTIONS),
             ("rows", self.rows, ROWS),

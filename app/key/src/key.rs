@@ -9,7 +9,6 @@ use crate::facts::Facts;
 use crate::layout::{Kind, Places};
 use crate::maker::{projection, row_ids};
 use crate::normals::normals;
-use crate::part::bias_role;
 use crate::seed::Purpose;
 use crate::{Part, Seed};
 
@@ -127,7 +126,7 @@ impl VerifierKey {
     /// The bias of a matrix, `[n]`, asked for by the matrix's role or by its own; `None` where the model has none, or the layer is not
     /// covered.
     pub fn bias(&self, layer: u32, role: LayerRole) -> Option<Vec<f32>> {
-        let asked_for = |matrix: &LayerRole| *matrix == role || bias_role(*matrix) == Some(role);
+        let asked_for = |matrix: &LayerRole| *matrix == role || matrix.bias() == Some(role);
         let matrix = crate::part::MATRICES.into_iter().find(asked_for)?;
         let index = self.facts.index(Part::Layer(layer, matrix))?;
         Some(self.floats(Kind::Bias(index))).filter(|bias| !bias.is_empty())

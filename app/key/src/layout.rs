@@ -6,7 +6,7 @@ use std::ops::Range;
 use assay_model::LayerRole;
 
 use crate::facts::{Facts, Stored};
-use crate::part::{MATRICES, bias_role, has_bias, word};
+use crate::part::{MATRICES, has_bias, word};
 use crate::{KeyError, Part};
 
 /// What a tensor holds. Numbers are indices of covered matrices or covered layers.
@@ -241,7 +241,7 @@ pub(crate) fn copied(facts: &Facts, kind: Kind) -> Option<assay_model::Role> {
         Kind::MlpNorm(index) => Some(Role::Layer(layer(index)?, LayerRole::MlpNorm)),
         Kind::FinalNorm => Some(Role::FinalNorm),
         Kind::Bias(index) => match facts.part(index)? {
-            Part::Layer(layer, role) => Some(Role::Layer(layer as usize, bias_role(role)?)),
+            Part::Layer(layer, role) => Some(Role::Layer(layer as usize, role.bias()?)),
             Part::Head => None,
         },
         _ => None,

@@ -59,6 +59,7 @@ impl KeyOptions {
     /// The layers to cover, once options and config were found to fit together.
     pub(crate) fn covered(&self, config: &ModelConfig) -> Result<Vec<u32>, KeyError> {
         config.check().map_err(KeyError::config)?;
+        crate::part::check_family(config)?;
         for (what, got, (least, most)) in [
             ("projections", self.projections, PROJECTIONS),
             ("rows", self.rows, ROWS),

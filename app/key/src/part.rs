@@ -4,16 +4,10 @@ use std::fmt;
 
 use assay_model::{LayerRole, ModelConfig, Role};
 
+use crate::KeyError;
+
 /// The matrices of a layer, in the order in which a key has them. The index is the role's number in the word stream.
-pub(crate) const MATRICES: [LayerRole; 7] = [
-    LayerRole::Q,
-    LayerRole::K,
-    LayerRole::V,
-    LayerRole::O,
-    LayerRole::Gate,
-    LayerRole::Up,
-    LayerRole::Down,
-];
+pub(crate) const MATRICES: [LayerRole; 7] = LayerRole::LINEARS;
 
 /// A weight matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,6 +69,7 @@ impl fmt::Display for Part {
 pub(crate) fn word(role: LayerRole) -> &'static str {
     match role {
         LayerRole::AttnNorm => "attn_norm",
+        LayerRole::AttnNormBias => "attn_norm_bias",
         LayerRole::Q => "q",
         LayerRole::K => "k",
         LayerRole::V => "v",
@@ -84,6 +79,7 @@ pub(crate) fn word(role: LayerRole) -> &'static str {
         LayerRole::VBias => "v_bias",
         LayerRole::OBias => "o_bias",
         LayerRole::MlpNorm => "mlp_norm",
+        LayerRole::MlpNormBias => "mlp_norm_bias",
         LayerRole::Gate => "gate",
         LayerRole::Up => "up",
         LayerRole::Down => "down",
@@ -93,25 +89,21 @@ pub(crate) fn word(role: LayerRole) -> &'static str {
     }
 }
 
-/// The bias that is added to a matrix's product; `None` for a role that is no matrix.
-pub(crate) fn bias_role(matrix: LayerRole) -> Option<LayerRole> {
-    Some(match matrix {
-        LayerRole::Q => LayerRole::QBias,
-        LayerRole::K => LayerRole::KBias,
-        LayerRole::V => LayerRole::VBias,
-        LayerRole::O => LayerRole::OBias,
-        LayerRole::Gate => LayerRole::GateBias,
-        LayerRole::Up => LayerRole::UpBias,
-        LayerRole::Down => LayerRole::DownBias,
-        _ => return None,
-    })
-}
-
 /// Whether this model's matrices of that role have biases.
 pub(crate) fn has_bias(config: &ModelConfig, matrix: LayerRole) -> bool {
     match matrix {
         LayerRole::Q | LayerRole::K | LayerRole::V | LayerRole::O => config.attention_bias,
         LayerRole::Gate | LayerRole::Up | LayerRole::Down => config.mlp_bias,
         _ => false,
+    }
+}
+
+/// Refuses a model whose arithmetic audits do not know.
+pub(crate) fn check_family(config: &ModelConfig) -> Result<(), KeyError> {
+    match config.can_be_audited() {
+        true => Ok(()),
+        false => Err(KeyError::Family {
+            family: config.family.as_str(),
+        }),
     }
 }

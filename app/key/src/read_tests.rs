@@ -86,14 +86,14 @@ fn file_too_large() {
 /// Floats in a config come back as they went.
 #[test]
 fn facts_survive_their_text() {
-    for (rms_eps, theta) in [
+    for (norm_eps, theta) in [
         (1e-5, 500_000.0),
         (f32::MIN_POSITIVE, 1.000_000_1),
         (0.1 + 0.2, 1e9 / 3.0),
     ] {
         let mut config = most();
-        config.rms_eps = rms_eps;
-        config.rope.theta = theta;
+        config.norm_eps = norm_eps;
+        config.rope.as_mut().expect("rotary positions").theta = theta;
         let facts = facts(config);
         let again = Facts::parse(&facts.canonical_json()).unwrap();
         assert_eq!(again, facts);

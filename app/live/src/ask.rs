@@ -4,11 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use assay_trace::{Digest, Manifest, challenge};
+use serde::{Deserialize, Serialize};
 
 use crate::OpeningRequest;
 
 /// How many of something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Amount {
     /// Every one.
     All,
@@ -53,6 +54,11 @@ pub struct Ask {
 }
 
 impl Ask {
+    /// Layers to open where a user says nothing.
+    pub const LAYERS: Amount = Amount::Count(4);
+    /// Rows of logits, likewise.
+    pub const LOGITS: Amount = Amount::Count(16);
+
     /// Draws. `seed` must be random, and must not have existed when the receipt was given. Hidden state 0 is always part of it:
     /// it ties a trace to its tokens.
     pub fn draw(&self, receipt: &Manifest, seed: [u8; 32]) -> OpeningRequest {

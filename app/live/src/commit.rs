@@ -104,7 +104,7 @@ impl<'a> Commit<'a> {
         if line.is_empty() {
             return Ok(Step::Alive);
         }
-        let line = serde_json::from_slice(line)
+        let line = crate::json::read(line)
             .map_err(|err| ExchangeError::protocol("a line of the run", &err))?;
         match line {
             Line::Token(id) => {

@@ -188,7 +188,7 @@ async fn success<B: Body>(
         )));
     }
     let fault = match read(response.body, Fault::MAX_BYTES).await {
-        Ok(body) => serde_json::from_slice(&body).ok(),
+        Ok(body) => crate::json::read(&body).ok(),
         Err(ExchangeError::Cancelled) => return Err(ExchangeError::Cancelled),
         Err(_) => None,
     };

@@ -44,7 +44,7 @@ impl Info {
     /// # Errors
     /// [`ExchangeError::Protocol`] for anything but what this version of the exchange says.
     pub fn parse(json: &[u8]) -> Result<Self, ExchangeError> {
-        let info: Self = serde_json::from_slice(json)
+        let info: Self = crate::json::read(json)
             .map_err(|err| ExchangeError::protocol("what the prover says of itself", &err))?;
         info.check()?;
         Ok(info)

@@ -15,6 +15,7 @@
 //!
 //! This crate opens no connection, has no clock and draws no random number: the caller brings them. It runs in a browser.
 
+mod address;
 mod ask;
 mod commit;
 mod error;
@@ -22,6 +23,7 @@ mod exchange;
 mod fault;
 mod id;
 mod info;
+mod json;
 mod line;
 mod lines;
 mod open;
@@ -31,6 +33,7 @@ pub mod routes;
 mod size;
 mod transport;
 
+pub use address::{Address, AddressError};
 pub use ask::{Amount, AmountError, Ask};
 pub use commit::{Commit, Committed, Step, Wanted};
 pub use error::{ExchangeError, Failed};

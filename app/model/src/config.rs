@@ -23,6 +23,36 @@ pub enum Family {
     Llama,
     /// Mistral 7B, within its sliding window.
     Mistral,
+    /// OPT (arXiv:2205.01068) with its norms before attention and MLP: all sizes but 350M.
+    Opt,
+}
+
+/// How a row is normalised before attention, the MLP and the output projection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Norm {
+    /// RMSNorm (arXiv:1910.07467): `x / sqrt(mean(x^2) + eps) * weight`.
+    Rms,
+    /// LayerNorm (arXiv:1607.06450): `(x - mean) / sqrt(var + eps) * weight + bias`, with the variance over all components.
+    Layer,
+}
+
+/// What an MLP does between its matrices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mlp {
+    /// `silu(gate) * up` (SwiGLU, arXiv:2002.05202).
+    Gated,
+    /// `max(up, 0)`.
+    Relu,
+}
+
+impl Mlp {
+    /// Whether there is a gate projection beside the one up.
+    pub fn has_gate(self) -> bool {
+        match self {
+            Self::Gated => true,
+            Self::Relu => false,
+        }
+    }
 }
 
 impl Family {
@@ -31,6 +61,23 @@ impl Family {
         match self {
             Self::Llama => "llama",
             Self::Mistral => "mistral",
+            Self::Opt => "opt",
+        }
+    }
+
+    /// Which norm its layers have, the last one included.
+    pub fn norm(self) -> Norm {
+        match self {
+            Self::Llama | Self::Mistral => Norm::Rms,
+            Self::Opt => Norm::Layer,
+        }
+    }
+
+    /// Which MLP its layers have.
+    pub fn mlp(self) -> Mlp {
+        match self {
+            Self::Llama | Self::Mistral => Mlp::Gated,
+            Self::Opt => Mlp::Relu,
         }
     }
 }
@@ -44,7 +91,7 @@ pub struct ModelConfig {
     pub family: Family,
     /// Width of the residual stream.
     pub hidden: usize,
-    /// Width of the gated MLP.
+    /// Width of the MLP.
     pub intermediate: usize,
     /// Decoder layers.
     pub layers: usize,
@@ -58,15 +105,17 @@ pub struct ModelConfig {
     pub vocab: usize,
     /// Positions that the model can be run at.
     pub context: usize,
-    /// Added to the mean square in RMSNorm; transformers rounds it to f32 too.
-    pub rms_eps: f32,
-    /// Rotary positions.
-    pub rope: Rope,
+    /// Added to the mean square in RMSNorm, to the variance in LayerNorm; transformers rounds it to f32 too. Key files call it
+    /// `rms_eps`.
+    #[serde(rename = "rms_eps")]
+    pub norm_eps: f32,
+    /// Rotary positions; `None` where positions are learned ([`Role::Positions`](crate::Role::Positions)).
+    pub rope: Option<Rope>,
     /// Whether the output projection is the embedding.
     pub tied_embeddings: bool,
     /// Whether q, k, v and o have biases.
     pub attention_bias: bool,
-    /// Whether gate, up and down have biases.
+    /// Whether gate (where there is one), up and down have biases.
     pub mlp_bias: bool,
     /// Ids that end a generation: sorted, each once.
     pub eos: Vec<u32>,
@@ -75,6 +124,10 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
+    /// Learned positions: position t reads row t + 2 of the table, so that rows 0 and 1 are never read. OPT's table came with a
+    /// padding row from fairseq.
+    pub const POSITION_OFFSET: usize = 2;
+
     /// Rows of the query projection: `heads * head_dim`.
     pub fn q_dim(&self) -> usize {
         self.heads * self.head_dim
@@ -85,17 +138,30 @@ impl ModelConfig {
         self.kv_heads * self.head_dim
     }
 
-    /// [`Rope::cos_sin_tables`] for this model's heads.
-    pub fn cos_sin_tables(&self, positions: std::ops::Range<usize>) -> (Vec<f32>, Vec<f32>) {
-        self.rope.cos_sin_tables(self.head_dim, positions)
+    /// Whether audits and verifier keys know this arithmetic: rotary positions, RMSNorm and a gated MLP.
+    pub fn can_be_audited(&self) -> bool {
+        self.rope.is_some() && self.family.norm() == Norm::Rms && self.family.mlp().has_gate()
     }
 
-    /// Refuses sizes that are zero, absurd or do not fit together, and numbers that are not finite. It does not say that such a
-    /// model exists.
+    /// [`Rope::cos_sin_tables`] for this model's heads; `None` for a model without rotary positions.
+    pub fn cos_sin_tables(
+        &self,
+        positions: std::ops::Range<usize>,
+    ) -> Option<(Vec<f32>, Vec<f32>)> {
+        let rope = self.rope.as_ref()?;
+        Some(rope.cos_sin_tables(self.head_dim, positions))
+    }
+
+    /// Refuses sizes that are zero, absurd or do not fit together, numbers that are not finite, and what the family does not have
+    /// (rotary positions in an OPT, say). It does not say that such a model exists.
     pub fn check(&self) -> Result<(), ModelError> {
+        let (intermediate, eps) = match self.family {
+            Family::Llama | Family::Mistral => ("intermediate_size", "rms_norm_eps"),
+            Family::Opt => ("ffn_dim", "layer_norm_eps"),
+        };
         let sizes = [
             ("hidden_size", self.hidden, most::HIDDEN),
-            ("intermediate_size", self.intermediate, most::INTERMEDIATE),
+            (intermediate, self.intermediate, most::INTERMEDIATE),
             ("num_hidden_layers", self.layers, most::LAYERS),
             ("num_attention_heads", self.heads, most::HEADS),
             ("num_key_value_heads", self.kv_heads, most::HEADS),
@@ -125,12 +191,12 @@ impl ModelConfig {
             });
         }
         check_number(
-            "rms_norm_eps",
-            self.rms_eps.into(),
+            eps,
+            self.norm_eps.into(),
             |eps| eps > 0.0 && eps < 1.0,
             "a number between 0 and 1",
         )?;
-        self.rope.check()?;
+        self.check_family()?;
         let ids = self.eos.iter().chain(&self.bos);
         for id in ids {
             if *id as usize >= self.vocab {
@@ -145,11 +211,79 @@ impl ModelConfig {
         Ok(())
     }
 
+    fn check_family(&self) -> Result<(), ModelError> {
+        let family = self.family.as_str();
+        let refuse = |key: &str, got: String, want: String| {
+            let key = key.to_owned();
+            Err(ModelError::ConfigValue { key, got, want })
+        };
+        match (self.family, &self.rope) {
+            (Family::Llama | Family::Mistral, Some(rope)) => return rope.check(),
+            (Family::Llama | Family::Mistral, None) => {
+                let want = format!("rotary positions, as `{family}` has");
+                return refuse("rope", "none".to_owned(), want);
+            }
+            (Family::Opt, Some(_)) => {
+                let want = format!("none, because `{family}` has learned positions");
+                return refuse("rope", "rotary positions".to_owned(), want);
+            }
+            (Family::Opt, None) => {}
+        }
+        if self.kv_heads != self.heads {
+            let want = format!("{}, one a query head", self.heads);
+            return refuse("num_key_value_heads", self.kv_heads.to_string(), want);
+        }
+        if self.q_dim() != self.hidden {
+            let want = format!("`hidden_size` / {}", self.heads);
+            return refuse("head_dim", self.head_dim.to_string(), want);
+        }
+        if self.attention_bias != self.mlp_bias {
+            let want = "one value for all linear layers".to_owned();
+            return refuse("enable_bias", "both".to_owned(), want);
+        }
+        Ok(())
+    }
+
     /// The config as the model root binds it: keys sorted, no spaces, floats as the hex of their bits. It holds everything that
     /// the numbers depend on, and neither the context's length nor the special ids.
+    ///
+    /// Families with rotary positions have `rms_eps` and `rope`; OPT has `norm_eps` and `position_offset` in their place, and the
+    /// length of its table of positions is bound with the table.
     pub fn canonical_json(&self) -> String {
+        let sizes = format!(
+            concat!(
+                r#""attention_bias":{},"family":"{}","head_dim":{},"heads":{},"hidden":{},"intermediate":{},"kv_heads":{},"#,
+                r#""layers":{},"mlp_bias":{}"#
+            ),
+            self.attention_bias,
+            self.family.as_str(),
+            self.head_dim,
+            self.heads,
+            self.hidden,
+            self.intermediate,
+            self.kv_heads,
+            self.layers,
+            self.mlp_bias,
+        );
+        let eps = format!("{:08x}", self.norm_eps.to_bits());
+        let numbers = match &self.rope {
+            Some(rope) => format!(r#""rms_eps":"{eps}","rope":{}"#, rope.canonical_json()),
+            None => format!(
+                r#""norm_eps":"{eps}","position_offset":{}"#,
+                Self::POSITION_OFFSET
+            ),
+        };
+        format!(
+            r#"{{{sizes},{numbers},"tied_embeddings":{},"vocab":{}}}"#,
+            self.tied_embeddings, self.vocab,
+        )
+    }
+}
+
+impl Rope {
+    fn canonical_json(&self) -> String {
         let f64_hex = |value: f64| format!("{:016x}", value.to_bits());
-        let scaling = match self.rope.scaling {
+        let scaling = match self.scaling {
             crate::RopeScaling::None => "null".to_owned(),
             crate::RopeScaling::Linear { factor } => {
                 format!(r#"{{"factor":"{}","type":"linear"}}"#, f64_hex(factor))
@@ -167,31 +301,12 @@ impl ModelConfig {
             ),
         };
         format!(
-            concat!(
-                r#"{{"attention_bias":{},"family":"{}","head_dim":{},"heads":{},"hidden":{},"intermediate":{},"kv_heads":{},"#,
-                r#""layers":{},"mlp_bias":{},"rms_eps":"{:08x}","rope":{{"layout":"{}","scaling":{},"theta":"{}"}},"#,
-                r#""tied_embeddings":{},"vocab":{}}}"#
-            ),
-            self.attention_bias,
-            self.family.as_str(),
-            self.head_dim,
-            self.heads,
-            self.hidden,
-            self.intermediate,
-            self.kv_heads,
-            self.layers,
-            self.mlp_bias,
-            self.rms_eps.to_bits(),
-            self.rope.layout.as_str(),
-            scaling,
-            f64_hex(self.rope.theta),
-            self.tied_embeddings,
-            self.vocab,
+            r#"{{"layout":"{}","scaling":{scaling},"theta":"{}"}}"#,
+            self.layout.as_str(),
+            f64_hex(self.theta),
         )
     }
-}
 
-impl Rope {
     fn check(&self) -> Result<(), ModelError> {
         use crate::RopeScaling::{Linear, Llama3, None};
         let at_least_one = |x: f64| (1.0..=1e9).contains(&x);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::RopeScaling;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -37,8 +38,9 @@ fn missing_keys_take_the_defaults_of_transformers() {
         (config.kv_heads, config.head_dim, config.context),
         (4, 16, 2048)
     );
-    assert_eq!((config.rms_eps, config.rope.theta), (1e-6, 10_000.0));
-    assert_eq!(config.rope.scaling, RopeScaling::None);
+    let rope = config.rope.unwrap();
+    assert_eq!((config.norm_eps, rope.theta), (1e-6, 10_000.0));
+    assert_eq!(rope.scaling, RopeScaling::None);
     assert_eq!((config.eos, config.bos), (vec![2], Some(1)));
     assert!(!config.tied_embeddings && !config.attention_bias && !config.mlp_bias);
 
@@ -71,20 +73,21 @@ fn both_spellings_of_rope_agree() {
     ))
     .unwrap();
     assert_eq!(classic, current);
-    assert_eq!(classic.rope.theta, 500_000.0);
+    assert_eq!(classic.rope.unwrap().theta, 500_000.0);
     let linear = read(&with(
         json!({"rope_scaling": {"type": "linear", "factor": 4}}),
     ))
     .unwrap();
-    assert_eq!(linear.rope.scaling, RopeScaling::Linear { factor: 4.0 });
+    assert_eq!(
+        linear.rope.unwrap().scaling,
+        RopeScaling::Linear { factor: 4.0 }
+    );
     let plain = read(&with(
         json!({"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}),
     ))
     .unwrap();
-    assert_eq!(
-        (plain.rope.scaling, plain.rope.theta),
-        (RopeScaling::None, 1e6)
-    );
+    let plain = plain.rope.unwrap();
+    assert_eq!((plain.scaling, plain.theta), (RopeScaling::None, 1e6));
 }
 
 #[test]
@@ -93,7 +96,11 @@ fn what_would_run_wrongly_is_refused_by_name() {
     let cases = [
         (mixtral, "model_type", "mixtral"),
         (json!({"model_type": "qwen2"}), "model_type", "qwen2"),
-        (json!({"model_type": "opt"}), "model_type", "opt"),
+        (
+            json!({"model_type": "opt"}),
+            "architectures",
+            "LlamaForCausalLM",
+        ),
         (json!({"model_type": "gemma"}), "model_type", "gemma"),
         (json!({"model_type": "phi3"}), "model_type", "phi3"),
         (
@@ -477,7 +484,7 @@ proptest! {
         if let Ok(config) = read(&config) {
             // Whatever is accepted can be used.
             config.check().unwrap();
-            let (cos, sin) = config.cos_sin_tables(0..3);
+            let (cos, sin) = config.cos_sin_tables(0..3).unwrap();
             prop_assert!(cos.iter().chain(&sin).all(|x| x.is_finite()));
             let canonical: Value = serde_json::from_str(&config.canonical_json()).unwrap();
             prop_assert_eq!(canonical.to_string(), config.canonical_json());

@@ -84,7 +84,7 @@ pub enum ModelError {
         "`num_attention_heads` is not a multiple of `num_key_value_heads`: got {heads} and {kv_heads}"
     )]
     HeadGroups { heads: usize, kv_heads: usize },
-    #[error("`head_dim` must be even for rotary positions: got {head_dim}")]
+    #[error("`head_dim` must be even: got {head_dim}")]
     OddHeadDim { head_dim: usize },
     #[error(
         "`hidden_size` is not a multiple of `num_attention_heads` and `head_dim` is not given: got {hidden} and {heads}"

@@ -47,14 +47,16 @@ pub(crate) fn parse(
     let mut stored = Stored { entries, file };
     let mut notes = Vec::new();
     let mut config = config::read(&metadata, &stored.hints(), &mut notes)?;
-    if let Some(factors) = stored.take_rope_factors(&*source, config.head_dim)? {
-        if config.rope.scaling != RopeScaling::None {
+    if let Some(rope) = &mut config.rope
+        && let Some(factors) = stored.take_rope_factors(&*source, config.head_dim)?
+    {
+        if rope.scaling != RopeScaling::None {
             return Err(ModelError::TensorUnexpected {
                 name: rope_freqs::NAME.to_owned(),
                 why: "`llama.rope.scaling` is linear".to_owned(),
             });
         }
-        config.rope.scaling = rope_freqs::scaling(&factors, &config.rope, config.head_dim)?;
+        rope.scaling = rope_freqs::scaling(&factors, rope, config.head_dim)?;
         config.check()?;
     }
     let tensors = stored.take_all(&config)?;
@@ -77,6 +79,7 @@ pub(crate) fn parse(
 fn suffix(role: LayerRole) -> &'static str {
     match role {
         LayerRole::AttnNorm => "attn_norm.weight",
+        LayerRole::AttnNormBias => "attn_norm.bias",
         LayerRole::Q => "attn_q.weight",
         LayerRole::K => "attn_k.weight",
         LayerRole::V => "attn_v.weight",
@@ -86,6 +89,7 @@ fn suffix(role: LayerRole) -> &'static str {
         LayerRole::VBias => "attn_v.bias",
         LayerRole::OBias => "attn_output.bias",
         LayerRole::MlpNorm => "ffn_norm.weight",
+        LayerRole::MlpNormBias => "ffn_norm.bias",
         LayerRole::Gate => "ffn_gate.weight",
         LayerRole::Up => "ffn_up.weight",
         LayerRole::Down => "ffn_down.weight",
@@ -149,7 +153,7 @@ impl Stored<'_> {
         let mut tensors: BTreeMap<_, _> =
             [(Role::Embedding, embedding), (Role::LmHead, head)].into();
         for layer in 0..config.layers {
-            for (role, _) in crate::names::LAYER_ROLES {
+            for (role, _) in crate::names::LLAMA_LAYER {
                 if let Some(shape) = layer_shape(config, role) {
                     let tensor = self.take(&layer_name(layer, role), shape)?;
                     tensors.insert(Role::Layer(layer, role), tensor);

@@ -22,8 +22,9 @@ fn a_tiny_file_has_every_role() {
     let heads = (config.heads, config.kv_heads, config.head_dim);
     assert_eq!(heads, (2, 1, 4));
     assert_eq!((config.vocab, config.context), (5, 16));
-    assert_eq!(config.rope.layout, RopeLayout::Interleaved);
-    assert_eq!((config.rope.theta, config.rms_eps), (10_000.0, 1e-5));
+    let rope = config.rope.unwrap();
+    assert_eq!(rope.layout, RopeLayout::Interleaved);
+    assert_eq!((rope.theta, config.norm_eps), (10_000.0, 1e-5));
     assert!(config.tied_embeddings && !config.attention_bias && !config.mlp_bias);
     assert_eq!((config.eos.as_slice(), config.bos), ([].as_slice(), None));
     assert_eq!(model.tensor(Role::LmHead), model.tensor(Role::Embedding));
@@ -163,7 +164,7 @@ fn rotary_scaling_is_read_and_never_left_out() {
     let scaling = |change: &dyn Fn(&mut Gguf)| {
         let mut gguf = Gguf::tiny();
         change(&mut gguf);
-        open(&gguf).map(|model| model.config().rope.scaling)
+        open(&gguf).map(|model| model.config().rope.unwrap().scaling)
     };
     let linear = RopeScaling::Linear { factor: 4.0 };
     let put_factor = |gguf: &mut Gguf| gguf.put_f32("llama.rope.scaling.factor", 4.0);

@@ -1,7 +1,7 @@
 //! A Hugging Face checkpoint: one or more safetensors files whose tensors must be exactly those that the config asks for.
 pub(crate) mod folder;
 
-use crate::names::{self, EMBEDDING, LM_HEAD, Wanted};
+use crate::names::{self, LM_HEAD, Names, Wanted};
 use crate::safetensors_file::{Entry, read_header};
 use crate::{
     ByteSource, Dtype, Model, ModelConfig, ModelError, Role, TensorRef, Tokenizer, config_json,
@@ -98,14 +98,15 @@ impl Stored<'_> {
         config: &ModelConfig,
         notes: &mut Vec<String>,
     ) -> Result<BTreeMap<Role, TensorRef>, ModelError> {
-        let mut tensors = self.take_embeddings(config, notes)?;
-        for Wanted { role, name, shape } in names::wanted_but_embeddings(config) {
+        let names = Names::in_checkpoint(config.family, self.entries.keys());
+        let mut tensors = self.take_embeddings(config, &names, notes)?;
+        for Wanted { role, name, shape } in names::wanted_but_embeddings(config, &names) {
             tensors.insert(role, self.take(&name, &shape)?);
         }
         if let Some((name, why)) = self
             .entries
             .keys()
-            .find_map(|name| Some((name, names::contradiction(config, name)?)))
+            .find_map(|name| Some((name, names::contradiction(config, &names, name)?)))
         {
             return Err(ModelError::TensorUnexpected {
                 name: name.clone(),
@@ -121,13 +122,15 @@ impl Stored<'_> {
     fn take_embeddings(
         &mut self,
         config: &ModelConfig,
+        names: &Names,
         notes: &mut Vec<String>,
     ) -> Result<BTreeMap<Role, TensorRef>, ModelError> {
         let shape = [config.vocab, config.hidden];
-        let has = |name| self.entries.contains_key(name);
-        let (has_embedding, has_head) = (has(EMBEDDING), has(LM_HEAD));
+        let embedding_name = names.embedding();
+        let has = |name: &str| self.entries.contains_key(name);
+        let (has_embedding, has_head) = (has(&embedding_name), has(LM_HEAD));
         if !config.tied_embeddings {
-            let embedding = self.take(EMBEDDING, &shape)?;
+            let embedding = self.take(&embedding_name, &shape)?;
             return Ok([
                 (Role::Embedding, embedding),
                 (Role::LmHead, self.take(LM_HEAD, &shape)?),
@@ -136,11 +139,13 @@ impl Stored<'_> {
         }
         let shared = match (has_embedding, has_head) {
             (true, true) => {
-                let (embedding, head) =
-                    (self.take(EMBEDDING, &shape)?, self.take(LM_HEAD, &shape)?);
+                let (embedding, head) = (
+                    self.take(&embedding_name, &shape)?,
+                    self.take(LM_HEAD, &shape)?,
+                );
                 self.same_bytes(&embedding, &head)?;
                 notes.push(format!(
-                    "`{LM_HEAD}` repeats `{EMBEDDING}` byte for byte and is not counted"
+                    "`{LM_HEAD}` repeats `{embedding_name}` byte for byte and is not counted"
                 ));
                 embedding
             }
@@ -148,7 +153,7 @@ impl Stored<'_> {
                 notes.push(format!("the tied embedding is stored as `{LM_HEAD}`"));
                 self.take(LM_HEAD, &shape)?
             }
-            _ => self.take(EMBEDDING, &shape)?,
+            _ => self.take(&embedding_name, &shape)?,
         };
         Ok([(Role::Embedding, shared.clone()), (Role::LmHead, shared)].into())
     }

@@ -14,15 +14,19 @@ fn config(changes: serde_json::Value) -> String {
     config.to_string()
 }
 
+/// The embedding of [`CONFIG`].
+const EMBEDDING: &str = "model.embed_tokens.weight";
+
 type Tensor = (String, &'static str, Vec<usize>);
 
 /// Every tensor of an untied model of this config, as f32.
 fn tensors(config: &str) -> Vec<Tensor> {
     let config = config_json::parse(config.as_bytes(), None).unwrap().config;
+    let names = Names::of(config.family);
     let matrix = |name: &str| (name.to_owned(), "F32", vec![config.vocab, config.hidden]);
-    let mut tensors = vec![matrix(EMBEDDING), matrix(LM_HEAD)];
+    let mut tensors = vec![matrix(&names.embedding()), matrix(LM_HEAD)];
     tensors.extend(
-        names::wanted_but_embeddings(&config)
+        names::wanted_but_embeddings(&config, &names)
             .into_iter()
             .map(|wanted| (wanted.name, "F32", wanted.shape)),
     );
@@ -272,6 +276,9 @@ fn shards_may_not_repeat_a_tensor() {
     let err = Model::from_memory(CONFIG.as_bytes(), None, nothing, None).unwrap_err();
     assert!(matches!(err, ModelError::TooManyShards { .. }));
 }
+
+#[path = "huggingface/opt_tests.rs"]
+mod opt;
 
 #[cfg(feature = "native")]
 mod on_disk {

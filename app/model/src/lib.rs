@@ -9,7 +9,8 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | `config` | `config.json` to [`ModelConfig`], with every refusal |
+//! | `config` | what a model is: families, sizes, canonical form |
+//! | `config_json` | `config.json` to [`ModelConfig`], with every refusal; a file for each way that families write it |
 //! | `rope` | inverse frequencies and cos/sin tables, with the rounding of transformers |
 //! | `names` | which tensors a config asks for, under which names and shapes |
 //! | `files` | which of some files are a checkpoint |
@@ -46,7 +47,7 @@ mod weights;
 pub use bytes::ByteSource;
 #[cfg(feature = "native")]
 pub use bytes::MappedFile;
-pub use config::{Family, ModelConfig};
+pub use config::{Family, Mlp, ModelConfig, Norm};
 pub use error::ModelError;
 pub use files::NamedSource;
 pub use model::Model;

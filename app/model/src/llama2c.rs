@@ -3,7 +3,7 @@
 //! The tensors get the names that Hugging Face would give them. They are *not* interchangeable with that format: rotary pairs are
 //! neighbours here, which the config says and the model root binds.
 use crate::files::Folder;
-use crate::names::{EMBEDDING, FINAL_NORM, LAYER_ROLES, LM_HEAD, layer_name, layer_shape};
+use crate::names::{LLAMA_LAYER, LM_HEAD, Names, layer_shape};
 use crate::tokenizer::MAX_TOKENIZER_BYTES;
 use crate::{
     ByteSource, Dtype, Family, LayerRole, Model, ModelConfig, ModelError, Role, Rope, RopeLayout,
@@ -100,12 +100,12 @@ impl Header {
             head_dim: hidden / heads,
             vocab,
             context: seq_len,
-            rms_eps: 1e-5,
-            rope: Rope {
+            norm_eps: 1e-5,
+            rope: Some(Rope {
                 theta: 10_000.0,
                 scaling: RopeScaling::None,
                 layout: RopeLayout::Interleaved,
-            },
+            }),
             tied_embeddings,
             attention_bias: false,
             mlp_bias: false,
@@ -144,22 +144,26 @@ fn layout(
         at += bytes;
         tensor
     };
+    let names = Names::of(config.family);
     let mut tensors = BTreeMap::new();
     let embedding_shape = vec![config.vocab, config.hidden];
-    let embedding = next(EMBEDDING, embedding_shape.clone());
+    let embedding = next(&names.embedding(), embedding_shape.clone());
     for wanted in [AttnNorm, Q, K, V, O, MlpNorm, Gate, Down, Up] {
-        for (role, suffix) in LAYER_ROLES.into_iter().filter(|(role, _)| *role == wanted) {
+        for (role, suffix) in LLAMA_LAYER.into_iter().filter(|(role, _)| *role == wanted) {
             for layer in 0..config.layers {
                 if let Some(shape) = layer_shape(config, role) {
                     tensors.insert(
                         Role::Layer(layer, role),
-                        next(&layer_name(layer, suffix), shape),
+                        next(&names.in_layer(layer, suffix), shape),
                     );
                 }
             }
         }
     }
-    tensors.insert(Role::FinalNorm, next(FINAL_NORM, vec![config.hidden]));
+    tensors.insert(
+        Role::FinalNorm,
+        next(&names.final_norm(), vec![config.hidden]),
+    );
     // Cosines and sines, which everyone computes anew.
     next("freq_cis", vec![seq_len, config.head_dim]);
     let head = if config.tied_embeddings {

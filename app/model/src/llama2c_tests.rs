@@ -52,7 +52,11 @@ fn tensors_lie_where_the_format_puts_them() {
     assert_eq!(model.tensor(Role::LmHead), model.tensor(Role::Embedding));
     let config = model.config();
     assert_eq!(
-        (config.rope.layout, config.eos.as_slice(), config.bos),
+        (
+            config.rope.unwrap().layout,
+            config.eos.as_slice(),
+            config.bos
+        ),
         (RopeLayout::Interleaved, [1, 2].as_slice(), Some(1))
     );
 

@@ -2,8 +2,10 @@
 //!
 //! Leaf 0 is `"assay/config/v1\0"` and the canonical config. Then one leaf a tensor, sorted by name, a tied matrix once:
 //! `"assay/tensor/v1\0"`, `u32` name length, name, `u8` type (f32 0, f16 1, bf16 2), `u32` rank, `u64` dimensions, and the 32 bytes
-//! of the root over the tensor's stored bytes in chunks of 1 MiB. Integers are little-endian. The special ids, the context's length
-//! and the tokenizer are not part of it: they do not change what the weights compute.
+//! of the root over the tensor's stored bytes in chunks of 1 MiB. Integers are little-endian. The order is that of the names'
+//! bytes, whatever the tensors are for: learned positions, norm biases and linear biases stand among the rest. The special ids, the
+//! context's length and the tokenizer are not part of it: they do not change what the weights compute. (Where positions are learned,
+//! the context's length is bound by the shape of their table.)
 use crate::{Model, ModelError, TensorRef};
 use assay_trace::Digest;
 use assay_trace::merkle::{leaf_hash, root as merkle_root};

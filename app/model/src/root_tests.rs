@@ -131,6 +131,108 @@ fn root_follows_its_definition() {
     assert_eq!(tree(&leaves), files.root());
 }
 
+/// The config as it was bound before there were learned positions, and the root that prover and samples have of this model.
+#[cfg(feature = "demo")]
+#[test]
+fn the_root_of_the_demo_stays() {
+    let demo = Model::demo().unwrap();
+    let config = concat!(
+        r#"{"attention_bias":false,"family":"llama","head_dim":64,"heads":3,"hidden":192,"intermediate":512,"kv_heads":1,"#,
+        r#""layers":8,"mlp_bias":false,"rms_eps":"3727c5ac","rope":{"layout":"rotate_half","scaling":null,"#,
+        r#""theta":"40c3880000000000"},"tied_embeddings":true,"vocab":2048}"#
+    );
+    assert_eq!(demo.config_canonical_json(), config);
+    let root = demo.root(&mut |_, _| {}).unwrap().to_string();
+    assert_eq!(
+        root,
+        "cb524a4c0ec37c201e4ba410846431e789903fa024e3d64a7baf74180812212a"
+    );
+}
+
+#[test]
+fn canonical_scalings_stay() {
+    let config = Shape::named("tiny").unwrap().config;
+    let rope = |config: &crate::ModelConfig| {
+        let json: serde_json::Value = serde_json::from_str(&config.canonical_json()).unwrap();
+        json["rope"].to_string()
+    };
+    let llama3 = concat!(
+        r#"{"layout":"rotate_half","scaling":{"factor":"4040000000000000","high_freq_factor":"4010000000000000","#,
+        r#""low_freq_factor":"3ff0000000000000","original_context":8192,"type":"llama3"},"theta":"411e848000000000"}"#
+    );
+    assert_eq!(rope(&config), llama3);
+    let linear = crate::Rope {
+        scaling: crate::RopeScaling::Linear { factor: 2.0 },
+        ..config.rope.unwrap()
+    };
+    let config = crate::ModelConfig {
+        rope: Some(linear),
+        ..config
+    };
+    let linear = r#"{"layout":"rotate_half","scaling":{"factor":"4000000000000000","type":"linear"},"theta":"411e848000000000"}"#;
+    assert_eq!(rope(&config), linear);
+}
+
+/// Computed by a script that has the definition and a SHA-256 and nothing of this crate.
+#[test]
+fn the_root_of_a_synthetic_opt_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let shape = Shape::named("tiny-opt").unwrap();
+    synth::write(&shape, Dtype::F32, 7, &dir.path().join("m")).unwrap();
+    let model = Model::open(&dir.path().join("m")).unwrap();
+    let config = concat!(
+        r#"{"attention_bias":true,"family":"opt","head_dim":16,"heads":4,"hidden":64,"intermediate":96,"kv_heads":4,"#,
+        r#""layers":2,"mlp_bias":true,"norm_eps":"3727c5ac","position_offset":2,"tied_embeddings":true,"vocab":128}"#
+    );
+    assert_eq!(model.config_canonical_json(), config);
+    let root = model.root(&mut |_, _| {}).unwrap();
+    assert_eq!(root.to_string(), OPT_ROOT);
+
+    // What an OPT has and a Llama has not is bound too: one bit of each moves the root.
+    let bytes = std::fs::read(dir.path().join("m/model.safetensors")).unwrap();
+    let config = std::fs::read(dir.path().join("m/config.json")).unwrap();
+    use crate::{LayerRole, Role};
+    for role in [
+        Role::Positions,
+        Role::FinalNormBias,
+        Role::Layer(1, LayerRole::AttnNormBias),
+        Role::Layer(0, LayerRole::MlpNormBias),
+        Role::Layer(1, LayerRole::DownBias),
+    ] {
+        let tensor = model.tensor(role).unwrap();
+        let mut bytes = bytes.clone();
+        bytes[(tensor.offset + tensor.bytes) as usize - 1] ^= 1;
+        let changed = Model::from_memory(&config, None, vec![Arc::new(bytes)], None).unwrap();
+        assert_ne!(changed.root(&mut |_, _| {}).unwrap(), root, "{role:?}");
+    }
+}
+const OPT_ROOT: &str = "a04319e34b00be7a4db7971a40de95d2eb9109444a017a6bf21971b505e909c2";
+
+#[test]
+fn every_number_of_an_opt_counts() {
+    let base = Shape::named("tiny-opt").unwrap().config;
+    let changes: [&dyn Fn(&mut crate::ModelConfig); 11] = [
+        &|_| {},
+        &|config| config.hidden += 2,
+        &|config| config.intermediate += 1,
+        &|config| config.layers += 1,
+        &|config| config.heads *= 2,
+        &|config| config.head_dim += 2,
+        &|config| config.vocab += 1,
+        &|config| config.norm_eps = f32::from_bits(config.norm_eps.to_bits() + 1),
+        &|config| config.tied_embeddings = false,
+        &|config| config.attention_bias = false,
+        &|config| config.mlp_bias = false,
+    ];
+    let canonical = changes.map(|change| {
+        let mut config = base.clone();
+        change(&mut config);
+        config.canonical_json()
+    });
+    let distinct: std::collections::BTreeSet<_> = canonical.iter().collect();
+    assert_eq!(distinct.len(), canonical.len());
+}
+
 #[test]
 fn every_byte_of_the_weights_counts() {
     let mut files = files();
@@ -160,6 +262,9 @@ fn every_number_of_the_config_counts_and_special_ids_do_not() {
         // Only the first leaf depends on it.
         leaf_hash(config.canonical_json().as_bytes())
     };
+    fn rope(config: &mut crate::ModelConfig) -> &mut crate::Rope {
+        config.rope.as_mut().unwrap()
+    }
     let original = root_with(&|_| {});
     let changes: [&dyn Fn(&mut crate::ModelConfig); 16] = [
         &|config| config.family = crate::Family::Mistral,
@@ -170,11 +275,11 @@ fn every_number_of_the_config_counts_and_special_ids_do_not() {
         &|config| config.kv_heads = 1,
         &|config| config.head_dim += 2,
         &|config| config.vocab += 1,
-        &|config| config.rms_eps = f32::from_bits(config.rms_eps.to_bits() + 1),
-        &|config| config.rope.theta = f64::from_bits(config.rope.theta.to_bits() + 1),
-        &|config| config.rope.scaling = crate::RopeScaling::None,
-        &|config| config.rope.scaling = crate::RopeScaling::Linear { factor: 2.0 },
-        &|config| config.rope.layout = crate::RopeLayout::Interleaved,
+        &|config| config.norm_eps = f32::from_bits(config.norm_eps.to_bits() + 1),
+        &|config| rope(config).theta = f64::from_bits(rope(config).theta.to_bits() + 1),
+        &|config| rope(config).scaling = crate::RopeScaling::None,
+        &|config| rope(config).scaling = crate::RopeScaling::Linear { factor: 2.0 },
+        &|config| rope(config).layout = crate::RopeLayout::Interleaved,
         &|config| config.tied_embeddings = false,
         &|config| config.attention_bias = true,
         &|config| config.mlp_bias = true,

@@ -5,10 +5,12 @@
 //! (splitmix64) gives four 16-bit numbers whose sum, centred and scaled, stands for a normal variable: standard deviation as asked,
 //! excess kurtosis -0.3, nothing beyond 3.47 deviations. Matrices have deviation 0.9 / sqrt(columns), biases 0.02, norms are
 //! uniform in 1 ± 0.1.
-use crate::names::{self, EMBEDDING, LM_HEAD, Wanted};
-use crate::{
-    Dtype, Family, ModelConfig, ModelError, Role, Rope, RopeLayout, RopeScaling, config_json,
-};
+mod shapes;
+
+pub use shapes::Shape;
+
+use crate::names::Wanted;
+use crate::{Dtype, ModelError, config_json};
 use assay_trace::Digest;
 use half::f16;
 use rayon::prelude::*;
@@ -22,117 +24,6 @@ pub const MAX_SHARD_BYTES: u64 = 4 << 30;
 const BLOCK: u64 = 1 << 18;
 /// Blocks in memory at once.
 const BLOCKS_AT_ONCE: u64 = 16;
-
-/// What to make: a name and a config.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Shape {
-    /// For people.
-    pub name: String,
-    /// The shape proper.
-    pub config: ModelConfig,
-}
-
-impl Shape {
-    /// The names that [`Shape::named`] knows.
-    pub const NAMES: [&str; 4] = ["llama-3.2-1b", "llama-3.2-3b", "llama-3.1-8b", "tiny"];
-
-    /// The shape of a published model, or `tiny`: two layers for tests.
-    pub fn named(name: &str) -> Option<Self> {
-        let llama3 = |factor| RopeScaling::Llama3 {
-            factor,
-            low_freq_factor: 1.0,
-            high_freq_factor: 4.0,
-            original_context: 8192,
-        };
-        let one_b = ModelConfig {
-            family: Family::Llama,
-            hidden: 2048,
-            intermediate: 8192,
-            layers: 16,
-            heads: 32,
-            kv_heads: 8,
-            head_dim: 64,
-            vocab: 128_256,
-            context: 131_072,
-            rms_eps: 1e-5,
-            rope: Rope {
-                theta: 500_000.0,
-                scaling: llama3(32.0),
-                layout: RopeLayout::RotateHalf,
-            },
-            tied_embeddings: true,
-            attention_bias: false,
-            mlp_bias: false,
-            eos: vec![128_001, 128_008, 128_009],
-            bos: Some(128_000),
-        };
-        let config = match name {
-            "llama-3.2-1b" => one_b,
-            "llama-3.2-3b" => ModelConfig {
-                hidden: 3072,
-                layers: 28,
-                heads: 24,
-                head_dim: 128,
-                ..one_b
-            },
-            "llama-3.1-8b" => ModelConfig {
-                hidden: 4096,
-                intermediate: 14_336,
-                layers: 32,
-                head_dim: 128,
-                rope: Rope {
-                    scaling: llama3(8.0),
-                    ..one_b.rope
-                },
-                tied_embeddings: false,
-                ..one_b
-            },
-            "tiny" => ModelConfig {
-                hidden: 64,
-                intermediate: 96,
-                layers: 2,
-                heads: 4,
-                kv_heads: 2,
-                head_dim: 16,
-                vocab: 128,
-                context: 256,
-                eos: vec![2],
-                bos: Some(1),
-                ..one_b
-            },
-            _ => return None,
-        };
-        Some(Self {
-            name: name.to_owned(),
-            config,
-        })
-    }
-
-    /// Any other shape that a Hugging Face checkpoint can have.
-    pub fn custom(name: &str, config: ModelConfig) -> Result<Self, ModelError> {
-        config.check()?;
-        config_json::to_json(&config, Dtype::F32)?;
-        Ok(Self {
-            name: name.to_owned(),
-            config,
-        })
-    }
-
-    fn tensors(&self) -> Vec<Wanted> {
-        let config = &self.config;
-        let matrix = |role, name: &str| Wanted {
-            role,
-            name: name.to_owned(),
-            shape: vec![config.vocab, config.hidden],
-        };
-        let mut tensors = vec![matrix(Role::Embedding, EMBEDDING)];
-        tensors.extend(names::wanted_but_embeddings(config));
-        if !config.tied_embeddings {
-            tensors.push(matrix(Role::LmHead, LM_HEAD));
-        }
-        tensors
-    }
-}
 
 /// Writes a checkpoint of this shape to the new folder `dir`. It appears whole or not at all; an existing `dir` is left alone.
 pub fn write(shape: &Shape, dtype: Dtype, seed: u64, dir: &Path) -> Result<(), ModelError> {

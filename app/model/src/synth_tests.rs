@@ -1,5 +1,5 @@
 use super::*;
-use crate::Model;
+use crate::{Family, LayerRole, Model, Role, RopeLayout};
 
 fn tiny() -> Shape {
     Shape::named("tiny").unwrap()
@@ -18,9 +18,12 @@ fn shapes_have_the_published_sizes() {
     assert_eq!(parameters("llama-3.2-1b"), 1_235_814_400);
     assert_eq!(parameters("llama-3.2-3b"), 3_212_749_824);
     assert_eq!(parameters("llama-3.1-8b"), 8_030_261_248);
+    assert_eq!(parameters("opt-125m"), 125_239_296);
+    assert_eq!(parameters("opt-1.3b"), 1_315_758_080);
+    assert_eq!(parameters("opt-6.7b"), 6_658_473_984);
     assert_eq!(Shape::named("gpt-5"), None);
     let mut config = tiny().config;
-    config.rope.layout = RopeLayout::Interleaved;
+    config.rope.as_mut().unwrap().layout = RopeLayout::Interleaved;
     assert!(matches!(
         Shape::custom("x", config.clone()),
         Err(ModelError::Unsupported { .. })
@@ -67,6 +70,32 @@ fn weights_have_the_spread_that_was_promised() {
     assert!(
         norm.iter().all(|x| (0.9..=1.1).contains(x))
             && norm.windows(2).any(|pair| pair[0] != pair[1])
+    );
+}
+
+#[test]
+fn an_opt_is_made_as_a_llama_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let shape = Shape::named("tiny-opt").unwrap();
+    write(&shape, Dtype::F32, 3, &dir.path().join("m")).unwrap();
+    let model = Model::open(&dir.path().join("m")).unwrap();
+    assert_eq!(model.config(), &shape.config);
+    assert_eq!(model.config().family, Family::Opt);
+    assert!(model.notes().is_empty(), "{:?}", model.notes());
+    let read = |role| model.read_f32(model.tensor(role).unwrap()).unwrap();
+    let spread = |values: &[f32]| {
+        (values.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / values.len() as f64).sqrt()
+    };
+    let positions = read(Role::Positions);
+    assert_eq!(positions.len(), 258 * 64);
+    assert!((spread(&positions) / (0.9 / 8.0) - 1.0).abs() < 0.03);
+    let weight = read(Role::FinalNorm);
+    assert!(weight.iter().all(|x| (0.9..=1.1).contains(x)) && spread(&weight) < 1.05);
+    let bias = read(Role::FinalNormBias);
+    assert!((0.01..0.03).contains(&spread(&bias)), "{}", spread(&bias));
+    assert_ne!(
+        read(Role::Layer(0, LayerRole::UpBias)),
+        read(Role::Layer(1, LayerRole::UpBias))
     );
 }
 

@@ -87,10 +87,15 @@ impl Dtype {
 pub enum Role {
     /// `[vocab, hidden]`.
     Embedding,
+    /// Learned positions, `[context + 2, hidden]`: position t reads row t + [`POSITION_OFFSET`](crate::ModelConfig::POSITION_OFFSET).
+    /// Only models without rotary positions have it.
+    Positions,
     /// `[vocab, hidden]`; the embedding itself in a tied model.
     LmHead,
     /// `[hidden]`.
     FinalNorm,
+    /// `[hidden]`, where the norm is a LayerNorm.
+    FinalNormBias,
     /// One of a layer's tensors.
     Layer(usize, LayerRole),
 }
@@ -100,6 +105,8 @@ pub enum Role {
 pub enum LayerRole {
     /// `[hidden]`, before attention.
     AttnNorm,
+    /// `[hidden]`, where the norm is a LayerNorm.
+    AttnNormBias,
     /// `[q_dim, hidden]`.
     Q,
     /// `[kv_dim, hidden]`.
@@ -118,11 +125,13 @@ pub enum LayerRole {
     OBias,
     /// `[hidden]`, before the MLP.
     MlpNorm,
-    /// `[intermediate, hidden]`.
+    /// `[hidden]`, where the norm is a LayerNorm.
+    MlpNormBias,
+    /// `[intermediate, hidden]`; an MLP without a gate has none.
     Gate,
-    /// `[intermediate, hidden]`.
+    /// `[intermediate, hidden]`; OPT's fc1.
     Up,
-    /// `[hidden, intermediate]`.
+    /// `[hidden, intermediate]`; OPT's fc2.
     Down,
     /// `[intermediate]`.
     GateBias,
@@ -130,6 +139,43 @@ pub enum LayerRole {
     UpBias,
     /// `[hidden]`.
     DownBias,
+}
+
+impl LayerRole {
+    /// A layer's matrices in the order of the forward pass. A model whose MLP has no gate has all but [`LayerRole::Gate`].
+    pub const LINEARS: [Self; 7] = [
+        Self::Q,
+        Self::K,
+        Self::V,
+        Self::O,
+        Self::Gate,
+        Self::Up,
+        Self::Down,
+    ];
+
+    /// The bias that is added after this matrix or norm, in models that have it; `None` for a role that is a bias itself.
+    pub fn bias(self) -> Option<Self> {
+        match self {
+            Self::AttnNorm => Some(Self::AttnNormBias),
+            Self::Q => Some(Self::QBias),
+            Self::K => Some(Self::KBias),
+            Self::V => Some(Self::VBias),
+            Self::O => Some(Self::OBias),
+            Self::MlpNorm => Some(Self::MlpNormBias),
+            Self::Gate => Some(Self::GateBias),
+            Self::Up => Some(Self::UpBias),
+            Self::Down => Some(Self::DownBias),
+            Self::AttnNormBias
+            | Self::QBias
+            | Self::KBias
+            | Self::VBias
+            | Self::OBias
+            | Self::MlpNormBias
+            | Self::GateBias
+            | Self::UpBias
+            | Self::DownBias => None,
+        }
+    }
 }
 
 /// A tensor of an open model: what it is and where its bytes lie. Read it through the model that lent it.
@@ -183,6 +229,17 @@ mod tests {
         Dtype::F16.decode(&[0x00, 0x3c, 0x01, 0x00, 9], &mut out);
         Dtype::BF16.decode(&[0x80, 0x3f, 0x80, 0xff], &mut out);
         assert_eq!(out, [1.0, 1.0, 2f32.powi(-24), 1.0, f32::NEG_INFINITY]);
+    }
+
+    #[test]
+    fn matrices_and_norms_have_one_bias_each() {
+        let norms = [LayerRole::AttnNorm, LayerRole::MlpNorm];
+        let weights = LayerRole::LINEARS.into_iter().chain(norms);
+        let biases: Vec<_> = weights.filter_map(LayerRole::bias).collect();
+        let distinct: std::collections::BTreeSet<_> = biases.iter().collect();
+        assert_eq!((biases.len(), distinct.len()), (9, 9));
+        assert!(biases.iter().all(|bias| bias.bias().is_none()));
+        assert!(LayerRole::LINEARS.is_sorted());
     }
 
     #[test]

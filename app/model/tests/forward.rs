@@ -3,7 +3,7 @@
 //! more than the tolerance.
 #![cfg(all(feature = "native", feature = "demo"))]
 mod common;
-use assay_model::{LayerRole, Model, Role, RopeLayout};
+use assay_model::{LayerRole, Mlp, Model, ModelConfig, Norm, Role, RopeLayout};
 use common::{ids, json, shared};
 
 /// Mean difference relative to the size of the logits. The stored references differ from exact arithmetic by 2e-6; the smallest of the
@@ -42,27 +42,57 @@ impl Plain<'_> {
         x.chunks(tensor.cols()).flat_map(output).collect()
     }
 
-    fn norm(&self, x: &[f64], weight: Role) -> Vec<f64> {
+    fn norm(&self, x: &[f64], weight: Role, bias: Role) -> Vec<f64> {
+        let config = self.model.config();
         let w = self.weights(weight).unwrap();
-        let eps = f64::from(self.model.config().rms_eps);
+        let b = self.weights(bias);
+        assert_eq!(b.is_some(), config.family.norm() == Norm::Layer);
+        let b = b.unwrap_or(vec![0.0; w.len()]);
+        let eps = f64::from(config.norm_eps);
         let normed = |row: &[f64]| {
-            let scale = (row.iter().map(|x| x * x).sum::<f64>() / row.len() as f64 + eps).sqrt();
+            let mean = match config.family.norm() {
+                Norm::Rms => 0.0,
+                Norm::Layer => row.iter().sum::<f64>() / row.len() as f64,
+            };
+            let squares = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>();
+            let scale = (squares / row.len() as f64 + eps).sqrt();
             row.iter()
-                .zip(&w)
-                .map(|(x, w)| x / scale * f64::from(*w))
+                .zip(w.iter().zip(&b))
+                .map(|(x, (w, b))| (x - mean) / scale * f64::from(*w) + f64::from(*b))
                 .collect::<Vec<f64>>()
         };
         x.chunks(w.len()).flat_map(normed).collect()
     }
 
+    /// The embeddings, and where they are learned the positions.
+    fn embed(&self, tokens: &[u32]) -> Vec<f64> {
+        let row = |role, at: usize| {
+            let table = self.model.tensor(role).unwrap();
+            self.model.read_rows_f32(table, at..at + 1).unwrap()
+        };
+        let embedded = tokens
+            .iter()
+            .flat_map(|id| row(Role::Embedding, *id as usize));
+        let mut x: Vec<f64> = embedded.map(f64::from).collect();
+        if self.model.config().rope.is_none() {
+            let positions = (0..tokens.len()).map(|t| t + ModelConfig::POSITION_OFFSET);
+            let positions = positions.flat_map(|at| row(Role::Positions, at));
+            x.iter_mut()
+                .zip(positions)
+                .for_each(|(x, p)| *x += f64::from(p));
+        }
+        x
+    }
+
     fn rotate(&self, x: &mut [f64], heads: usize) {
         let config = self.model.config();
         let (dim, half) = (config.head_dim, config.head_dim / 2);
-        let (cos, sin) = config.cos_sin_tables(0..x.len() / (heads * dim));
+        let Some(rope) = config.rope else { return };
+        let (cos, sin) = config.cos_sin_tables(0..x.len() / (heads * dim)).unwrap();
         for (at, head) in x.chunks_mut(dim).enumerate() {
             let position = at / heads;
             for pair in 0..half {
-                let (i, j) = match config.rope.layout {
+                let (i, j) = match rope.layout {
                     RopeLayout::RotateHalf => (pair, pair + half),
                     RopeLayout::Interleaved => (2 * pair, 2 * pair + 1),
                 };
@@ -101,20 +131,38 @@ impl Plain<'_> {
         out
     }
 
+    /// What goes into the last matrix of an MLP.
+    fn activations(&self, layer: usize, n: &[f64]) -> Vec<f64> {
+        use LayerRole::*;
+        let role = |role| Role::Layer(layer, role);
+        let up = self.linear(n, role(Up), Some(role(UpBias)));
+        let mlp = self.model.config().family.mlp();
+        assert_eq!(self.model.layer(layer, Gate).is_some(), mlp.has_gate());
+        match mlp {
+            Mlp::Relu => up.iter().map(|u| u.max(0.0)).collect(),
+            Mlp::Gated => {
+                let gate = self.linear(n, role(Gate), Some(role(GateBias)));
+                let silu = gate.iter().map(|g| g / (1.0 + (-g).exp()));
+                silu.zip(&up).map(|(g, u)| g * u).collect()
+            }
+        }
+    }
+
     fn logits(&self, tokens: &[u32]) -> Vec<f64> {
+        self.run(tokens).1
+    }
+
+    /// The last row of the residual stream after the embedding, after each layer and after the last norm; and all logits.
+    fn run(&self, tokens: &[u32]) -> (Vec<Vec<f64>>, Vec<f64>) {
         use LayerRole::*;
         let config = self.model.config();
-        let embedding = self.model.tensor(Role::Embedding).unwrap();
-        let row = |id: &u32| {
-            self.model
-                .read_rows_f32(embedding, *id as usize..*id as usize + 1)
-                .unwrap()
-        };
-        let mut x: Vec<f64> = tokens.iter().flat_map(row).map(f64::from).collect();
+        let mut x = self.embed(tokens);
+        let last = |x: &[f64]| x[x.len() - config.hidden..].to_vec();
+        let mut states = vec![last(&x)];
         let add = |x: &mut Vec<f64>, y: Vec<f64>| x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
         for layer in 0..config.layers {
             let role = |role| Role::Layer(layer, role);
-            let n = self.norm(&x, role(AttnNorm));
+            let n = self.norm(&x, role(AttnNorm), role(AttnNormBias));
             let mut q = self.linear(&n, role(Q), Some(role(QBias)));
             let mut k = self.linear(&n, role(K), Some(role(KBias)));
             let v = self.linear(&n, role(V), Some(role(VBias)));
@@ -124,20 +172,17 @@ impl Plain<'_> {
                 &mut x,
                 self.linear(&self.attend(&q, &k, &v), role(O), Some(role(OBias))),
             );
-            let n = self.norm(&x, role(MlpNorm));
-            let gate = self.linear(&n, role(Gate), Some(role(GateBias)));
-            let up = self.linear(&n, role(Up), Some(role(UpBias)));
-            let gated: Vec<f64> = gate
-                .iter()
-                .zip(&up)
-                .map(|(g, u)| g / (1.0 + (-g).exp()) * u)
-                .collect();
+            let n = self.norm(&x, role(MlpNorm), role(MlpNormBias));
+            let active = self.activations(layer, &n);
             add(
                 &mut x,
-                self.linear(&gated, role(Down), Some(role(DownBias))),
+                self.linear(&active, role(Down), Some(role(DownBias))),
             );
+            states.push(last(&x));
         }
-        self.linear(&self.norm(&x, Role::FinalNorm), Role::LmHead, None)
+        let n = self.norm(&x, Role::FinalNorm, Role::FinalNormBias);
+        states.push(last(&n));
+        (states, self.linear(&n, Role::LmHead, None))
     }
 }
 
@@ -154,6 +199,7 @@ fn logits_equal_those_of_transformers() {
         "llama-odd-shapes-f16",
         "llama3-gqa-bf16",
         "mistral-bf16",
+        "opt-f32",
     ] {
         let Some(dir) = shared(&format!("hf-reference/{case}")) else {
             return;
@@ -188,21 +234,63 @@ fn logits_equal_those_of_transformers() {
         eprintln!("{case}: relative L2 {error:.2e}, largest difference {largest:.2e}");
         assert!(error < RELATIVE_L2, "{case}: {error:e}");
         assert!(largest < 2e-5, "{case}: {largest:e}");
+
+        let greedy: Vec<u32> = words("greedy_ids")
+            .into_iter()
+            .map(u32::from_le_bytes)
+            .collect();
+        assert_greedy(&model, &tokens[..16], &greedy, case);
     }
+}
+
+/// One pass over prompt and continuation: each token must follow from those before it.
+fn assert_greedy(model: &Model, prompt: &[u32], greedy: &[u32], case: &str) {
+    let vocab = model.config().vocab;
+    let logits = Plain { model }.logits(&[prompt, greedy].concat());
+    let top = |row: &[f64]| {
+        (0..vocab)
+            .max_by(|a, b| row[*a].total_cmp(&row[*b]))
+            .unwrap() as u32
+    };
+    let rows = logits.chunks(vocab).skip(prompt.len() - 1);
+    let got: Vec<u32> = rows.map(top).collect();
+    assert_eq!(got[..greedy.len()], *greedy, "{case}");
 }
 
 #[test]
 fn demo_logits_equal_its_reference() {
-    let model = Model::demo().unwrap();
-    let reference =
-        json(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("demo-llama/reference.json"));
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("demo-llama/reference.json");
+    assert_reference(&Model::demo().unwrap(), &path);
+}
+
+#[test]
+fn demo_opt_logits_equal_its_reference() {
+    let Some(dir) = shared("demo-opt") else {
+        return;
+    };
+    assert_reference(&Model::open(&dir).unwrap(), &dir.join("reference.json"));
+}
+
+/// The `reference.json` of a demonstration model: logits and norms of states at the end of a prompt, and what follows greedily.
+fn assert_reference(model: &Model, path: &std::path::Path) {
+    let floats =
+        |value: &serde_json::Value| -> Vec<f64> { serde_json::from_value(value.clone()).unwrap() };
+    let reference = json(path);
     for case in reference["cases"].as_array().unwrap() {
-        let logits = Plain { model: &model }.logits(&ids(&case["prompt_ids"]));
-        let want: Vec<f64> =
-            serde_json::from_value(case["last_position_logits_first16"].clone()).unwrap();
+        let prompt = ids(&case["prompt_ids"]);
+        let (states, logits) = Plain { model }.run(&prompt);
         let last = &logits[logits.len() - model.config().vocab..];
-        let error = relative_l2(&last[..16], &want);
+        let error = relative_l2(&last[..16], &floats(&case["last_position_logits_first16"]));
+        let lengths: Vec<f64> = states
+            .iter()
+            .map(|state| state.iter().map(|x| x * x).sum::<f64>().sqrt())
+            .collect();
+        let states_error = relative_l2(&lengths, &floats(&case["last_position_hidden_l2"]));
+        eprintln!("{path:?}: relative L2 {error:.2e}, of lengths of states {states_error:.2e}");
         assert!(error < RELATIVE_L2, "{error:e}");
+        assert!(states_error < RELATIVE_L2, "{states_error:e}");
+        let name = case["prompt"].as_str().unwrap();
+        assert_greedy(model, &prompt, &ids(&case["greedy_ids"]), name);
     }
 }
 
@@ -217,22 +305,9 @@ fn greedy_tokens_of_the_trained_models_are_as_expected() {
         ("TinyStories-656K", "tinystories-656k"),
     ] {
         let model = Model::open(&shared(path).unwrap()).unwrap();
-        let vocab = model.config().vocab;
         for case in expected[name].as_array().unwrap() {
             let (prompt, greedy) = (ids(&case["prompt_ids"]), ids(&case["greedy_ids"]));
-            // One pass over all of them: each token must follow from those before it.
-            let logits = Plain { model: &model }.logits(&[&prompt[..], &greedy].concat());
-            let top = |row: &[f64]| {
-                (0..vocab)
-                    .max_by(|a, b| row[*a].total_cmp(&row[*b]))
-                    .unwrap() as u32
-            };
-            let got: Vec<u32> = logits
-                .chunks(vocab)
-                .skip(prompt.len() - 1)
-                .map(top)
-                .collect();
-            assert_eq!(got[..greedy.len()], greedy, "{name}");
+            assert_greedy(&model, &prompt, &greedy, name);
         }
     }
 }
@@ -263,8 +338,9 @@ fn gguf_files_hold_the_weights_and_the_config_of_the_demo() {
         let model = Model::open(&path).unwrap();
         assert!(model.notes().is_empty(), "{:?}", model.notes());
         let mut config = model.config().clone();
-        assert_eq!(config.rope.layout, RopeLayout::Interleaved);
-        config.rope.layout = RopeLayout::RotateHalf;
+        let rope = config.rope.as_mut().unwrap();
+        assert_eq!(rope.layout, RopeLayout::Interleaved);
+        rope.layout = RopeLayout::RotateHalf;
         assert_eq!(&config, demo.config());
         assert_eq!(model.tensors().len(), demo.tensors().len());
         let mut roles = vec![Role::Embedding, Role::LmHead, Role::FinalNorm];

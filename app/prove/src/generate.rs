@@ -101,14 +101,9 @@ pub async fn seal(
 ) -> Result<Sealed, ProveError> {
     request.check(model.config())?;
     let (stated, sampler) = request.sampler()?;
-    let spec = request.spec(
-        model,
-        root,
-        &engine.info().name.clone(),
-        engine.numerics(),
-        stated,
-    );
+    let spec = request.spec(model, root, engine, stated);
     let mut want = Want::all_states(engine.config());
+    want.masks = spec.sparse.is_some();
     if spec.linears.is_some() {
         want.linears = (0..engine.config().layers).collect();
     }
@@ -249,9 +244,18 @@ fn records(outputs: &Outputs, rows: usize, vocab: usize, plan: &RecordPlan) -> V
         let logits = (outputs.pos0 + row)
             .checked_sub(outputs.logits_pos0)
             .and_then(|i| outputs.logits.get(i * vocab..(i + 1) * vocab));
+        let masks: Vec<u8> = outputs
+            .masks
+            .iter()
+            .flat_map(|layer| {
+                let input = layer.input.iter().flat_map(move |bits| bits.row_bytes(row));
+                input.chain(layer.neurons.row_bytes(row))
+            })
+            .collect();
         let input = PositionInput {
             states: &states,
             linears: &linears,
+            masks: &masks,
             logits,
         };
         PositionRecord::compute(plan, (outputs.pos0 + row) as u32, input)

@@ -1,7 +1,7 @@
 //! What a prover is asked for, and what can be wrong with it.
 
 use assay_engine::sampler::SamplerSpec;
-use assay_engine::{EngineError, Numerics, linear_widths};
+use assay_engine::{Engine, EngineError, Numerics, linear_widths};
 use assay_model::{Model, ModelConfig};
 use assay_trace::{
     BuildError, Challenge, Compute, Decimal, DecimalError, Digest, Keep, Linear, LinearsSpec,
@@ -230,18 +230,18 @@ impl Request {
             .unwrap_or_else(|| Manifest::default_opened(config.layers as u32))
     }
 
+    /// What a trace of this request, run on `engine`, begins with.
     pub(crate) fn spec(
         &self,
         model: &Model,
         root: Digest,
-        adapter: &str,
-        numerics: Numerics,
+        engine: &Engine,
         sampler: Sampler,
     ) -> TraceSpec {
         let config = model.config();
         let layers = config.layers as u32;
         TraceSpec {
-            adapter: Manifest::printable(adapter),
+            adapter: Manifest::printable(&engine.info().name),
             eos: config.eos.clone(),
             ignore_eos: self.ignore_eos,
             model: ModelClaim {
@@ -255,7 +255,7 @@ impl Request {
             },
             nonce: self.nonce.map(Digest),
             numerics: NumericsClaim {
-                class: match numerics {
+                class: match engine.numerics() {
                     Numerics::Fast => NumericsClass::Fast,
                     Numerics::Strict => NumericsClass::Strict,
                 },
@@ -266,6 +266,7 @@ impl Request {
             linears: self.linears(config),
             prompt: self.prompt.clone(),
             sampler,
+            sparse: engine.sparse().map(|sparse| sparse.claim(config)),
             state_dtype: StateDtype::F32,
             tokenizer: model.tokenizer().map(assay_model::Tokenizer::digest),
         }

@@ -17,6 +17,8 @@ pub(crate) struct Body {
     pub state_digests: Vec<u8>,
     /// [P, layers, 32]; empty without the stream `linears`.
     pub linear_digests: Vec<u8>,
+    /// [P, layers, bytes of a layer's masks]; empty without the stream `masks`.
+    pub masks: Vec<u8>,
     /// Hidden states that were kept: by index, [P] rows of [hidden] elements as bytes.
     pub states: BTreeMap<u32, Vec<Vec<u8>>>,
     /// Layers whose linear outputs were kept: [P] rows, each all products' outputs one after another, as bytes.
@@ -26,13 +28,13 @@ pub(crate) struct Body {
 }
 
 impl Body {
-    /// Bytes of kept rows and digests.
+    /// Bytes of kept rows, digests and masks.
     pub fn bytes(&self) -> u64 {
         let rows = self.states.values().chain(self.linears.values()).flatten();
         let kept: usize = rows.chain(self.logits.values()).map(Vec::len).sum();
         let digests =
             self.logits_digests.len() + self.state_digests.len() + self.linear_digests.len();
-        (kept + digests + 4 * self.tokens.len()) as u64
+        (kept + digests + self.masks.len() + 4 * self.tokens.len()) as u64
     }
 
     /// Writes the data of a tensor of `manifest`. What was not kept writes nothing: callers see to it before.
@@ -61,6 +63,7 @@ impl Body {
                     out.write_all(self.logits.get(output).map_or(&[], Vec::as_slice))
                 })
             }
+            Kind::Masks => out.write_all(&self.masks),
             Kind::States(index) => {
                 let mut rows = self.states.get(&index).into_iter().flatten();
                 rows.try_for_each(|row| out.write_all(row))

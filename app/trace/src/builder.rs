@@ -1,20 +1,21 @@
 //! The prover's side: positions go in one by one as the model runs, a sealed trace comes out.
 //!
 //! The builder keeps 32 bytes a hidden state (or a layer's linear outputs) and position, and the rows that are to be
-//! opened, or could be; nothing else. It refuses what a reader would refuse, at the position where it happens.
+//! opened, or could be; with the stream `masks` all masks; nothing else. It refuses what a reader would refuse, at the
+//! position where it happens.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::body::Body;
 use crate::limits::MAX_TOKENS;
-use crate::manifest::{FORMAT, STREAMS, STREAMS_WITH_LINEARS, VERSION};
+use crate::manifest::{FORMAT, VERSION, streams};
 use crate::plan::{KeptLogits, Plan};
 use crate::validate::indices;
 use crate::{
     BuildError, Challenge, Digest, FinishedTrace, Keep, LinearsClaim, LinearsSpec, Manifest,
     ModelClaim, NumericsClaim, OutputClaim, PositionInput, PositionRecord, PromptClaim, RecordPlan,
-    Sampler, SealedTrace, StateDtype, StopReason, TraceError, commit,
+    Sampler, SealedTrace, SparseClaim, StateDtype, StopReason, TraceError, commit,
 };
 
 /// What is known before the first position runs. Fields mean what they mean in [`Manifest`].
@@ -42,6 +43,8 @@ pub struct TraceSpec {
     pub prompt: Vec<u32>,
     /// How tokens are chosen.
     pub sampler: Sampler,
+    /// The stream `masks`, if the MLPs are sparse.
+    pub sparse: Option<SparseClaim>,
     /// Element type of hidden states.
     pub state_dtype: StateDtype,
     /// Digest of the tokenizer's file.
@@ -66,19 +69,17 @@ impl TraceBuilder {
     /// [`BuildError::Structure`] if the spec breaks a rule of the format.
     pub fn new(spec: TraceSpec) -> Result<Self, BuildError> {
         let prompt_tokens = u32::try_from(spec.prompt.len()).unwrap_or(u32::MAX); // validate() refuses that many
-        let (streams, claim, keep) = match spec.linears {
-            Some(linears) => (
-                STREAMS_WITH_LINEARS.map(String::from).to_vec(),
-                Some(LinearsClaim {
-                    challenge: Challenge::default(),
-                    layers: Vec::new(),
-                    logits: Vec::new(),
-                    products: linears.products,
-                }),
-                Some(linears.keep),
-            ),
-            None => (STREAMS.map(String::from).to_vec(), None, None),
-        };
+        let streams = streams(spec.linears.is_some(), spec.sparse.is_some());
+        let linears = spec.linears.map(|linears| {
+            let claim = LinearsClaim {
+                challenge: Challenge::default(),
+                layers: Vec::new(),
+                logits: Vec::new(),
+                products: linears.products,
+            };
+            (claim, linears.keep)
+        });
+        let (claim, keep) = linears.unzip();
         let manifest = Manifest {
             adapter: spec.adapter,
             eos: spec.eos,
@@ -100,6 +101,7 @@ impl TraceBuilder {
             },
             root: Digest::ZERO,
             sampler: spec.sampler,
+            sparse: spec.sparse,
             state_dtype: spec.state_dtype,
             streams,
             tokenizer: spec.tokenizer,
@@ -130,7 +132,7 @@ impl TraceBuilder {
         self.plan.clone()
     }
 
-    /// Adds the next position of a trace without linear outputs: the token at it, its layers + 1 hidden states
+    /// Adds the next position of a trace without linear outputs and masks: the token at it, its layers + 1 hidden states
     /// (`hidden` channels each, state 0 first) and, from the prompt's last position on, the logits that the next token
     /// was chosen from.
     ///
@@ -142,15 +144,12 @@ impl TraceBuilder {
         states: &[&[f32]],
         logits: Option<&[f32]>,
     ) -> Result<(), BuildError> {
-        let linears = &[];
-        self.push_position(
-            token,
-            PositionInput {
-                states,
-                linears,
-                logits,
-            },
-        )
+        let input = PositionInput {
+            states,
+            logits,
+            ..PositionInput::default()
+        };
+        self.push_position(token, input)
     }
 
     /// Adds the next position: the token at it, and everything that was computed there.
@@ -200,6 +199,7 @@ impl TraceBuilder {
         body.linear_digests.extend(flat(record.linear_digests));
         body.logits_digests
             .extend(record.logits_digest.into_iter().flat_map(|digest| digest.0));
+        body.masks.extend(record.masks);
         for (rows, row) in body.states.values_mut().zip(record.states) {
             rows.push(row);
         }
@@ -293,6 +293,7 @@ fn plan(manifest: &Manifest, keep: Option<&Keep>) -> Result<Plan, TraceError> {
             .linears
             .as_ref()
             .map(|claim| claim.products.clone()),
+        sparse: manifest.sparse.clone(),
         states: states.into_iter().collect(),
         linears,
         logits,

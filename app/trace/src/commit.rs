@@ -3,11 +3,15 @@
 use crate::body::Body;
 use crate::{Digest, Manifest, StateDtype, merkle};
 
-/// Starts every leaf of a trace without linear outputs. The zero byte ends the tag, so no tag is the beginning of
+/// Starts every leaf of a trace without linear outputs and masks. The zero byte ends the tag, so no tag is the beginning of
 /// another.
 const POSITION_TAG: &[u8] = b"assay/position/v1\0";
-/// Starts every leaf of a trace with them.
+/// Starts every leaf of a trace with linear outputs and without masks.
 const POSITION_WITH_LINEARS_TAG: &[u8] = b"assay/position/v2\0";
+/// Starts every leaf of a trace with masks. What else the leaf binds, a byte of flags says.
+const POSITION_WITH_MASKS_TAG: &[u8] = b"assay/position/v3\0";
+/// In that byte: digests of linear outputs follow those of the states.
+const FLAG_LINEARS: u8 = 1;
 const PROMPT_TAG: &[u8] = b"assay/prompt/v1\0";
 const MANIFEST_TAG: &[u8] = b"assay/manifest/v1\0";
 
@@ -32,23 +36,34 @@ pub struct Leaf<'a> {
     pub states: &'a [u8],
     /// Digests of the layers' linear outputs, in order, 32 bytes each; `None` without the stream.
     pub linears: Option<&'a [u8]>,
+    /// Digest of all layers' masks, one after another; `None` without the stream.
+    pub masks: Option<Digest>,
 }
 
 impl Leaf<'_> {
     /// The bytes that the leaf hashes (after the tree's 0x00).
     ///
-    /// Length: 18 + 4 + 4 + 4 + 32 + 32 × (layers + 1), and 32 × layers more with linear outputs.
+    /// Length: 18 + 4 + 4 + 4 + 32 + 32 × (layers + 1), 32 × layers more with linear outputs, and 1 + 32 more with
+    /// masks.
     pub fn preimage(&self) -> Vec<u8> {
-        let tag = match self.linears {
-            Some(_) => POSITION_WITH_LINEARS_TAG,
-            None => POSITION_TAG,
+        let tag = match (self.masks, self.linears) {
+            (Some(_), _) => POSITION_WITH_MASKS_TAG,
+            (None, Some(_)) => POSITION_WITH_LINEARS_TAG,
+            (None, None) => POSITION_TAG,
         };
+        let flags = if self.linears.is_some() {
+            FLAG_LINEARS
+        } else {
+            0
+        };
+        let masks = self.masks.map(|digest| [&[flags][..], &digest.0].concat());
         [
             tag,
             &self.position.to_le_bytes(),
             &self.token.to_le_bytes(),
             &self.next.unwrap_or(NO_NEXT_TOKEN).to_le_bytes(),
             &self.logits.unwrap_or(Digest::ZERO).0,
+            &masks.unwrap_or_default(),
             self.states,
             self.linears.unwrap_or_default(),
         ]
@@ -85,6 +100,10 @@ pub(crate) fn bind(manifest: &mut Manifest, body: &Body) {
             .linears
             .as_ref()
             .map(|_| body.linear_digests.as_slice()),
+        masks: manifest.sparse.as_ref().map(|claim| Masks {
+            bytes: &body.masks,
+            layer_bytes: claim.layer_bytes(),
+        }),
     });
     manifest.prompt.digest = prompt_digest(body.tokens.get(..n_prompt).unwrap_or_default());
     manifest.root = merkle::root(&leaves).unwrap_or(Digest::ZERO); // at least one position, so there is a root
@@ -103,6 +122,15 @@ pub(crate) struct Positions<'a> {
     pub states: &'a [u8],
     /// [P, layers, 32], with the stream `linears`.
     pub linears: Option<&'a [u8]>,
+    /// With the stream `masks`.
+    pub masks: Option<Masks<'a>>,
+}
+
+/// The masks of all positions.
+pub(crate) struct Masks<'a> {
+    /// [P, layers, layer_bytes]
+    pub bytes: &'a [u8],
+    pub layer_bytes: usize,
 }
 
 /// Leaf hashes of all positions.
@@ -122,10 +150,14 @@ pub(crate) fn leaf_hashes(positions: &Positions<'_>) -> Vec<Digest> {
                 token: pair.first().copied().unwrap_or_default(),
                 next: pair.last().copied().filter(|_| emits),
                 logits: if emits { logits.next() } else { None },
-                states: row(positions.states, positions.layers + 1, position),
+                states: digests(positions.states, positions.layers + 1, position),
                 linears: positions
                     .linears
-                    .map(|digests| row(digests, positions.layers, position)),
+                    .map(|bytes| digests(bytes, positions.layers, position)),
+                masks: positions.masks.as_ref().map(|masks| {
+                    let bytes = positions.layers.saturating_mul(masks.layer_bytes);
+                    Digest::of(row(masks.bytes, bytes, position))
+                }),
             };
             merkle::leaf_hash(&leaf.preimage())
         })
@@ -133,9 +165,12 @@ pub(crate) fn leaf_hashes(positions: &Positions<'_>) -> Vec<Digest> {
 }
 
 /// The digests of one position, of which each has `count`.
-fn row(digests: &[u8], count: usize, position: usize) -> &[u8] {
-    digests
-        .chunks_exact((count * Digest::LEN).max(1))
-        .nth(position)
-        .unwrap_or_default()
+fn digests(all: &[u8], count: usize, position: usize) -> &[u8] {
+    row(all, count * Digest::LEN, position)
+}
+
+/// Row `index` of rows of `bytes` bytes each.
+fn row(all: &[u8], bytes: usize, index: usize) -> &[u8] {
+    let mut rows = all.chunks_exact(bytes.max(1));
+    rows.nth(index).unwrap_or_default()
 }

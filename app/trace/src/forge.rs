@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use crate::body::Body;
 use crate::commit::{self, LOGITS_DTYPE};
-use crate::manifest::STREAMS;
-use crate::{Digest, FinishedTrace, ForgeError, Linear, LinearsClaim, Manifest, Trace};
+use crate::manifest::streams;
+use crate::{Digest, FinishedTrace, ForgeError, Linear, LinearsClaim, Manifest, MaskName, Trace};
 
 /// A trace taken apart. Every field may be changed; [`seal`](Self::seal) makes the hashes follow.
 #[derive(Debug, Clone)]
@@ -36,6 +36,9 @@ pub struct EditableTrace {
     pub linears: BTreeMap<(u32, Linear), Vec<f32>>,
     /// Logits by output token, each `[vocab]`. Its keys become `linears.logits`. Empty without the stream `linears`.
     pub logits: BTreeMap<u32, Vec<f32>>,
+    /// `[P, layers, bytes]` as in the file, with [`SparseClaim::layer_bytes`](crate::SparseClaim::layer_bytes) each.
+    /// Empty without the stream `masks`.
+    pub masks: Vec<u8>,
 }
 
 impl EditableTrace {
@@ -70,6 +73,7 @@ impl EditableTrace {
                 .enumerate()
                 .map(|(i, &output)| (output, trace.logits_row(i).unwrap_or_default()))
                 .collect(),
+            masks: trace.masks.to_vec(),
         }
     }
 
@@ -101,15 +105,56 @@ impl EditableTrace {
         }
         self.logits
             .retain(|&output, _| (output as usize) < n_output);
+        self.masks
+            .truncate(positions.saturating_mul(self.position_mask_bytes()));
     }
 
     /// Drops the stream `linears` and all that belongs to it, as a prover that hides it would.
     pub fn remove_linears(&mut self) {
         self.manifest.linears = None;
-        self.manifest.streams = STREAMS.map(String::from).to_vec();
+        self.manifest.streams = streams(false, self.manifest.sparse.is_some());
         self.linear_digests.clear();
         self.linears.clear();
         self.logits.clear();
+    }
+
+    /// Drops the stream `masks` and all that belongs to it, as a sparse prover that says it is dense would.
+    pub fn remove_masks(&mut self) {
+        self.manifest.sparse = None;
+        self.manifest.streams = streams(self.manifest.linears.is_some(), false);
+        self.masks.clear();
+    }
+
+    /// Says that unit `index` of a mask is active, or that it is not, and returns what was said before. `None` if there
+    /// is no such bit; then nothing changes. Bits beyond the width can be set too, up to the byte's end.
+    pub fn set_mask_bit(
+        &mut self,
+        position: usize,
+        layer: u32,
+        mask: MaskName,
+        index: u32,
+        active: bool,
+    ) -> Option<bool> {
+        let claim = self.manifest.sparse.as_ref()?;
+        let (range, layers) = (claim.range(mask)?, self.manifest.model.layers);
+        let at = range.start.checked_add(index as usize / 8)?;
+        if layer >= layers || at >= range.end {
+            return None;
+        }
+        let row = position.checked_mul(layers as usize)?;
+        let row = row.checked_add(layer as usize)?;
+        let at = row.checked_mul(claim.layer_bytes())?.checked_add(at)?;
+        let (byte, bit) = (self.masks.get_mut(at)?, 1 << (index % 8));
+        let was = *byte & bit != 0;
+        *byte = if active { *byte | bit } else { *byte & !bit };
+        Some(was)
+    }
+
+    /// Bytes of masks that the manifest calls for at each position.
+    fn position_mask_bytes(&self) -> usize {
+        let layers = self.manifest.model.layers as usize;
+        let sparse = self.manifest.sparse.as_ref();
+        sparse.map_or(0, |claim| layers.saturating_mul(claim.layer_bytes()))
     }
 
     /// Recomputes the digests of opened rows, prompt digest, root and commitment, and writes the file.
@@ -122,6 +167,8 @@ impl EditableTrace {
         let rows = self.manifest.state_rows();
         expect("logits_digests", self.logits_digests.len(), n_output)?;
         expect("state_digests", self.state_digests.len(), positions * rows)?;
+        let mask_bytes = positions.saturating_mul(self.position_mask_bytes());
+        expect("masks", self.masks.len(), mask_bytes)?;
         self.manifest.output.tokens = n_output as u32;
 
         let states = self.seal_states()?;
@@ -132,6 +179,7 @@ impl EditableTrace {
             logits_digests: flat(&self.logits_digests),
             state_digests: flat(&self.state_digests),
             linear_digests: flat(&self.linear_digests),
+            masks: self.masks,
             tokens: self.tokens,
             states,
             linears,

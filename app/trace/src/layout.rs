@@ -24,6 +24,8 @@ pub(crate) enum Kind {
     Linears(u32, Linear),
     /// The open rows of logits.
     Logits,
+    /// All masks of a sparse prover.
+    Masks,
     /// The hidden states of one layer index.
     States(u32),
     Tokens,
@@ -31,7 +33,7 @@ pub(crate) enum Kind {
 
 /// Every tensor of the file, in file order, without gaps.
 ///
-/// A validated manifest keeps every tensor at or below 2^44 bytes and their sum below 2^57, so nothing saturates;
+/// A validated manifest keeps every tensor at or below 2^48 bytes and their sum below 2^57, so nothing saturates;
 /// with any other manifest the saturated end equals no file's length.
 pub(crate) fn tensors(manifest: &Manifest) -> Vec<Tensor> {
     let positions = manifest.positions() as u64;
@@ -61,6 +63,11 @@ pub(crate) fn tensors(manifest: &Manifest) -> Vec<Tensor> {
     list.extend(manifest.opened.iter().map(states));
     if let Some(claim) = &manifest.linears {
         list.extend(linears(manifest, claim));
+    }
+    if let Some(claim) = &manifest.sparse {
+        let (layers, bytes) = (manifest.model.layers, claim.layer_bytes());
+        let shape = vec![positions, u64::from(layers), bytes as u64];
+        list.push((Kind::Masks, "U8", shape));
     }
     let mut tensors: Vec<Tensor> = list
         .into_iter()
@@ -119,6 +126,7 @@ fn name(kind: Kind) -> String {
         Kind::StateDigests => "digests.states".into(),
         Kind::Linears(layer, product) => format!("linears.{layer:05}.{product}"),
         Kind::Logits => "logits".into(),
+        Kind::Masks => "masks".into(),
         Kind::States(layer) => format!("states.{layer:05}"),
         Kind::Tokens => "tokens".into(),
     }

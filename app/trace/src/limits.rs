@@ -21,7 +21,7 @@ pub const MAX_HIDDEN: u32 = 1 << 16;
 /// Vocabulary entries: sixteen times the largest in use (256 K).
 pub const MAX_VOCAB: u32 = 1 << 22;
 
-/// Width of a linear product: four times the widest MLP of published models of these families (some 200 K).
+/// Width of a linear product or of a mask: four times the widest MLP of published models of these families (some 200 K).
 pub const MAX_PRODUCT_WIDTH: u32 = 1 << 20;
 
 /// Parameters: the largest integer that every JSON reader keeps exactly (2^53 - 1).
@@ -36,5 +36,5 @@ pub const MAX_TEXT_BYTES: usize = 256;
 /// Bytes of a short lowercase word (`model.family`, `model.dtype`).
 pub const MAX_WORD_BYTES: usize = 16;
 
-/// Tensors: every layer's states (0..=layers), its seven linear outputs, and the six others.
-pub const MAX_TENSORS: usize = MAX_LAYERS as usize + 1 + 7 * MAX_LAYERS as usize + 6;
+/// Tensors: every layer's states (0..=layers), its seven linear outputs, and the seven others.
+pub const MAX_TENSORS: usize = MAX_LAYERS as usize + 1 + 7 * MAX_LAYERS as usize + 7;

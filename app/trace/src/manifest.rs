@@ -7,16 +7,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::shown;
 use crate::limits::MAX_TEXT_BYTES;
-use crate::{Challenge, Decimal, Digest, LinearsClaim, StateDtype, TraceError, commit};
+use crate::{
+    Challenge, Decimal, Digest, LinearsClaim, SparseClaim, StateDtype, TraceError, commit,
+};
 
 /// The only value of [`Manifest::format`].
 pub const FORMAT: &str = "assay-trace";
 /// The only value of [`Manifest::version`].
 pub const VERSION: u32 = 1;
-/// [`Manifest::streams`] of a trace that cannot be audited without weights.
-pub const STREAMS: [&str; 2] = ["logits", "states"];
-/// [`Manifest::streams`] of a trace that commits to linear outputs too.
-pub const STREAMS_WITH_LINEARS: [&str; 3] = ["linears", "logits", "states"];
+
+/// [`Manifest::streams`] of a trace that commits to linear outputs, or to masks, or to neither.
+pub(crate) fn streams(linears: bool, masks: bool) -> Vec<String> {
+    [
+        ("linears", linears),
+        ("logits", true),
+        ("masks", masks),
+        ("states", true),
+    ]
+    .into_iter()
+    .filter(|(_, present)| *present)
+    .map(|(name, _)| name.to_owned())
+    .collect()
+}
 
 /// Everything a trace claims besides its tensors. All of it is bound by [`Manifest::commitment`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,9 +63,12 @@ pub struct Manifest {
     pub root: Digest,
     /// How tokens were chosen.
     pub sampler: Sampler,
+    /// Which masks a sparse prover's layers have, and by which rule; absent without the stream `masks`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sparse: Option<SparseClaim>,
     /// Element type of hidden states.
     pub state_dtype: StateDtype,
-    /// What every leaf holds digests of, ascending. Version 1: `logits` and `states`, and maybe `linears`.
+    /// What every leaf holds digests of, ascending. Version 1: `logits` and `states`, and maybe `linears` and `masks`.
     pub streams: Vec<String>,
     /// Digest of the tokenizer's file, if the prover names one.
     pub tokenizer: Option<Digest>,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{ProductClaim, StateDtype};
+use crate::{ProductClaim, SparseClaim, StateDtype};
 
 /// What linear outputs a trace commits to, and what is retained until it is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub(crate) struct Plan {
     pub n_prompt: usize,
     /// `None` without the stream `linears`.
     pub products: Option<Vec<ProductClaim>>,
+    /// `None` without the stream `masks`.
+    pub sparse: Option<SparseClaim>,
     /// Hidden states to keep, ascending.
     pub states: Vec<u32>,
     /// Layers whose linear outputs to keep, ascending.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::commit::{self, Positions};
+use crate::commit::{self, Masks, Positions};
 use crate::dtype::words;
 use crate::header::{self, RawHeader};
 use crate::layout::{self, Kind, Tensor};
@@ -35,6 +35,8 @@ pub struct Trace<'a> {
     pub(crate) linears: BTreeMap<(u32, Linear), &'a [u8]>,
     /// `[linears.logits' length, vocab]`
     pub(crate) logits: &'a [u8],
+    /// [P, layers, bytes of a layer's masks]; empty without the stream `masks`.
+    pub(crate) masks: &'a [u8],
 }
 
 impl<'a> Trace<'a> {
@@ -84,6 +86,7 @@ impl<'a> Trace<'a> {
             states: BTreeMap::new(),
             linears: BTreeMap::new(),
             logits: &[],
+            masks: &[],
         };
         for tensor in tensors {
             // Both ends lie within `data`, whose length is a usize, as `parse` has compared.
@@ -98,6 +101,7 @@ impl<'a> Trace<'a> {
                     trace.linears.insert((layer, product), section);
                 }
                 Kind::Logits => trace.logits = section,
+                Kind::Masks => trace.masks = section,
                 Kind::LogitsDigests => trace.logits_digests = section,
                 Kind::StateDigests => trace.state_digests = section,
                 Kind::States(index) => {
@@ -157,6 +161,10 @@ impl<'a> Trace<'a> {
             logits: self.logits_digests,
             states: self.state_digests,
             linears: self.linears().map(|_| self.linear_digests),
+            masks: self.sparse().map(|claim| Masks {
+                bytes: self.masks,
+                layer_bytes: claim.layer_bytes(),
+            }),
         })
     }
 

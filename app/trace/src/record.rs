@@ -11,6 +11,9 @@ pub struct PositionInput<'a> {
     /// With the stream `linears`: for each layer, one row for each product, in the order of the spec's list and as wide
     /// as it says. Empty without.
     pub linears: &'a [Vec<&'a [f32]>],
+    /// With the stream `masks`: `[layers, bytes]`, of which each layer has
+    /// [`SparseClaim::layer_bytes`](crate::SparseClaim::layer_bytes). Empty without.
+    pub masks: &'a [u8],
     /// `[vocab]`, where the next token is an output.
     pub logits: Option<&'a [f32]>,
 }
@@ -27,6 +30,8 @@ pub struct PositionRecord {
     /// One a layer, in order; none without the stream `linears`.
     pub(crate) linear_digests: Vec<Digest>,
     pub(crate) logits_digest: Option<Digest>,
+    /// As in the input.
+    pub(crate) masks: Vec<u8>,
     /// Encoded rows of the plan's hidden states, in its order.
     pub(crate) states: Vec<Vec<u8>>,
     /// Encoded outputs of the plan's layers, in its order, all products one after another.
@@ -45,6 +50,7 @@ impl PositionRecord {
             state_digests: Vec::with_capacity(input.states.len()),
             linear_digests: Vec::with_capacity(input.linears.len()),
             logits_digest: None,
+            masks: Vec::new(),
             states: Vec::with_capacity(plan.0.states.len()),
             linears: Vec::with_capacity(plan.0.linears.len()),
             logits: None,
@@ -56,6 +62,7 @@ impl PositionRecord {
     fn fill(&mut self, plan: &Plan, input: PositionInput<'_>) -> Result<(), BuildError> {
         self.take_states(plan, input.states)?;
         self.take_linears(plan, input.linears)?;
+        self.take_masks(plan, input.masks)?;
         self.take_logits(plan, input.logits)
     }
 
@@ -163,6 +170,31 @@ impl PositionRecord {
                 });
             }
         }
+        Ok(())
+    }
+
+    fn take_masks(&mut self, plan: &Plan, masks: &[u8]) -> Result<(), BuildError> {
+        let position = self.position as usize;
+        let sparse = plan.sparse.as_ref();
+        let (got, want) = (
+            masks.len(),
+            sparse.map_or(0, |claim| plan.layers.saturating_mul(claim.layer_bytes())),
+        );
+        if got != want {
+            return Err(BuildError::MaskBytes {
+                position,
+                got,
+                want,
+            });
+        }
+        if let Some((layer, mask)) = sparse.and_then(|claim| claim.first_stray(masks)) {
+            return Err(BuildError::StrayMaskBit {
+                position,
+                layer,
+                mask,
+            });
+        }
+        self.masks = masks.to_vec();
         Ok(())
     }
 

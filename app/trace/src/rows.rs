@@ -1,7 +1,7 @@
-//! Digests and opened rows of a trace, by position.
+//! Digests, opened rows and masks of a trace, by position.
 
 use crate::commit::LOGITS_DTYPE;
-use crate::{Digest, Linear, LinearsClaim, Trace};
+use crate::{Digest, Linear, LinearsClaim, MaskName, SparseClaim, Trace};
 
 impl<'a> Trace<'a> {
     /// Committed digest of hidden state `layer` (0..=layers) at `position`; [`Digest::ZERO`] outside the trace.
@@ -89,6 +89,36 @@ impl<'a> Trace<'a> {
     /// Row `i` of the open logits, `[vocab]`: those of output token `linears.logits[i]`.
     pub fn logits_row(&self, i: usize) -> Option<Vec<f32>> {
         Some(LOGITS_DTYPE.decode(self.raw_logits_row(i)?))
+    }
+
+    /// What the trace says of sparse MLPs; `None` if it claims to be dense.
+    pub fn sparse(&self) -> Option<&SparseClaim> {
+        self.manifest.sparse.as_ref()
+    }
+
+    /// The masks of all layers at `position`, `[layers, bytes]` with [`SparseClaim::layer_bytes`] each; `None` without
+    /// the stream or outside the trace.
+    pub fn position_masks(&self, position: usize) -> Option<&'a [u8]> {
+        self.sparse()?;
+        row(self.masks, self.positions(), position)
+    }
+
+    /// The masks of `layer` (0..layers) at `position`, one after another, [`SparseClaim::layer_bytes`] in all; `None`
+    /// as for [`position_masks`](Self::position_masks).
+    pub fn masks(&self, position: usize, layer: u32) -> Option<&'a [u8]> {
+        let layers = self.manifest.model.layers as usize;
+        row(self.position_masks(position)?, layers, layer as usize)
+    }
+
+    /// One mask of `layer` at all positions, `[P, ceil(width / 8)]`; bit i of a row is bit i mod 8 of its byte i / 8,
+    /// and those beyond the width are zero. `None` without the stream, without that mask, or outside the trace.
+    pub fn layer_masks(&self, layer: u32, mask: MaskName) -> Option<Vec<u8>> {
+        let range = self.sparse()?.range(mask)?;
+        let mut rows = Vec::with_capacity(self.positions() * range.len()); // at most the file's own bytes
+        for position in 0..self.positions() {
+            rows.extend_from_slice(self.masks(position, layer)?.get(range.clone())?);
+        }
+        Some(rows)
     }
 
     fn decode(&self, bytes: &[u8]) -> Vec<f32> {

@@ -1,20 +1,22 @@
 //! The rules of a manifest that its types do not carry. Reader and builder both go through here.
 
 mod linears;
+mod sparse;
 
 use crate::error::shown;
 use crate::limits::{
     MAX_EOS, MAX_HIDDEN, MAX_LAYERS, MAX_PARAMETERS, MAX_TEXT_BYTES, MAX_TOKENS, MAX_VOCAB,
     MAX_WORD_BYTES,
 };
-use crate::manifest::{FORMAT, STREAMS, STREAMS_WITH_LINEARS, VERSION};
+use crate::manifest::{FORMAT, VERSION, streams};
 use crate::{Decimal, Manifest, Sampler, TraceError};
 
 impl Manifest {
     /// Checks every rule that needs no tensors.
     ///
     /// # Errors
-    /// The first [`TraceError`], in the order: identity, texts, sizes, lists, linear outputs, sampler.
+    /// The first [`TraceError`], in the order: identity, texts, sizes, lists, linear outputs, masks,
+    /// sampler.
     pub(crate) fn validate(&self) -> Result<(), TraceError> {
         if self.format != FORMAT {
             return Err(TraceError::Format {
@@ -37,22 +39,31 @@ impl Manifest {
         if let Some(claim) = &self.linears {
             linears::validate(self, claim)?;
         }
+        if let Some(claim) = &self.sparse {
+            sparse::validate(self, claim)?;
+        }
         validate_sampler(&self.sampler)
     }
 
     fn validate_streams(&self) -> Result<(), TraceError> {
-        let named = self.streams == STREAMS_WITH_LINEARS;
-        if !named && self.streams != STREAMS {
+        let named = |stream: &str| self.streams.iter().any(|name| name == stream);
+        let (linears, masks) = (named("linears"), named("masks"));
+        if self.streams != streams(linears, masks) {
             return Err(TraceError::Streams {
                 got: shown(&self.streams.join(",")),
             });
         }
-        let present = self.linears.is_some();
-        if named != present {
-            return Err(TraceError::StreamField {
-                field: "linears",
-                present,
-            });
+        for (field, stream, named, present) in [
+            ("linears", "linears", linears, self.linears.is_some()),
+            ("sparse", "masks", masks, self.sparse.is_some()),
+        ] {
+            if named != present {
+                return Err(TraceError::StreamField {
+                    field,
+                    stream,
+                    present,
+                });
+            }
         }
         Ok(())
     }

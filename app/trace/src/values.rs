@@ -1,4 +1,4 @@
-//! The last part of structure: ids that the vocabulary has, and numbers that are numbers.
+//! The last part of structure: ids that the vocabulary has, numbers that are numbers, and no bit without a meaning.
 
 use crate::commit::LOGITS_DTYPE;
 use crate::{Trace, TraceError};
@@ -8,7 +8,8 @@ impl Trace<'_> {
         self.check_tokens()?;
         self.check_states()?;
         self.check_linears()?;
-        self.check_logits()
+        self.check_logits()?;
+        self.check_masks()
     }
 
     fn check_tokens(&self) -> Result<(), TraceError> {
@@ -59,5 +60,20 @@ impl Trace<'_> {
             output: open.get(element / vocab).copied().unwrap_or_default(),
             token: element % vocab,
         })
+    }
+
+    fn check_masks(&self) -> Result<(), TraceError> {
+        let layers = self.manifest.model.layers as usize; // at least 1
+        match self
+            .sparse()
+            .and_then(|claim| claim.first_stray(self.masks))
+        {
+            Some((row, mask)) => Err(TraceError::StrayMaskBit {
+                position: row / layers,
+                layer: row % layers,
+                mask,
+            }),
+            None => Ok(()),
+        }
     }
 }

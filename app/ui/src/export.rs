@@ -17,7 +17,7 @@ pub(crate) struct File {
 /// The report, byte for byte as the command line prints it.
 pub(crate) fn report(judged: &Judged) -> File {
     File {
-        name: format!("{}.report.json", stem(&judged.trace)),
+        name: format!("{}.report.json", name(judged)),
         mime: "application/json",
         bytes: judged.text.clone().into_bytes(),
     }
@@ -28,7 +28,7 @@ pub(crate) fn statement(judged: &Judged, build: &str) -> Result<File, String> {
     let statement = assay_verify::statement::in_toto(&judged.report, build, &text::now());
     let text = serde_json::to_string_pretty(&statement).map_err(|err| err.to_string())?;
     Ok(File {
-        name: format!("{}.intoto.json", stem(&judged.trace)),
+        name: format!("{}.intoto.json", name(judged)),
         mime: "application/vnd.in-toto+json",
         bytes: text.into_bytes(),
     })
@@ -41,7 +41,7 @@ pub(crate) fn csv(judged: &Judged) -> File {
         None => judged.details.to_csv(),
     };
     File {
-        name: format!("{}.figures.csv", stem(&judged.trace)),
+        name: format!("{}.figures.csv", name(judged)),
         mime: "text/csv",
         bytes: text.into_bytes(),
     }
@@ -114,6 +114,15 @@ pub(crate) fn png(
         mime: "image/png",
         bytes: out,
     })
+}
+
+/// What files about this verdict begin with.
+fn name(judged: &Judged) -> String {
+    match judged.live {
+        // It came in no file.
+        Some(_) => "live".to_owned(),
+        None => stem(&judged.trace),
+    }
 }
 
 /// A file's name without its last extension, fit to be a name elsewhere.

@@ -3,6 +3,8 @@
 use assay_work::message::{Job, JobId, Stage};
 use web_time::Instant;
 
+use crate::steps::{self, Step};
+
 /// Why a job was started: what to do with its outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -18,6 +20,10 @@ pub(crate) enum Purpose {
     Audit,
     /// Generate.
     Prove,
+    /// Ask a live prover, and judge its answer by running the model again.
+    Ask,
+    /// The same, with a key.
+    AskWithKey,
     /// Committed hashes at a position.
     Hashes,
     /// Bytes to save under this name.
@@ -38,6 +44,7 @@ impl Purpose {
             Self::Verify => "verify",
             Self::Audit => "audit",
             Self::Prove => "prove",
+            Self::Ask | Self::AskWithKey => "ask",
             Self::Hashes => "hashes",
             Self::Save(_) => "save",
             Self::Adapters => "adapters",
@@ -47,10 +54,7 @@ impl Purpose {
 
     /// Whether a user waits for it. The others happen by the way.
     pub fn is_awaited(&self) -> bool {
-        matches!(
-            self,
-            Self::Sort | Self::Inspect | Self::OpenModel | Self::Verify | Self::Audit | Self::Prove
-        )
+        self.is_long() || matches!(self, Self::Sort | Self::Inspect | Self::OpenModel)
     }
 
     /// Whether it takes the whole screen while it runs.
@@ -60,80 +64,14 @@ impl Purpose {
 
     /// Whether a verdict comes of it.
     pub fn judges(&self) -> bool {
-        matches!(self, Self::Verify | Self::Audit)
+        matches!(self, Self::Verify | Self::Audit) || self.asks()
+    }
+
+    /// Whether a live prover is asked.
+    pub fn asks(&self) -> bool {
+        matches!(self, Self::Ask | Self::AskWithKey)
     }
 }
-
-/// A step that a user sees: several stages may make one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Step {
-    /// Its name.
-    pub label: &'static str,
-    /// What happens in it.
-    pub tip: &'static str,
-    /// What its figures count.
-    pub unit: Unit,
-}
-
-/// What a stage counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unit {
-    Bytes,
-    Tokens,
-    Layers,
-    Checks,
-}
-
-const READ: Step = Step {
-    label: "Read the trace",
-    tip: "Its bytes, and what it claims",
-    unit: Unit::Bytes,
-};
-const HASH: Step = Step {
-    label: "Hash the weights",
-    tip: "Are they the ones the trace names?",
-    unit: Unit::Bytes,
-};
-const LOAD: Step = Step {
-    label: "Load the model",
-    tip: "Weights onto the device, and a self-test of it",
-    unit: Unit::Bytes,
-};
-const RUN: Step = Step {
-    label: "Run it again",
-    tip: "Prompt and answer through every layer",
-    unit: Unit::Tokens,
-};
-const CHECK: Step = Step {
-    label: "Compare",
-    tip: "Hidden states and tokens against limits",
-    unit: Unit::Checks,
-};
-const AUDIT: Step = Step {
-    label: "Audit the layers",
-    tip: "Opened products against the key’s projections, attention again",
-    unit: Unit::Layers,
-};
-const JUDGE: Step = Step {
-    label: "Judge",
-    tip: "Rows, elements and tokens against limits",
-    unit: Unit::Checks,
-};
-const FETCH: Step = Step {
-    label: "Open the model",
-    tip: "Its files, and their hash",
-    unit: Unit::Bytes,
-};
-const PROMPT: Step = Step {
-    label: "Run the prompt",
-    tip: "All its tokens at once",
-    unit: Unit::Tokens,
-};
-const DECODE: Step = Step {
-    label: "Generate",
-    tip: "One token after the other, each layer hashed",
-    unit: Unit::Tokens,
-};
 
 /// A job on its way.
 #[derive(Debug, Clone)]
@@ -153,7 +91,7 @@ pub(crate) struct Live {
     stage_started: Instant,
     stage_first: u64,
     /// Seconds that each step took, until now.
-    spent: [f64; 5],
+    spent: [f64; steps::MOST],
     step: usize,
     /// Whether it was told to stop.
     pub is_cancelled: bool,
@@ -171,7 +109,7 @@ impl Live {
             started: now,
             stage_started: now,
             stage_first: 0,
-            spent: [0.0; 5],
+            spent: [0.0; steps::MOST],
             step: 0,
             is_cancelled: false,
         }
@@ -179,48 +117,7 @@ impl Live {
 
     /// The steps that a user sees.
     pub fn steps(&self) -> &'static [Step] {
-        match self.purpose {
-            Purpose::Prove => const { &[FETCH, LOAD, PROMPT, DECODE] },
-            Purpose::Audit => const { &[READ, AUDIT, JUDGE] },
-            _ => const { &[READ, HASH, LOAD, RUN, CHECK] },
-        }
-    }
-
-    fn step_of(&self, stage: Stage) -> usize {
-        if self.purpose == Purpose::Audit {
-            return match stage {
-                Stage::Fetch | Stage::Read | Stage::Hash | Stage::Load => 0,
-                Stage::Prefill | Stage::Decode => 1,
-                Stage::Checks => 2,
-            };
-        }
-        let proves = self.purpose == Purpose::Prove;
-        match stage {
-            Stage::Fetch | Stage::Read => 0,
-            Stage::Hash => usize::from(!proves),
-            Stage::Load => {
-                if proves {
-                    1
-                } else {
-                    2
-                }
-            }
-            Stage::Prefill => {
-                if proves {
-                    2
-                } else {
-                    3
-                }
-            }
-            Stage::Decode => 3,
-            Stage::Checks => {
-                if proves {
-                    3
-                } else {
-                    4
-                }
-            }
-        }
+        steps::of(&self.purpose)
     }
 
     /// Index of the step that goes on.
@@ -233,7 +130,7 @@ impl Live {
         let now = Instant::now();
         let mut is_new = self.stage.is_none();
         if self.stage != Some(stage) {
-            let step = self.step_of(stage).max(self.step);
+            let step = steps::index(&self.purpose, stage, self.step).max(self.step);
             if let Some(spent) = self.spent.get_mut(self.step) {
                 *spent += (now - self.stage_started).as_secs_f64();
             }
@@ -346,6 +243,7 @@ pub(crate) fn title(job: &Job) -> &'static str {
     match job {
         Job::Verify { .. } => "Verifying",
         Job::Prove { .. } => "Generating",
+        Job::Ask { .. } => "Asking the prover",
         Job::Inspect { .. } => "Reading the trace",
         Job::OpenModel { model } if model.is_key() => "Opening the key",
         Job::OpenModel { .. } => "Opening the model",

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use assay_verify::details::{RowFigures, TokenFigures};
 use assay_verify::{Check, Details, Method, Outcome, Report, Verdict};
+use assay_work::message::KeptId;
 
 use crate::text;
 
@@ -25,6 +26,8 @@ pub(crate) struct Judged {
     pub trace: String,
     /// What the user calls the model.
     pub model: String,
+    /// How it came, if a live prover was asked.
+    pub live: Option<LiveFacts>,
     /// Tokens as the strip shows them.
     pub tokens: Vec<ShownToken>,
     /// Tokens beyond their limit.
@@ -32,6 +35,15 @@ pub(crate) struct Judged {
     histograms: BTreeMap<u32, Histogram>,
     margins: Option<Vec<[f64; 2]>>,
     curves: Option<Curves>,
+}
+
+/// What came from a live prover besides a trace's bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LiveFacts {
+    /// Digest of its receipt, if there was one.
+    pub receipt: Option<String>,
+    /// Under which number the worker keeps what it opened, or sent in place of that.
+    pub kept: Option<KeptId>,
 }
 
 /// A token, fit to be shown.
@@ -96,6 +108,7 @@ impl Judged {
             details,
             trace,
             model,
+            live: None,
             tokens,
             problems,
             histograms: BTreeMap::new(),

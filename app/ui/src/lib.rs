@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `app` | what happens when: jobs started, news taken in, commands run |
 //! | `state` | all that is known; what views may ask for |
-//! | `jobs` | what the worker has not finished yet |
+//! | `jobs`, `steps` | what the worker has not finished yet |
+//! | `asking` | a request to a live prover, and what it has said |
 //! | `judged`, `grid` | a report, and what views make of its figures |
 //! | `command` | everything a user can do, by name |
 //! | `theme`, `widgets`, `views` | how it looks |
 
 mod app;
+mod asking;
 mod command;
 mod export;
 mod grid;
@@ -20,6 +22,7 @@ mod meter;
 mod settings;
 mod shell;
 mod state;
+mod steps;
 mod text;
 mod theme;
 mod views;

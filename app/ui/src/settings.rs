@@ -22,6 +22,8 @@ pub struct Settings {
     pub sampler: SamplerForm,
     /// Most tokens that were last asked for.
     pub max_tokens: u32,
+    /// The live prover that was last asked. Its token is never kept.
+    pub prover: String,
 }
 
 impl Default for Settings {
@@ -32,6 +34,7 @@ impl Default for Settings {
             device: DeviceChoice::Best,
             sampler: SamplerForm::default(),
             max_tokens: 64,
+            prover: String::new(),
         }
     }
 }

@@ -10,7 +10,7 @@ pub trait Shell {
     /// Everything that happened since the last call.
     fn receive(&mut self) -> Vec<Input>;
 
-    /// Opens a dialog; its answer comes as [`Input::Chosen`], or never.
+    /// Opens a dialog; its answer comes as [`Input::Chosen`], or never. Where there is none, [`Input::Notice`] says so.
     fn pick(&mut self, what: Pick);
 
     /// Saves a file: a download, or a dialog that asks where. Its answer comes as [`Input::Saved`].
@@ -36,6 +36,8 @@ pub struct Platform {
     pub is_browser: bool,
     /// Version, and commit where known.
     pub build: String,
+    /// The system's theme, where that is known before anything is drawn.
+    pub theme: Option<egui::Theme>,
 }
 
 /// What a dialog asks for.
@@ -62,6 +64,8 @@ pub enum Input {
     Link(String),
     /// A file was saved (where, or its name), or not (why).
     Saved(Result<String, String>),
+    /// The platform could not do what was asked of it, and says why: a sentence for people.
+    Notice(String),
     /// The worker is gone, with its last words. A new one takes the next message.
     WorkerDied(String),
 }

@@ -4,11 +4,12 @@
 use assay_engine::AdapterInfo;
 use assay_trace::Manifest;
 use assay_work::message::{
-    CacheEntry, Claims, DeviceChoice, Failure, Hashes, Job, KeyFacts, ModelFacts, ModelSource,
-    Passphrase, Proved, Source,
+    CacheEntry, Claims, DeviceChoice, Failure, Hashes, Job, KeptId, KeyFacts, ModelFacts,
+    ModelSource, Proved, Secret, Source,
 };
 use web_time::Instant;
 
+use crate::asking::Asking;
 use crate::command::Command;
 use crate::jobs::{Jobs, Purpose};
 use crate::judged::Judged;
@@ -51,6 +52,7 @@ pub(crate) enum Page {
     #[default]
     Verify,
     Prove,
+    Ask,
 }
 
 /// Which part of a result.
@@ -107,7 +109,7 @@ pub(crate) struct ModelInput {
     /// Whether the field for it should take the focus in the next frame.
     pub asks: bool,
     /// As it is typed; gone once it is sent.
-    pub passphrase: Passphrase,
+    pub passphrase: Secret,
 }
 
 /// Why an encrypted key is not open.
@@ -136,7 +138,7 @@ impl ModelInput {
             is_chosen: true,
             lock: None,
             asks: false,
-            passphrase: Passphrase::default(),
+            passphrase: Secret::default(),
         }
     }
 }
@@ -198,6 +200,7 @@ pub(crate) struct State {
     pub model: ModelInput,
     pub expect: ExpectForm,
     pub prove: ProveForm,
+    pub asking: Asking,
     pub jobs: Jobs,
     pub judged: Option<Box<Judged>>,
     pub trouble: Option<Trouble>,
@@ -243,6 +246,7 @@ pub(crate) struct ViewState {
 impl State {
     pub fn new(platform: Platform, settings: Settings) -> Self {
         let max_tokens = settings.max_tokens.to_string();
+        let asking = Asking::new(settings.prover.clone(), max_tokens.clone());
         Self {
             platform,
             settings,
@@ -260,6 +264,7 @@ impl State {
                 text: String::new(),
                 done: None,
             },
+            asking,
             jobs: Jobs::default(),
             judged: None,
             trouble: None,
@@ -304,11 +309,19 @@ impl State {
             .judged
             .as_ref()
             .is_some_and(|judged| judged.report.audit.is_some());
+        let live = self.judged.as_ref().and_then(|judged| judged.live.as_ref());
         match command {
-            Command::Verify => self.trace.is_some() && !is_busy && self.model.lock.is_none(),
-            Command::Edit => self.trace.is_some() && self.judged.is_some() && !is_busy,
+            Command::Verify if self.page == Page::Ask => self.can(Command::RunAsk),
+            // A live prover's answer is judged once: as a file it would show less.
+            Command::Verify => {
+                self.trace.is_some() && !is_busy && self.model.lock.is_none() && live.is_none()
+            }
+            Command::Edit => {
+                (self.trace.is_some() || live.is_some()) && self.judged.is_some() && !is_busy
+            }
             Command::VerifySample | Command::SampleSwapped | Command::SampleFlipped => !is_busy,
             Command::RunProve => !is_busy && !self.model.source.is_key(),
+            Command::RunAsk => !is_busy && self.model.lock.is_none(),
             Command::Cancel => self.jobs.awaited().is_some() || self.dialog.is_some(),
             Command::StartOver => {
                 self.trace.is_some() || self.judged.is_some() || self.trouble.is_some()
@@ -332,8 +345,19 @@ impl State {
                 .as_ref()
                 .is_some_and(|judged| !judged.problems.is_empty()),
             Command::SavePlot => self.view.plot.is_some(),
-            Command::SaveTrace => self.prove.done.is_some(),
+            Command::SaveTrace => self.kept().is_some(),
             _ => true,
+        }
+    }
+
+    /// The trace that can be saved: the prover's own on its page, elsewhere what a live prover opened before it.
+    pub fn kept(&self) -> Option<KeptId> {
+        let proved = self.prove.done.as_ref().map(|proved| proved.kept);
+        let judged = self.judged.as_ref();
+        let live = judged.and_then(|judged| judged.live.as_ref()?.kept);
+        match self.page {
+            Page::Prove => proved,
+            Page::Verify | Page::Ask => live.or(proved),
         }
     }
 

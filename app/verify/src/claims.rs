@@ -1,7 +1,8 @@
 //! The checks that need no inference: what the manifest says against the verifier's model and the verifier's wishes.
 
+use assay_engine::linear_widths;
 use assay_engine::sampler::SamplerSpec;
-use assay_trace::{Digest, Manifest, Sampler, StopReason, Trace};
+use assay_trace::{Digest, Linear, Manifest, Sampler, StopReason, Trace};
 
 use crate::facts::Facts;
 use crate::report::{Check, Outcome, Where};
@@ -86,6 +87,15 @@ pub(crate) fn shape(manifest: &Manifest, facts: &Facts) -> Check {
             format!("`{what}` is {got}, the model has {want}"),
         )
         .numbers(got as f64, want as f64);
+    }
+    // A row of another width than the model's would not fit what it is compared with.
+    if let Some(linears) = &manifest.linears {
+        let own = Linear::ALL.into_iter().zip(linear_widths(config));
+        let claimed = linears.products.iter().map(|p| (p.name, p.width as usize));
+        if !claimed.eq(own) {
+            let detail = "the linear products are not those of the model";
+            return Check::fail(ID, "model-shape", detail);
+        }
     }
     let words = [
         ("family", claim.family.as_str(), config.family.as_str()),

@@ -8,6 +8,7 @@ use crate::audit::AuditReport;
 use crate::claims;
 use crate::details::Details;
 use crate::facts::Facts;
+use crate::masks;
 use crate::report::{
     CHECKS, Check, Coverage, Freshness, Method, ModelReport, NumericsReport, Outcome,
     ProfileReport, ProverSays, Report, SCHEMA_VERSION, Statistics, Timings, TraceReport, Where,
@@ -91,6 +92,7 @@ impl Draft {
                 accept_rate: None,
                 tokens: None,
                 sequential: None,
+                masks: None,
             },
             profile: None,
             prover_says: None,
@@ -147,6 +149,12 @@ impl Draft {
         let manifest = trace.manifest();
         self.went_well(claims::tokenizer(manifest, facts))
             && self.went_well(claims::shape(manifest, facts))
+            && self.went_well(masks::claim(
+                manifest,
+                &facts.config,
+                options.sparse.as_deref(),
+                self.method == Method::Audit,
+            ))
             && self.went_well(claims::prompt(trace, options.expect_prompt.as_deref()))
             && self.went_well(claims::sampler(manifest, options.expect_sampler.as_ref()))
             && self.went_well(claims::context(manifest, facts))

@@ -34,6 +34,7 @@ pub mod exact;
 mod facts;
 pub mod fingerprint;
 pub mod hidden;
+pub mod masks;
 pub mod profile;
 pub mod report;
 pub mod sequential;

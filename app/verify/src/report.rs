@@ -9,6 +9,7 @@ use assay_trace::{Compute, Manifest, NumericsClass, Sampler, StateDtype, StopRea
 use serde::{Deserialize, Serialize};
 
 use crate::audit::AuditReport;
+use crate::masks::MaskReport;
 use crate::profile::{NearestCheat, Tried};
 use crate::sequential::SequentialState;
 use crate::statistics::LayerStatistics;
@@ -146,7 +147,7 @@ impl Check {
 }
 
 /// Every check's id in the order in which they run, with its source.
-pub const CHECKS: [(&str, &str); 21] = [
+pub const CHECKS: [(&str, &str); 23] = [
     ("live", "VeriLLM commit, challenge, reveal; Verathos nonces"),
     ("structure", "assay; CommitLLM fail-closed parsing"),
     ("commitment", "llama2-rs Merkle trace; CommitLLM; VeriLLM"),
@@ -154,6 +155,7 @@ pub const CHECKS: [(&str, &str); 21] = [
     ("model-root", "CommitLLM weight identity"),
     ("tokenizer", "CommitLLM"),
     ("model-shape", "assay"),
+    ("sparsity", "llama-skip; CATS; TEAL; Deja Vu"),
     ("prompt", "CommitLLM, GRAIL prompt binding"),
     ("sampler", "CommitLLM sampler binding"),
     ("context", "assay"),
@@ -162,6 +164,7 @@ pub const CHECKS: [(&str, &str); 21] = [
     ("challenge", "CommitLLM; VeriLLM sampled openings"),
     ("embedding", "VeriLLM layer 0"),
     ("hidden-states", "VeriLLM; TOPLOC; DiFR"),
+    ("masks", "llama-skip; CATS; TEAL; Deja Vu"),
     (
         "linear-layers",
         "verified_llm Freivalds; SLALOM; CommitLLM; Ji, Mascagni, Li",
@@ -278,6 +281,9 @@ pub struct Statistics {
     pub tokens: Option<TokenStatistics>,
     /// The sequential test; null without a profile.
     pub sequential: Option<SequentialState>,
+    /// Masks of a sparse MLP; absent for a dense one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub masks: Option<MaskReport>,
 }
 
 /// The profile that the limits come from.

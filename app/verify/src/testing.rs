@@ -62,6 +62,7 @@ pub fn trace_of(
         producer: "test".into(),
         prompt: tokens[..n_prompt].to_vec(),
         sampler,
+        sparse: None,
         state_dtype: StateDtype::F32,
         tokenizer: None,
     };

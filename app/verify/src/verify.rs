@@ -1,8 +1,13 @@
 //! The order of the checks. A cheap one that fails ends the run; the later ones are listed as skipped.
 
+use std::cell::RefCell;
+use std::ops::Range;
+use std::sync::Arc;
+
+use assay_engine::sparsity::SparseModel;
 use assay_engine::{
-    Device, Engine, EngineError, Monitor, Numerics, Outputs, Phase, Want, sampler::SamplerSpec,
-    selftest,
+    Device, Engine, EngineError, MasksOf, Monitor, Numerics, Outputs, Phase, Want,
+    sampler::SamplerSpec, selftest,
 };
 use assay_model::{Model, ModelError};
 use assay_trace::{Digest, Opening, Trace};
@@ -13,6 +18,7 @@ use crate::details::{Details, TokenFigures};
 use crate::draft::{Draft, self_test, structure_failure};
 use crate::facts::Facts;
 use crate::hidden::StateCheck;
+use crate::masks::MaskCheck;
 use crate::profile::{Profile, Profiles};
 use crate::report::{Check, Method, Outcome, ProfileReport, Report, Statistics};
 use crate::tokens::TokenCheck;
@@ -30,6 +36,8 @@ pub struct Options {
     pub numerics: Numerics,
     /// Whether the trace is a live prover's answer to this verifier's request, whose conduct was judged before.
     pub live: bool,
+    /// The rule for active neurons that was asked for. Without one a trace of a sparse MLP is refused.
+    pub sparse: Option<Arc<SparseModel>>,
     /// What was asked to be opened after the receipt, in an audit of a live prover's answer.
     pub expect_opening: Option<Opening>,
 }
@@ -209,15 +217,26 @@ impl Draft {
         monitor: &mut dyn Monitor,
     ) -> Result<(), VerifyError> {
         let begun = Instant::now();
-        let tested = selftest::run_for(device, options.numerics, model).await?;
+        let sparse = options.sparse.as_deref();
+        let rule = sparse.map(SparseModel::sparsity);
+        let tested = selftest::run_for(device, options.numerics, model, rule).await?;
         self.checks.push(self_test(&tested));
-        let mut engine =
-            Engine::load(device, model, trace.positions(), options.numerics, monitor).await?;
+        let mut engine = Engine::load_with(
+            device,
+            model,
+            trace.positions(),
+            options.numerics,
+            options.sparse.clone(),
+            monitor,
+        )
+        .await?;
         self.numerics = engine.numerics();
         self.timings.load_s = begun.elapsed().as_secs_f64();
 
         let mut states = StateCheck::new(trace, profile);
         let mut tokens = TokenCheck::new(trace, profile);
+        let masks = sparse.and_then(|s| MaskCheck::new(trace, profile, s, model.config()));
+        let masks = masks.map(RefCell::new);
         if self.in_detail {
             states.keep_figures();
             tokens.keep_figures();
@@ -228,6 +247,9 @@ impl Draft {
         let sink = |outputs: Outputs| -> Result<(), VerifyError> {
             let begun = Instant::now();
             states.add(&outputs, hidden);
+            if let Some(masks) = &masks {
+                masks.borrow_mut().add(&outputs);
+            }
             for (row, logits) in outputs.logits.chunks_exact(vocab).enumerate() {
                 tokens.add(outputs.logits_pos0 + row, logits);
             }
@@ -239,14 +261,21 @@ impl Draft {
         let logits_from = Some(trace.prompt().len().saturating_sub(1));
         let want = Want {
             logits_from,
+            scores: masks.is_some(),
             ..Want::all_states(model.config())
         };
-        engine.prefill(fed, &want, monitor, sink).await?;
+        let of = |positions: Range<usize>| match &masks {
+            Some(masks) => masks.borrow().of(positions),
+            None => Vec::new(),
+        };
+        let of: Option<&MasksOf<'_>> = masks.as_ref().map(|_| &of as &MasksOf<'_>);
+        engine.prefill_masked(fed, of, &want, monitor, sink).await?;
         self.timings.prefill_s = (begun.elapsed().as_secs_f64() - comparing_s).max(0.0);
         self.timings.prefill_tokens_per_s = fed.len() as f64 / self.timings.prefill_s.max(1e-9);
 
         monitor.progress(Phase::Checks, 0, 1)?;
         self.judge(trace, model, &states, &tokens);
+        self.judge_masks(masks.map(RefCell::into_inner));
         if self.in_detail {
             self.details = details_of(trace, model, profile);
             if let Some(figures) = states.take_figures() {
@@ -260,6 +289,19 @@ impl Draft {
         }
         monitor.progress(Phase::Checks, 1, 1)?;
         Ok(())
+    }
+
+    fn judge_masks(&mut self, masks: Option<MaskCheck<'_>>) {
+        let Some(masks) = masks else {
+            let detail = "not needed: every neuron was computed";
+            self.checks.push(Check::skipped("masks", detail));
+            return;
+        };
+        self.checks.push(masks.check());
+        self.coverage.not_covered.push(
+            "how far a sparse model is from the dense one: that is what was asked for".to_owned(),
+        );
+        self.statistics.masks = Some(masks.report());
     }
 
     fn judge(
@@ -314,6 +356,7 @@ impl Draft {
             accept_rate: states.accept_rate(),
             tokens: (tokens.judged() > 0).then(|| tokens.statistics()),
             sequential: states.sequential_state(),
+            masks: None,
         };
     }
 }

@@ -48,6 +48,7 @@ fn prove(ran: &Model, claimed: &Model, run_sampler: Sampler, sampler: Sampler) -
         producer: "the tests".into(),
         prompt: PROMPT.to_vec(),
         sampler,
+        sparse: None,
         state_dtype: StateDtype::F32,
         tokenizer: claimed.tokenizer().map(assay_model::Tokenizer::digest),
     };
@@ -393,13 +394,7 @@ fn demo_in_int8() -> Model {
         }
     }
     let weights: &'static [u8] = Vec::leak(file);
-    Model::from_memory(
-        &read("config.json"),
-        None,
-        vec![std::sync::Arc::new(weights)],
-        None,
-    )
-    .unwrap()
+    Model::from_memory(&read("config.json"), None, vec![Arc::new(weights)], None).unwrap()
 }
 
 #[test]

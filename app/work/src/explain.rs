@@ -102,6 +102,7 @@ impl From<EngineError> for Failure {
                 .with_next("close what else uses the adapter, or choose a larger one"),
             EngineError::TooLong { .. }
             | EngineError::TokenId { .. }
+            | EngineError::Sparsity(_)
             | EngineError::Unsupported(_) => Self::new("unsupported", message),
             EngineError::Shader(_) => Self::new("internal", message),
         }

@@ -3,7 +3,7 @@
 use assay_key::{Form, HEAD_BYTES, VerifierKey};
 use assay_model::ByteSource;
 
-use crate::message::{Failure, JobId, KeyFacts, ModelFacts, Passphrase, Source, Stage};
+use crate::message::{Failure, JobId, KeyFacts, ModelFacts, Secret, Source, Stage};
 use crate::monitor::JobMonitor;
 use crate::platform::Platform;
 use crate::read;
@@ -20,7 +20,7 @@ pub(crate) async fn open<P: Platform>(
     platform: &P,
     id: JobId,
     source: &Source,
-    passphrase: Option<&Passphrase>,
+    passphrase: Option<&Secret>,
 ) -> Result<OpenKey, Failure> {
     let mut monitor = JobMonitor::new(platform, id);
     let file = {

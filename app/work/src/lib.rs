@@ -6,6 +6,7 @@
 
 mod explain;
 mod key;
+pub mod live;
 pub mod message;
 mod monitor;
 mod opened;
@@ -14,5 +15,5 @@ mod read;
 mod sort;
 mod worker;
 
-pub use platform::{Fetched, LocalFuture, Platform};
+pub use platform::{Fetched, LocalFuture, Platform, Prover};
 pub use worker::Worker;

@@ -6,12 +6,16 @@
 //!
 //! Reports and manifests travel as the JSON text that the command line prints, so that what a face saves is the same bytes.
 
-use std::fmt;
+mod live;
+mod secret;
 
 use assay_engine::sampler::SamplerSpec;
 use assay_engine::{AdapterInfo, Phase};
 use assay_verify::Details;
 use serde::{Deserialize, Serialize};
+
+pub use live::{AskPrompt, AskRequest, Asked, LiveNews, ProverAt};
+pub use secret::Secret;
 
 /// Number of a job: ascending, chosen by the face.
 pub type JobId = u64;
@@ -84,7 +88,7 @@ impl Sample {
     }
 }
 
-/// Number of something that a worker keeps; see [`Outcome::Proved`].
+/// Number of something that a worker keeps; see [`Outcome::Proved`] and [`Outcome::Asked`].
 pub type KeptId = u64;
 
 /// What a trace is held against: a checkpoint, or a verifier key in its place.
@@ -103,7 +107,7 @@ pub enum ModelSource {
         /// Its file.
         source: Source,
         /// What an encrypted key opens with. `None` also means the key that is open already: a passphrase is sent once.
-        passphrase: Option<Passphrase>,
+        passphrase: Option<Secret>,
     },
 }
 
@@ -134,33 +138,6 @@ impl ModelSource {
             },
             Self::Key { source, .. } => source.name(),
         }
-    }
-}
-
-/// A passphrase on its way to the worker. `Debug` does not show it.
-#[derive(Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Passphrase(String);
-
-impl Passphrase {
-    /// Keeps `text` out of sight.
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The text itself, to decrypt with.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
-    /// The same, to be typed into.
-    pub fn expose_mut(&mut self) -> &mut String {
-        &mut self.0
-    }
-}
-
-impl fmt::Debug for Passphrase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Passphrase(..)")
     }
 }
 
@@ -245,6 +222,18 @@ pub enum Job {
         /// Where to compute.
         device: DeviceChoice,
     },
+    /// Asks a live prover to run a model, has the run opened, and verifies what comes: by a replay against weights, by an audit
+    /// against a key. Ends in [`Outcome::Asked`] also where the prover's conduct is the verdict.
+    Ask {
+        /// Whom.
+        prover: ProverAt,
+        /// The verifier's own copy of the model, or its key.
+        model: ModelSource,
+        /// For what.
+        request: AskRequest,
+        /// Where to compute.
+        device: DeviceChoice,
+    },
     /// Every committed hash at one position of a trace.
     Hashes {
         /// The trace.
@@ -301,12 +290,25 @@ pub enum Stage {
     Decode,
     /// Comparing; checks.
     Checks,
+    /// Asking a live prover what it is; nothing is counted.
+    Connect,
+    /// Taking its tokens; tokens.
+    Answer,
+    /// Holding its receipt against them; nothing is counted.
+    Receipt,
+    /// Drawing what it is to open, and asking for that; nothing is counted.
+    Challenge,
+    /// Taking the opening; bytes.
+    Opening,
 }
 
 impl Stage {
     /// Whether its units are bytes; they are tokens, layers or checks otherwise.
     pub fn counts_bytes(self) -> bool {
-        matches!(self, Self::Fetch | Self::Read | Self::Hash | Self::Load)
+        matches!(
+            self,
+            Self::Fetch | Self::Read | Self::Hash | Self::Load | Self::Opening
+        )
     }
 }
 
@@ -343,11 +345,14 @@ pub enum News {
         /// Units in all; 0 where that is not known.
         total: u64,
     },
-    /// A prover chose a token; `text` is the whole output so far.
+    /// A prover chose a token; `text` is the whole output so far. Of a live prover these are a stranger's words, and its ids where
+    /// nothing here turns them into text.
     Text {
         /// The output so far.
         text: String,
     },
+    /// A live prover said or did something.
+    Live(LiveNews),
     /// It ended.
     Done(Result<Box<Outcome>, Failure>),
 }
@@ -387,6 +392,8 @@ pub enum Outcome {
     },
     /// Of [`Job::Prove`].
     Proved(Proved),
+    /// Of [`Job::Ask`].
+    Asked(Asked),
     /// Of [`Job::Hashes`].
     Hashes(Hashes),
     /// Of [`Job::Bytes`].
@@ -517,7 +524,8 @@ pub struct CacheEntry {
 pub struct Failure {
     /// A stable word: `cancelled`, `not-found`, `network`, `cors`, `interrupted-download`, `too-large`, `not-a-trace`, `model`,
     /// `not-a-key`, `key`, [`KEY_ENCRYPTED`](Self::KEY_ENCRYPTED), [`KEY_PASSPHRASE`](Self::KEY_PASSPHRASE), `needs-weights`,
-    /// `device`, `out-of-memory`, `self-test`, `request`, `unsupported`, `internal`.
+    /// `device`, `out-of-memory`, `self-test`, `request`, `unsupported`, `internal`, and those of docs/prover-api.md that are errors,
+    /// `live-unreachable` and so on.
     pub code: String,
     /// What happened, a sentence without a full stop.
     pub message: String,

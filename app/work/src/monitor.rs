@@ -63,8 +63,43 @@ impl<'a, P: Platform + ?Sized> JobMonitor<'a, P> {
         }
     }
 
-    fn say(&self, news: News) {
+    /// Takes a live prover's token, and shows what there is if it is time to: ids, where there is no tokenizer.
+    pub(crate) fn answer(&mut self, id: u32) {
+        self.output.push(id);
+        let now = Instant::now();
+        if self
+            .text_told
+            .is_none_or(|at| now.duration_since(at) >= EVERY)
+        {
+            self.text_told = Some(now);
+            self.say_text();
+        }
+    }
+
+    /// Shows all that there is, now.
+    pub(crate) fn say_text(&self) {
+        let text = in_words(&self.output, self.tokenizer);
+        self.say(News::Text { text });
+    }
+
+    /// Tokens so far.
+    pub(crate) fn tokens(&self) -> u64 {
+        self.output.len() as u64
+    }
+
+    pub(crate) fn say(&self, news: News) {
         self.platform.say(Event { id: self.id, news });
+    }
+}
+
+/// Tokens as text, or as ids between commas where there is no tokenizer.
+pub(crate) fn in_words(tokens: &[u32], tokenizer: Option<&Tokenizer>) -> String {
+    match tokenizer {
+        Some(tokenizer) => tokenizer.decode(tokens),
+        None => {
+            let ids: Vec<String> = tokens.iter().map(u32::to_string).collect();
+            ids.join(",")
+        }
     }
 }
 
@@ -88,10 +123,9 @@ impl<P: Platform + ?Sized> Monitor for JobMonitor<'_, P> {
         let is_due = self
             .text_told
             .is_none_or(|at| now.duration_since(at) >= EVERY);
-        if let Some(tokenizer) = self.tokenizer.filter(|_| is_due) {
+        if is_due && self.tokenizer.is_some() {
             self.text_told = Some(now);
-            let text = tokenizer.decode(&self.output);
-            self.say(News::Text { text });
+            self.say_text();
         }
     }
 }

@@ -5,9 +5,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use assay_engine::GpuOptions;
+use assay_live::{Address, Transport};
 use assay_model::{ByteSource, Model};
 
-use crate::message::{CacheEntry, Event, Failure, JobId, ModelSource, Source};
+use crate::message::{CacheEntry, Event, Failure, JobId, ModelSource, ProverAt, Source};
 
 /// A future that stays on its thread: a browser's handles cannot leave theirs.
 pub type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -15,8 +16,19 @@ pub type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 /// Told how many bytes of how many have come (0 of all where that is not known); an error ends the work.
 pub type Fetched<'a> = dyn FnMut(u64, u64) -> Result<(), Failure> + 'a;
 
+/// A way to one live prover. It hears of a cancel while it waits.
+pub trait Prover: Transport {
+    /// What to do about its last fault, where the platform knows better than what can be said of any.
+    fn advice(&self) -> Option<String> {
+        None
+    }
+}
+
 /// Where bytes lie, how to let others run, whom to tell.
 pub trait Platform {
+    /// A way to a live prover.
+    type Prover: Prover;
+
     /// Opens a trace's bytes; never [`Source::Kept`], which the worker has itself.
     fn open<'a>(
         &'a self,
@@ -48,6 +60,15 @@ pub trait Platform {
 
     /// How to open the adapter; [`GpuOptions::adapter`] is the worker's to set.
     fn gpu_options(&self) -> LocalFuture<'_, GpuOptions>;
+
+    /// Gets ready to ask the prover at `address`, which is that of `at`. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// Where the platform will not let it be asked at all.
+    fn prover(&self, id: JobId, address: &Address, at: &ProverAt) -> Result<Self::Prover, Failure>;
+
+    /// Fills `bytes` from the system's own source of randomness, or says why not.
+    fn random(&self, bytes: &mut [u8; 32]) -> Result<(), String>;
 
     /// Tells the face.
     fn say(&self, event: Event);

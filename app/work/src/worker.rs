@@ -1,14 +1,16 @@
 //! Who does the jobs: one at a time, each ending in exactly one [`News::Done`].
 
+mod ask;
+
 use std::rc::Rc;
 use std::sync::Arc;
 
 use assay_engine::{Device, Engine, Gpu, GpuOptions, Numerics, list_adapters};
 use assay_model::{ByteSource, Model};
 use assay_prove::{Request, prove};
-use assay_trace::{Digest, Trace, merkle};
+use assay_trace::{Digest, Trace, TraceError, merkle};
 use assay_verify::audit::audit;
-use assay_verify::{Options, Profiles, verify_in_detail};
+use assay_verify::{Options, Profiles, Verified, verify_in_detail};
 
 use crate::message::{
     Claims, DeviceChoice, Event, Expect, Failure, Hashes, Job, JobId, KeptId, ModelSource, News,
@@ -87,6 +89,12 @@ impl<P: Platform> Worker<P> {
                 request,
                 device,
             } => self.prove(id, model, request, device).await,
+            Job::Ask {
+                prover,
+                model,
+                request,
+                device,
+            } => self.ask(id, prover, model, request, device).await,
             Job::Hashes { trace, position } => {
                 let bytes = self.trace_bytes(id, &trace).await?;
                 hashes(&bytes, position).map(Outcome::Hashes)
@@ -225,28 +233,7 @@ impl<P: Platform> Worker<P> {
         // Whoever asks anew wants the file as it is now.
         self.trace = None;
         let bytes = self.trace_bytes(id, &source).await?;
-        let parsed = Trace::parse(&bytes);
-        let fault = match &parsed {
-            Ok(trace) => trace
-                .check_commitment()
-                .err()
-                .map(|err| (err.code().to_owned(), err.to_string())),
-            Err(err) => Some((err.code().to_owned(), err.to_string())),
-        };
-        let manifest = match parsed {
-            Ok(trace) => Some(
-                serde_json::to_string(trace.manifest())
-                    .map_err(|err| Failure::new("internal", err.to_string()))?,
-            ),
-            Err(_) => None,
-        };
-        Ok(Claims {
-            name: source.name(),
-            bytes: bytes.len() as u64,
-            sha256: Digest::of(&bytes).to_string(),
-            manifest,
-            fault,
-        })
+        claims(&bytes, &source)
     }
 
     /// What `source` names, opened unless it is open already.
@@ -283,34 +270,40 @@ impl<P: Platform> Worker<P> {
         let bytes = self.trace_bytes(id, &trace).await?;
         let against = self.open(id, &model).await?.against.clone();
         let options = options(&expect, &against)?;
+        let verified = self.judge(id, &bytes, &against, &options, &device).await?;
+        Ok(Outcome::Verified {
+            report: report(&verified)?,
+            details: Box::new(verified.details),
+        })
+    }
+
+    /// Holds a trace's bytes against what is open.
+    async fn judge(
+        &mut self,
+        id: JobId,
+        bytes: &[u8],
+        against: &Against,
+        options: &Options,
+        device: &DeviceChoice,
+    ) -> Result<Verified, Failure> {
         // A file that is no trace is rejected on any machine, also on one without an adapter.
-        let device = match Trace::parse(&bytes) {
-            Ok(_) => self.device(&device).await?,
+        let device = match Trace::parse(bytes) {
+            Ok(_) => self.device(device).await?,
             Err(_) => Device::Cpu,
         };
         let mut monitor = JobMonitor::new(&self.platform, id);
-        let verified = match &against {
+        let verified = match against {
             Against::Model(model) => {
                 let profiles = Profiles::embedded();
-                verify_in_detail(&profiles, &bytes, model, &device, &options, &mut monitor).await?
+                verify_in_detail(&profiles, bytes, model, &device, options, &mut monitor).await?
             }
-            Against::Key(open) => audit(&bytes, &open.key, &device, &options, &mut monitor).await?,
+            Against::Key(open) => audit(bytes, &open.key, &device, options, &mut monitor).await?,
         };
-        let report = verified
-            .report
-            .to_json()
-            .map_err(|err| Failure::new("internal", err.to_string()))?;
-        if let Some(open) = &mut self.opened {
-            open.root = verified
-                .report
-                .model
-                .root
-                .and_then(|root| root.parse().ok());
+        let root = verified.report.model.root.as_deref();
+        if let (Some(open), Some(root)) = (&mut self.opened, root) {
+            open.root = root.parse().ok();
         }
-        Ok(Outcome::Verified {
-            report,
-            details: Box::new(verified.details),
-        })
+        Ok(verified)
     }
 
     async fn prove(
@@ -415,7 +408,7 @@ fn refuse_by_head(file: &dyn ByteSource, source: &Source, most: u64) -> Result<(
     if total <= READ_ANYWAY.min(most) {
         return Ok(());
     }
-    let not_a_trace = |err: assay_trace::TraceError| {
+    let not_a_trace = |err: TraceError| {
         Failure::new(
             "not-a-trace",
             format!("`{}` is no trace: {err}", source.name()),
@@ -465,6 +458,37 @@ fn options(expect: &Expect, against: &Against) -> Result<Options, Failure> {
         expect_prompt: prompt,
         expect_sampler: expect.sampler,
         ..Options::default()
+    })
+}
+
+fn report(verified: &Verified) -> Result<String, Failure> {
+    let json = verified.report.to_json();
+    json.map_err(|err| Failure::new("internal", err.to_string()))
+}
+
+/// What a trace's bytes claim.
+fn claims(bytes: &[u8], source: &Source) -> Result<Claims, Failure> {
+    let parsed = Trace::parse(bytes);
+    let fault = match &parsed {
+        Ok(trace) => trace
+            .check_commitment()
+            .err()
+            .map(|err| (err.code().to_owned(), err.to_string())),
+        Err(err) => Some((err.code().to_owned(), err.to_string())),
+    };
+    let manifest = match parsed {
+        Ok(trace) => Some(
+            serde_json::to_string(trace.manifest())
+                .map_err(|err| Failure::new("internal", err.to_string()))?,
+        ),
+        Err(_) => None,
+    };
+    Ok(Claims {
+        name: source.name(),
+        bytes: bytes.len() as u64,
+        sha256: Digest::of(bytes).to_string(),
+        manifest,
+        fault,
     })
 }
 

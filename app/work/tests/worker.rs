@@ -1,7 +1,11 @@
 //! The worker on a platform of memory and the CPU twins: every job, its failures, and its cancel.
 
+#[path = "worker/asks.rs"]
+mod asks;
 #[path = "worker/keys.rs"]
 mod keys;
+#[path = "worker/prover.rs"]
+mod prover;
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -12,13 +16,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use assay_engine::sampler::SamplerSpec;
 use assay_engine::{Device, GpuOptions, Quiet};
+use assay_live::Address;
 use assay_model::{ByteSource, Model, ModelError};
 use assay_verify::{Options, Report, Verdict};
 use assay_work::message::{
     DeviceChoice, Event, Expect, Failure, Job, JobId, ModelSource, News, Outcome, ProveRequest,
-    Sample, Source, Stage, ToWorker,
+    ProverAt, Sample, Source, Stage, ToWorker,
 };
 use assay_work::{Fetched, LocalFuture, Platform, Worker};
+
+use prover::{InMemory, Lie};
 
 const HONEST: &[u8] = include_bytes!("../../../web/samples/honest.bin");
 const SWAPPED: &[u8] = include_bytes!("../../../web/samples/swapped-token.bin");
@@ -29,6 +36,12 @@ const FLIPPED: &[u8] = include_bytes!("../../../web/samples/flipped-byte.bin");
 struct Memory {
     said: Rc<RefCell<Vec<Event>>>,
     cancel_after: Rc<Cell<Option<usize>>>,
+    /// Or once a job has come so far.
+    cancel_at: Rc<Cell<Option<Stage>>>,
+    lie: Rc<Cell<Lie>>,
+    /// What the system gives for random bytes; none at all once it is dry.
+    drawn: Rc<Cell<u8>>,
+    is_dry: Rc<Cell<bool>>,
 }
 
 /// A file of zeros that is never in memory, and counts what is read of it.
@@ -51,6 +64,29 @@ impl ByteSource for Zeros {
 static READ_OF_ZEROS: std::sync::LazyLock<Arc<AtomicU64>> = std::sync::LazyLock::new(Arc::default);
 
 impl Platform for Memory {
+    type Prover = InMemory;
+
+    fn prover(&self, id: JobId, address: &Address, at: &ProverAt) -> Result<InMemory, Failure> {
+        if address.host() == "forbidden" {
+            return Err(Failure::new("live-unreachable", "not from here"));
+        }
+        let platform = self.clone();
+        Ok(InMemory::new(
+            self.lie.get(),
+            at.token.as_ref().map(|token| token.expose().to_owned()),
+            Rc::new(move || platform.is_cancelled(id)),
+        ))
+    }
+
+    fn random(&self, bytes: &mut [u8; 32]) -> Result<(), String> {
+        if self.is_dry.get() {
+            return Err("none".to_owned());
+        }
+        self.drawn.set(self.drawn.get() + 1);
+        *bytes = [self.drawn.get(); 32];
+        Ok(())
+    }
+
     fn open<'a>(
         &'a self,
         source: &'a Source,
@@ -99,8 +135,13 @@ impl Platform for Memory {
     }
 
     fn is_cancelled(&self, _id: JobId) -> bool {
-        let said = self.said.borrow().len();
-        self.cancel_after.get().is_some_and(|after| said >= after)
+        let said = self.said.borrow();
+        let is_at = |stage: Stage| {
+            let at = |event: &Event| matches!(event.news, News::Progress { stage: at, .. } if at == stage);
+            said.iter().any(at)
+        };
+        (self.cancel_after.get()).is_some_and(|after| said.len() >= after)
+            || self.cancel_at.get().is_some_and(is_at)
     }
 
     fn breathe(&self) -> LocalFuture<'_, ()> {

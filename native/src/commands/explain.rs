@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use assay_model::{Model, Tokenizer};
-use assay_trace::{Digest, Manifest, StateDtype, StopReason, Trace};
+use assay_trace::{Digest, Manifest, SparseRule, StateDtype, StopReason, Trace};
 use serde::Serialize;
 
 use crate::errors::Malformed;
@@ -243,6 +243,7 @@ fn facts(explanation: &Explanation<'_>, file: &Path) -> Vec<(&'static str, Strin
             ),
         ),
         ("audit", audit(claims)),
+        ("MLPs", mlps(claims)),
         ("root", claims.root.to_string()),
         ("commitment", explanation.file.commitment.to_string()),
     ]
@@ -264,6 +265,29 @@ fn audit(claims: &Manifest) -> String {
         linears.logits.len(),
         claims.output.tokens,
         linears.challenge
+    )
+}
+
+/// Which neurons it says were computed.
+fn mlps(claims: &Manifest) -> String {
+    let Some(sparse) = &claims.sparse else {
+        return "every neuron".to_owned();
+    };
+    let widths: Vec<String> = sparse
+        .masks
+        .iter()
+        .map(|mask| format!("{} of {}", mask.name, mask.width))
+        .collect();
+    let keep = match &sparse.rule {
+        SparseRule::TopK { keep } | SparseRule::Predicted { keep, .. } => {
+            format!(", {keep} a token and layer")
+        }
+        _ => String::new(),
+    };
+    format!(
+        "sparse, by the rule `{}`{keep} (masks: {})",
+        sparse.rule.kind(),
+        widths.join(", ")
     )
 }
 

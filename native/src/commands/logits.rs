@@ -7,10 +7,8 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
-use assay_engine::kernels::rmsnorm;
-use assay_engine::{Engine, EngineError, Numerics, Rounding, Want};
-use assay_model::{Model, Role};
+use assay_engine::{Engine, EngineError, Numerics, Want};
+use assay_model::Model;
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::atomic_file::AtomicFile;
@@ -90,20 +88,8 @@ async fn forward(
 }
 
 fn final_norm(model: &Model, rows: &mut Rows) -> anyhow::Result<()> {
-    let tensor = model
-        .tensor(Role::FinalNorm)
-        .context("the model has no final norm")?;
-    let weight = model.read_f32(tensor)?;
     if let Some(last) = rows.states.last_mut() {
-        let mut normed = vec![0.0; last.len()];
-        rmsnorm::cpu(
-            last,
-            &weight,
-            model.config().rms_eps,
-            Rounding::Keep,
-            &mut normed,
-        );
-        *last = normed;
+        *last = assay_engine::forward::final_norm(model, last)?;
     }
     Ok(())
 }

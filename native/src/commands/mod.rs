@@ -6,6 +6,7 @@ pub mod explain;
 pub mod keygen;
 pub mod logits;
 pub mod prove;
+pub mod sparse;
 pub mod synth;
 pub mod tamper;
 pub mod verify;
@@ -25,6 +26,7 @@ pub fn run(cli: Cli, output: &Output) -> anyhow::Result<Exit> {
         Some(Command::Serve(args)) => crate::serve::run(&args, device, output),
         Some(Command::Explain(args)) => explain::run(&args, output),
         Some(Command::Eval(args)) => eval::run(&args, device, output),
+        Some(Command::Sparse(args)) => sparse::run(&args, device, output),
         Some(Command::Keygen(args)) => keygen::run(&args, device, output),
         Some(Command::Adapters(args)) => adapters::run(&args, device, output),
         Some(Command::Logits(args)) => logits::run(&args, device, output),

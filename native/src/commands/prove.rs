@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use assay_engine::{AdapterInfo, Engine, Numerics};
 use assay_model::Model;
 use assay_prove::{Proved, Request, prove};
-use assay_trace::{Digest, Sampler, StopReason};
+use assay_trace::{Digest, Sampler, SparseClaim, StopReason};
 use serde::Serialize;
 
 use crate::atomic_file::AtomicFile;
@@ -17,6 +17,7 @@ use crate::output::{Output, Style};
 use crate::progress::Progress;
 use crate::prompt_arg::PromptArgs;
 use crate::sampler_arg::{self, SamplerArgs};
+use crate::sparse::rule::SparseArgs;
 use crate::text;
 
 /// Its flags.
@@ -47,6 +48,9 @@ pub struct Args {
     /// the finished run)
     #[arg(long, value_name = "WHAT", value_parser = crate::open_arg::parse)]
     open: Option<assay_prove::Open>,
+
+    #[command(flatten)]
+    sparse: SparseArgs,
 
     /// Where to write the trace
     #[arg(long, value_name = "FILE")]
@@ -79,6 +83,8 @@ struct Summary<'a> {
     /// A string: JSON numbers lose 64-bit integers. Null for greedy.
     seed: Option<String>,
     sampler: Sampler,
+    /// The rule for active neurons; null where all are computed.
+    sparse: Option<SparseClaim>,
     stop: StopReason,
     tokens_per_s: f64,
     trace: String,
@@ -109,7 +115,13 @@ pub fn run(args: &Args, device: &DeviceArgs, output: &Output) -> anyhow::Result<
     }
     let mut progress = Progress::start(true);
     let file = AtomicFile::create(&args.trace)?;
-    let (proved, info) = pollster::block_on(generate(&model, &request, device, &mut progress))?;
+    let (proved, info) = pollster::block_on(generate(
+        &model,
+        &request,
+        &args.sparse,
+        device,
+        &mut progress,
+    ))?;
     progress.clear();
     crate::interrupt::check()?;
     file.finish(|file| proved.trace.write_to(file))
@@ -139,13 +151,17 @@ fn request(args: &Args, model: &Model) -> anyhow::Result<Request> {
 async fn generate(
     model: &Model,
     request: &Request,
+    sparse: &SparseArgs,
     device: &DeviceArgs,
     progress: &mut Progress,
 ) -> anyhow::Result<(Proved, AdapterInfo)> {
     let device = device.open().await?;
     let root = model_arg::root(model, progress)?;
     let capacity = request.capacity(model.config());
-    let mut engine = Engine::load(&device, model, capacity, Numerics::Fast, progress).await?;
+    let sparse = sparse.load(model, || Ok(root))?;
+    let numerics = Numerics::Fast;
+    let mut engine =
+        Engine::load_with(&device, model, capacity, numerics, sparse, progress).await?;
     let proved = prove(&mut engine, model, root, request, progress).await?;
     Ok((proved, engine.info().clone()))
 }
@@ -174,6 +190,7 @@ fn summary<'a>(
             Sampler::Gumbel { seed, .. } => Some(seed.to_string()),
         },
         sampler: manifest.sampler,
+        sparse: manifest.sparse.clone(),
         stop: manifest.output.stop,
         tokens_per_s: timings.tokens_per_s,
         trace: args.trace.display().to_string(),
@@ -231,6 +248,12 @@ fn print(summary: &Summary<'_>, output: &Output) -> anyhow::Result<()> {
             summary.trace_overhead_percent
         ),
     );
+    if let Some(sparse) = &summary.sparse {
+        output.note_field(
+            "MLPs",
+            format_args!("sparse, by the rule `{}`", sparse.rule.kind()),
+        );
+    }
     output.note_field("root", summary.root);
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
@@ -17,9 +18,10 @@ use crate::atomic_file::AtomicFile;
 use crate::device_arg::DeviceArgs;
 use crate::exit::Exit;
 use crate::key_arg::{self, PassphraseArgs};
-use crate::model_arg::ModelArgs;
+use crate::model_arg::{self, ModelArgs};
 use crate::output::Output;
 use crate::progress::Progress;
+use crate::sparse::rule::Rule;
 use crate::{live, prompt_arg, sampler_arg, trace_file, verdict};
 
 /// `assay verify FILE`, the same thing as a verb.
@@ -90,6 +92,11 @@ pub struct Options {
     /// The seed that must have been used; needed with a temperature above 0
     #[arg(long, value_name = "S", requires = "expect_temperature")]
     expect_seed: Option<u64>,
+
+    /// The rule for active neurons of a sparse MLP that was asked for, as in `assay prove`; without one every neuron must have been
+    /// computed
+    #[arg(long, value_name = "RULE", requires = "verify", conflicts_with = "key", value_parser = crate::sparse::rule::parse)]
+    sparse: Option<Rule>,
 
     /// Print the report as one JSON object
     #[arg(long, requires = "verify")]
@@ -264,6 +271,7 @@ impl Options {
             ("--expect-prompt", self.expect_prompt.is_some()),
             ("--expect-prompt-ids", self.expect_prompt_ids.is_some()),
             ("--expect-temperature", self.expect_temperature.is_some()),
+            ("--sparse", self.sparse.is_some()),
         ];
         match given.iter().find(|(_, given)| *given) {
             Some((flag, _)) => bail!(
@@ -295,8 +303,16 @@ impl Options {
                 "a key has no tokenizer, so a prompt cannot be compared as text\ngive it as --expect-prompt-ids 1,2,3"
             ),
         };
+        let sparse = match (&self.sparse, against) {
+            (Some(rule), Against::Model(model)) => {
+                let root = || model_arg::root(model, &mut Progress::start(!self.is_quiet()));
+                Some(Arc::new(rule.load(model, root)?))
+            }
+            _ => None,
+        };
         Ok(assay_verify::Options {
             nonce: self.nonce.map(|nonce| nonce.0),
+            sparse,
             expect_prompt,
             expect_sampler: self
                 .expect_temperature

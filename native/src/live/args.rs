@@ -5,19 +5,10 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail, ensure};
 use assay_live::{Amount, Ask};
 use assay_model::Model;
+use assay_work::live;
 
 use crate::prompt_arg::{self, PromptArgs};
 use crate::sampler_arg::SamplerArgs;
-
-/// Layers and rows of logits to open where nothing is said.
-const LAYERS: Amount = Amount::Count(4);
-const LOGITS: Amount = Amount::Count(16);
-/// Tokens to generate, likewise.
-const TOKENS: u32 = 64;
-/// Time for the whole exchange, likewise.
-const SECONDS: u32 = 1800;
-/// Largest opening, likewise.
-const MIB: u64 = 4096;
 
 /// The flags.
 #[derive(Debug, clap::Args)]
@@ -129,25 +120,25 @@ impl LiveArgs {
 
     /// Most tokens to generate.
     pub fn n_tokens(&self) -> u32 {
-        self.n_tokens.unwrap_or(TOKENS)
+        self.n_tokens.unwrap_or(live::TOKENS)
     }
 
     /// What to have opened, of these layers where only some can be judged.
     pub fn ask(&self, among: Option<Vec<u32>>) -> Ask {
         Ask {
             among,
-            layers: self.layers.unwrap_or(LAYERS),
-            logits: self.logits.unwrap_or(LOGITS),
+            layers: self.layers.unwrap_or(Ask::LAYERS),
+            logits: self.logits.unwrap_or(Ask::LOGITS),
         }
     }
 
     /// Time for the whole exchange, seconds.
     pub fn seconds(&self) -> u32 {
-        self.timeout.unwrap_or(SECONDS)
+        self.timeout.unwrap_or(live::SECONDS)
     }
 
     /// Largest opening, bytes.
     pub fn max_bytes(&self) -> u64 {
-        self.max_mib.unwrap_or(MIB) << 20
+        self.max_mib.map_or(live::MAX_BYTES, |mib| mib << 20)
     }
 }

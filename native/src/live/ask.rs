@@ -1,12 +1,13 @@
 //! The exchange, and what the user is told of it.
 
 use std::io::Write as _;
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use assay_engine::sampler::SamplerSpec;
-use assay_live::{Answer, ExchangeError, Failed, News, Wanted, exchange};
-use assay_trace::{Decimal, Digest, Opening, Sampler};
+use assay_live::{Address, ExchangeError, Failed, News, Wanted, exchange};
+use assay_trace::Digest;
+use assay_work::live;
 
 use super::args::LiveArgs;
 use super::client::Client;
@@ -60,10 +61,15 @@ pub fn ask(
         .map(AtomicFile::create)
         .transpose()?;
     let spec = options.sampler.spec()?;
+    let stated = live::stated(&spec).context("a sampler's number is out of range")?;
+    let base: Address = address.parse().with_context(|| {
+        let shown = text::quoted(address);
+        format!("not the address of a prover: {shown}")
+    })?;
     let wanted = Wanted {
         prompt: known.prompt,
         max_tokens: options.n_tokens(),
-        sampler: stated(&spec)?,
+        sampler: stated,
         ignore_eos: options.ignore_eos,
         root: Some(known.root),
         ask: options.ask(known.layers),
@@ -76,7 +82,8 @@ pub fn ask(
         ));
     }
     interrupt::listen();
-    let mut client = Client::new(address, token.as_ref(), total)?;
+    let token = token.as_ref().map(Token::secret);
+    let mut client = Client::new(base, token, total, Rc::new(interrupt::requested));
     let mut random = |bytes: &mut [u8; 32]| getrandom::fill(bytes).map_err(|err| err.to_string());
     let mut teller = Teller {
         output,
@@ -96,26 +103,11 @@ pub fn ask(
     if let Some(file) = save {
         file.finish(|file| file.write_all(&answer.trace))?;
     }
-    Ok(Asked::Answered(Box::new(answered(
-        answer,
-        wanted.prompt,
-        spec,
-    ))))
-}
-
-fn answered(answer: Answer, prompt: Vec<u32>, spec: SamplerSpec) -> Answered {
-    Answered {
+    Ok(Asked::Answered(Box::new(Answered {
+        expected: live::expected(&answer, wanted.prompt, spec),
         trace: answer.trace,
-        expected: assay_verify::Options {
-            nonce: Some(answer.nonce),
-            expect_prompt: Some(prompt),
-            expect_sampler: Some(spec),
-            live: true,
-            expect_opening: Some(Opening::from(answer.opening)),
-            ..assay_verify::Options::default()
-        },
         tokens: answer.tokens,
-    }
+    })))
 }
 
 /// A verdict, or an error for people. Evidence is kept where there is any.
@@ -127,10 +119,7 @@ fn rejected(failed: Failed, save: Option<AtomicFile>) -> anyhow::Result<Asked> {
         return Ok(Asked::Rejected(failed));
     }
     let next = match &failed.error {
-        _ if failed.challenged => {
-            "the prover knew by then what it was to open: a prover that cheats would rather be silent than open that.\n\
-             If this happens again, take it for a rejection"
-        }
+        _ if failed.challenged => live::SUSPICIOUS,
         ExchangeError::Unreachable(_) => "check the address, and that the prover runs",
         ExchangeError::Stalled(_) => "--timeout gives it more time",
         ExchangeError::TooLarge { .. } => {
@@ -140,26 +129,6 @@ fn rejected(failed: Failed, save: Option<AtomicFile>) -> anyhow::Result<Asked> {
     };
     let code = failed.error.code();
     Err(anyhow!("{code}: {}\n{next}", failed.error))
-}
-
-/// The sampler as a manifest states it.
-fn stated(spec: &SamplerSpec) -> anyhow::Result<Sampler> {
-    let SamplerSpec::Gumbel {
-        seed,
-        temperature,
-        top_k,
-        top_p,
-    } = *spec
-    else {
-        return Ok(Sampler::Greedy);
-    };
-    let decimal = |value| Decimal::from_f64(value).context("a sampler's number is out of range");
-    Ok(Sampler::Gumbel {
-        seed,
-        temperature: decimal(temperature)?,
-        top_k,
-        top_p: decimal(top_p)?,
-    })
 }
 
 /// Says what goes on, on stderr.

@@ -3,15 +3,15 @@
 //! | file | subject |
 //! |---|---|
 //! | `args` | flags |
-//! | `client` | HTTP, with an eye on the clock and on Ctrl-C |
+//! | `client` | HTTP, with an eye on the clock and on whoever stops it; the window's, too |
 //! | `ask` | the exchange, and what the user is told of it |
 //! | `verify` | asking and judging in one go |
-//! | `rejection` | a report for a prover whose conduct is the verdict |
+//!
+//! What a window and a page do alike is in `assay_work::live`.
 
 mod args;
 mod ask;
-mod client;
-mod rejection;
+pub mod client;
 mod verify;
 
 use std::path::Path;

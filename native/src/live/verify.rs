@@ -4,7 +4,6 @@ use assay_model::Model;
 use assay_verify::Verified;
 
 use super::ask::{Answered, Asked, Known, ask};
-use super::rejection;
 use crate::commands::verify::{Against, Options, Results, judge};
 use crate::device_arg::DeviceArgs;
 use crate::exit::Exit;
@@ -56,7 +55,7 @@ pub fn verify(
             let nothing = assay_verify::Options::default();
             let judged = judge(&[], against, &nothing, device, true);
             let Verified { report, details } = pollster::block_on(judged)?;
-            let report = rejection::report(report, &failed);
+            let report = assay_work::live::rejection(report, &failed);
             results.tell(&Verified { report, details }, options, output)
         }
     }

@@ -38,6 +38,7 @@ pub fn run(
             Some(key) => Some(ModelSource::key(Source::Path(absolute(key)))),
             None => model.map(|path| ModelSource::Path(absolute(path))),
         },
+        prover: None,
         link: None,
     };
     let viewport = egui::ViewportBuilder::default()

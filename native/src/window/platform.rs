@@ -3,15 +3,19 @@
 use std::collections::HashSet;
 use std::future::ready;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use assay_engine::GpuOptions;
+use assay_live::Address;
 use assay_model::{ByteSource, MappedFile, Model};
 use assay_trace::limits::MAX_FILE_BYTES;
-use assay_work::message::{Event, Failure, JobId, ModelSource, Sample, Source};
-use assay_work::{Fetched, LocalFuture, Platform};
+use assay_work::message::{Event, Failure, JobId, ModelSource, ProverAt, Sample, Source};
+use assay_work::{Fetched, LocalFuture, Platform, Prover};
+
+use crate::live::client::Client;
 
 /// The window is drawn by the same GPU: a frame waits for what was submitted before it.
 const SUBMIT: Duration = Duration::from_millis(20);
@@ -81,7 +85,11 @@ fn only_in_a_browser(what: &str) -> Failure {
         .with_next("download it and open the file")
 }
 
+impl Prover for Client {}
+
 impl Platform for NativePlatform {
+    type Prover = Client;
+
     fn open<'a>(
         &'a self,
         source: &'a Source,
@@ -128,6 +136,18 @@ impl Platform for NativePlatform {
             submit: Some(SUBMIT),
             ..GpuOptions::default()
         }))
+    }
+
+    fn prover(&self, id: JobId, address: &Address, at: &ProverAt) -> Result<Client, Failure> {
+        let token = at.token.as_ref().map(|token| token.expose());
+        let total = Duration::from_secs(u64::from(at.seconds));
+        let cancelled = Arc::clone(&self.cancelled);
+        let stop = Rc::new(move || cancelled.has(id));
+        Ok(Client::new(address.clone(), token, total, stop))
+    }
+
+    fn random(&self, bytes: &mut [u8; 32]) -> Result<(), String> {
+        getrandom::fill(bytes).map_err(|err| err.to_string())
     }
 
     fn say(&self, event: Event) {

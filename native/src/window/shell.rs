@@ -20,6 +20,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Nobody closes a dialog this soon after asking for it.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
+/// What to do where a desktop has no file dialog.
+const NO_DIALOG: &str = "this desktop has no file dialog; install xdg-desktop-portal or zenity, drop files on the window, \
+                         or name them: `assay TRACE --model FOLDER`";
+
 /// The running worker's thread, shared with whoever closes the window.
 type Running = Arc<Mutex<Option<JoinHandle<()>>>>;
 
@@ -75,6 +79,7 @@ impl NativeShell {
             platform: Platform {
                 is_browser: false,
                 build: env!("CARGO_PKG_VERSION").to_owned(),
+                theme: None,
             },
         };
         (shell, outside)
@@ -151,14 +156,16 @@ impl Shell for NativeShell {
 
     fn pick(&mut self, what: Pick) {
         let dialog = rfd::AsyncFileDialog::new();
-        let inbox = self.inbox.clone();
+        let (inbox, since) = (self.inbox.clone(), Instant::now());
         match what {
             Pick::Files => {
                 let asked = dialog
                     .set_title("Open a trace, a model or a verifier key")
                     .pick_files();
                 answer(async move {
-                    let files = asked.await.unwrap_or_default();
+                    let files = asked.await;
+                    tell_if_missing(&inbox, files.is_none(), since);
+                    let files = files.unwrap_or_default();
                     let paths = files.iter().map(|file| file.path().to_owned());
                     choose(&inbox, paths.collect());
                 });
@@ -167,6 +174,7 @@ impl Shell for NativeShell {
                 let asked = dialog.set_title("Open a model's folder").pick_folder();
                 answer(async move {
                     let folder = asked.await.map(|folder| folder.path().to_owned());
+                    tell_if_missing(&inbox, folder.is_none(), since);
                     choose(&inbox, folder.into_iter().collect());
                 });
             }
@@ -183,7 +191,7 @@ impl Shell for NativeShell {
         answer(async move {
             let Some(file) = asked.await else {
                 // Closing the dialog is an answer, too: nothing is saved and nothing is said.
-                if since.elapsed() < AT_ONCE && !has_own_dialog() {
+                if is_missing(since) {
                     let why = "this desktop has no file dialog; install xdg-desktop-portal or zenity, \
                                or use --report, --csv and --statement of `assay --verify`";
                     inbox.push(Input::Saved(Err(why.to_owned())));
@@ -223,6 +231,18 @@ impl Shell for NativeShell {
 /// Waits for a dialog on a thread of its own.
 fn answer(dialog: impl Future<Output = ()> + Send + 'static) {
     drop(std::thread::spawn(move || pollster::block_on(dialog)));
+}
+
+/// Whether a dialog that was asked for at `since`, and has no answer, never was: nobody closes one so soon.
+fn is_missing(since: Instant) -> bool {
+    since.elapsed() < AT_ONCE && !has_own_dialog()
+}
+
+/// Nothing was chosen: says why, where there was nothing to choose with.
+fn tell_if_missing(inbox: &Inbox, is_empty: bool, since: Instant) {
+    if is_empty && is_missing(since) {
+        inbox.push(Input::Notice(NO_DIALOG.to_owned()));
+    }
 }
 
 /// Whether there is a dialog also where no portal answers. Without either, the answer comes at once, and is the same as when
@@ -272,5 +292,42 @@ impl Outside {
                 std::thread::sleep(Duration::from_millis(10));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without a portal and without zenity nothing opens; the user hears of it, and not only whoever saves.
+    #[test]
+    fn a_missing_dialog_is_told() {
+        if has_own_dialog() || std::env::var_os("DBUS_SESSION_BUS_ADDRESS").is_some() {
+            println!("skipped: this desktop may have a dialog");
+            return;
+        }
+        let (mut shell, _outside) = NativeShell::new(egui::Context::default());
+        for what in [Pick::Files, Pick::Folder] {
+            shell.pick(what);
+            let until = Instant::now() + Duration::from_secs(20);
+            let mut inputs = shell.receive();
+            while inputs.is_empty() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(10));
+                inputs = shell.receive();
+            }
+            assert_eq!(inputs, [Input::Notice(NO_DIALOG.to_owned())], "{what:?}");
+        }
+    }
+
+    /// A dialog that was closed is an answer.
+    #[test]
+    fn a_closed_dialog_is_not() {
+        let long_ago = Instant::now()
+            .checked_sub(2 * AT_ONCE)
+            .unwrap_or_else(Instant::now);
+        let (mut shell, outside) = NativeShell::new(egui::Context::default());
+        tell_if_missing(&outside.inbox, true, long_ago);
+        tell_if_missing(&outside.inbox, false, Instant::now());
+        assert_eq!(shell.receive(), []);
     }
 }

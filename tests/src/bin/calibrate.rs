@@ -10,6 +10,7 @@ use assay_model::{Dtype, Model, synth};
 use assay_prove::Request;
 use assay_tests::cheats::{self, Cheat};
 use assay_tests::{adapters, data, prover};
+use assay_verify::Profiles;
 use assay_verify::calibrate::{Case, Kind, Plan, measure};
 
 /// A model, its name, and the lengths (prompt, output) that are proven on it.
@@ -17,8 +18,14 @@ type Measured = (String, Model, Vec<(usize, usize)>);
 
 fn main() {
     let mut args = std::env::args().skip(1);
-    let date = args.next().expect("usage: calibrate DATE [--large]");
-    let large = args.next().is_some();
+    const USAGE: &str = "usage: calibrate DATE [--large | --opt]";
+    let date = args.next().expect(USAGE);
+    let (large, opt) = match args.next().as_deref() {
+        None => (false, false),
+        Some("--large") => (true, false),
+        Some("--opt") => (false, true),
+        Some(_) => panic!("{USAGE}"),
+    };
     let devices = adapters::devices();
     let mut pairs = Vec::new();
     for (i, (_, p)) in devices.iter().enumerate() {
@@ -28,13 +35,19 @@ fn main() {
             }
         }
     }
-    let demo = Model::demo().expect("the demo model");
+    let opt_folder = data::shared("demo-opt").filter(|_| opt);
+    let (demo_name, demo) = match &opt_folder {
+        Some(folder) => ("demo-opt", Model::open(folder).expect("it loads")),
+        None if opt => panic!("../shared/data/demo-opt is not here"),
+        None => ("demo-llama", Model::demo().expect("the demo model")),
+    };
     let mut models: Vec<Measured> = vec![(
-        "demo-llama".to_owned(),
+        demo_name.to_owned(),
         demo,
         vec![(12, 40), (40, 24), (200, 40), (440, 71)],
     )];
-    let extra = [
+    let of_opt: &[(&str, &str)] = &[("opt-f32 (random)", "hf-reference/opt-f32")];
+    let of_llama: &[(&str, &str)] = &[
         ("stories260K", "stories260K/stories260K.bin"),
         ("TinyStories-656K", "tinystories-656k"),
         ("llama-mha-f32 (random)", "hf-reference/llama-mha-f32"),
@@ -45,17 +58,30 @@ fn main() {
         ),
         ("mistral-bf16 (random)", "hf-reference/mistral-bf16"),
     ];
-    for (name, path) in extra {
+    for (name, path) in if opt { of_opt } else { of_llama } {
         if let Some(path) = data::shared(path) {
             let model = Model::open(&path).expect("it loads");
             let mut lengths = vec![(20, 24), (60, 30)];
             if name.starts_with("llama3") {
                 lengths.push((1960, 60));
             }
-            models.push((name.to_owned(), model, lengths));
+            models.push(((*name).to_owned(), model, lengths));
         }
     }
     let folder = tempfile::tempdir().expect("a folder");
+    if opt {
+        // Other depths and widths than the demo's, and weights that nobody trained.
+        for (name, lengths) in [
+            ("tiny-opt", vec![(20, 24), (90, 30)]),
+            ("opt-125m", vec![(24, 6)]),
+        ] {
+            let shape = synth::Shape::named(name).expect("the shape");
+            let path = folder.path().join(name);
+            synth::write(&shape, Dtype::BF16, 1, &path).expect("it is written");
+            let model = Model::open(&path).expect("it loads");
+            models.push((format!("{name} (synthetic)"), model, lengths));
+        }
+    }
     if large {
         let shape = synth::Shape::named("llama-3.2-1b").expect("the shape");
         let path = folder.path().join("1b");
@@ -116,7 +142,10 @@ fn main() {
         Cheat::Other,
         Cheat::SkipLayer(3),
     ] {
-        let model = cheats::demo(cheat);
+        let model = match &opt_folder {
+            Some(folder) => cheats::altered(folder, cheat),
+            None => cheats::demo(cheat),
+        };
         for (p, (prove_on, _)) in pairs.iter().enumerate() {
             let prompt = (0..64u32)
                 .map(|i| (i * 53 + 29 * p as u32) % 2048)
@@ -146,12 +175,17 @@ fn main() {
         })
         .collect();
     let plan = Plan {
-        id: "f32-2026-11".to_owned(),
+        id: if opt {
+            "opt-f32-2026-11"
+        } else {
+            "f32-2026-11"
+        }
+        .to_owned(),
         command: "cargo run -p assay-tests --bin calibrate".to_owned()
-            + if large {
-                " -- DATE --large"
-            } else {
-                " -- DATE"
+            + match (large, opt) {
+                (true, _) => " -- DATE --large",
+                (_, true) => " -- DATE --opt",
+                _ => " -- DATE",
             },
         date,
         headroom: 8.0,
@@ -167,9 +201,15 @@ fn main() {
         );
         std::process::exit(1);
     }
-    let text = serde_json::to_string_pretty(&[profile]).expect("it serialises") + "\n";
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../app/verify/profiles/profiles.json");
+    let before = std::fs::read_to_string(&path).expect("it reads");
+    let mut all = Profiles::from_json(&before).expect("it parses").0;
+    match all.iter_mut().find(|known| known.id == profile.id) {
+        Some(known) => *known = profile,
+        None => all.push(profile),
+    }
+    let text = serde_json::to_string_pretty(&all).expect("it serialises") + "\n";
     std::fs::write(&path, text).expect("it is written");
     eprintln!("wrote {}", path.display());
 }

@@ -123,6 +123,7 @@ fn audited_traces() -> Vec<Vec<u8>> {
         let input = PositionInput {
             states: &states,
             linears: &linears,
+            masks: &[],
             logits: (position > 0).then_some(&logits),
         };
         builder
@@ -271,6 +272,7 @@ pub fn small_spec(sampler: Sampler, state_dtype: StateDtype, prompt: Vec<u32>) -
         producer: "a test".into(),
         prompt,
         sampler,
+        sparse: None,
         state_dtype,
         tokenizer: None,
     }

@@ -5,6 +5,7 @@ mod handles;
 mod model;
 mod net;
 mod platform;
+mod prover;
 
 use std::cell::RefCell;
 use std::collections::HashSet;

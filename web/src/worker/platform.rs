@@ -1,18 +1,21 @@
 //! The browser, as the worker's jobs see it.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use assay_engine::GpuOptions;
+use assay_live::Address;
 use assay_model::{ByteSource, Model};
-use assay_work::message::{CacheEntry, Event, Failure, JobId, ModelSource, Source};
+use assay_work::message::{CacheEntry, Event, Failure, JobId, ModelSource, ProverAt, Source};
 use assay_work::{Fetched, LocalFuture, Platform};
 use eframe::wasm_bindgen::{JsCast as _, JsValue};
 use js_sys::{Function, Promise, Reflect};
 
 use super::cache::Cache;
-use super::handles::HandleSource;
+use super::handles::{HandleSource, words};
 use super::net::{self, Keep, wait};
+use super::prover::WebProver;
 use super::{Cancelled, model, say, scope};
 
 /// The page's canvas is drawn by the same GPU: a frame waits for what was submitted before it.
@@ -33,6 +36,22 @@ impl WebPlatform {
 }
 
 impl Platform for WebPlatform {
+    type Prover = WebProver;
+
+    fn prover(&self, id: JobId, address: &Address, at: &ProverAt) -> Result<WebProver, Failure> {
+        let cancelled = Rc::clone(&self.cancelled);
+        let stop = Rc::new(move || cancelled.borrow().contains(&id));
+        WebProver::new(address.clone(), at, stop)
+    }
+
+    fn random(&self, bytes: &mut [u8; 32]) -> Result<(), String> {
+        let crypto = scope().crypto().map_err(words)?;
+        crypto
+            .get_random_values_with_u8_array(bytes)
+            .map(drop)
+            .map_err(words)
+    }
+
     fn open<'a>(
         &'a self,
         source: &'a Source,

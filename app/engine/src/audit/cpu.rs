@@ -1,41 +1,47 @@
 //! The audit by the CPU twins.
 
-use super::{GROUPS, HeadProbe, LayerProbe, LayerRows, LayerSeen, Probe, Seen};
-use crate::Rounding;
+use super::{GROUPS, HeadProbe, LayerProbe, LayerRows, LayerSeen, Probe, Rotation, Seen};
 use crate::kernels::matmul::Stored;
 use crate::kernels::{add, attention, matmul, residual, rmsnorm, rope_kv, row_energy, silu_mul};
+use crate::{EngineError, Rounding};
 use assay_model::{Dtype, ModelConfig};
 
 /// One layer's audit by the CPU twins, position after position: what a checker runs beside a device that generates.
 pub struct CpuAuditor {
     config: ModelConfig,
     rounding: Rounding,
-    rope: Vec<[f32; 2]>,
+    rotation: Rotation,
     k_cache: Vec<f32>,
     v_cache: Vec<f32>,
 }
 
 impl CpuAuditor {
-    /// `rope` is the rotation table as the prover rounds it.
     pub(super) fn new(
         config: &ModelConfig,
         rounding: Rounding,
-        rope: Vec<[f32; 2]>,
+        rotation: Rotation,
         capacity: usize,
     ) -> Self {
         Self {
             config: config.clone(),
             rounding,
-            rope,
+            rotation,
             k_cache: vec![0.0; capacity * config.kv_dim()],
             v_cache: vec![0.0; capacity * config.kv_dim()],
         }
     }
 
     /// Makes room for `capacity` positions of one layer.
-    pub fn for_layer(config: &ModelConfig, rounding: Rounding, capacity: usize) -> Self {
-        let rope = super::rounded_rope(config, rounding, capacity);
-        Self::new(config, rounding, rope, capacity)
+    ///
+    /// # Errors
+    /// [`EngineError::Unsupported`] for a family that audits do not know.
+    pub fn for_layer(
+        config: &ModelConfig,
+        rounding: Rounding,
+        capacity: usize,
+    ) -> Result<Self, EngineError> {
+        let rotation = Rotation::new(config, rounding, capacity)?;
+        Ok(Self::new(config, rounding, rotation, capacity))
     }
 
     /// The model's shape.
@@ -61,32 +67,17 @@ impl CpuAuditor {
                 products[i] = seen(&probe.products[i], x, rows.outputs[i]);
             }
         };
-        let eps = config.rms_eps;
+        let eps = config.norm_eps;
         let mut x = vec![0.0; rows.before.len()];
         rmsnorm::cpu(rows.before, probe.attn_norm, eps, rounding, &mut x);
         look(0, &x);
 
         let (mut q, mut k) = (q, k);
-        let layout = config.rope.layout;
         let kv_dim = config.kv_dim();
-        rope_kv::rotate_cpu(
-            &mut q,
-            config.heads,
-            &self.rope,
-            half,
-            pos0,
-            layout,
-            rounding,
-        );
-        rope_kv::rotate_cpu(
-            &mut k,
-            config.kv_heads,
-            &self.rope,
-            half,
-            pos0,
-            layout,
-            rounding,
-        );
+        let Rotation { layout, table } = &self.rotation;
+        for (heads, x) in [(config.heads, &mut q), (config.kv_heads, &mut k)] {
+            rope_kv::rotate_cpu(x, heads, table, half, pos0, *layout, rounding);
+        }
         let span = pos0 * kv_dim..pos0 * kv_dim + k.len();
         self.k_cache[span.clone()].copy_from_slice(&k);
         self.v_cache[span].copy_from_slice(&v);
@@ -125,7 +116,7 @@ impl CpuAuditor {
         rmsnorm::cpu(
             hidden,
             probe.norm,
-            self.config.rms_eps,
+            self.config.norm_eps,
             self.rounding,
             &mut x,
         );

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use super::{GROUPS, HeadProbe, LayerProbe, LayerRows, LayerSeen, Probe, Seen};
+use super::{GROUPS, HeadProbe, LayerProbe, LayerRows, LayerSeen, Probe, Rotation, Seen};
 use crate::engine::{Monitor, linear_widths};
-use crate::gpu::MatmulKernel;
+use crate::forward::check_loops;
+use crate::gpu::{MatmulKernel, floats};
 use crate::kernels::add::{self, Addend};
 use crate::kernels::matmul::Epilogue;
 use crate::kernels::{attention, matmul, residual, rmsnorm, rope_kv, row_energy, silu_mul};
 use crate::plan::{Draft, Rows, Stage, Submit, Work};
 use crate::{EngineError, Gpu, Numerics, Rounding};
-use assay_model::{Dtype, ModelConfig};
+use assay_model::{Dtype, ModelConfig, RopeLayout};
 
 const STRICT: Numerics = Numerics::Strict;
 
@@ -35,6 +36,7 @@ pub(super) struct GpuAuditor {
     gpu: Arc<Gpu>,
     config: ModelConfig,
     rounding: Rounding,
+    layout: RopeLayout,
     chunk: usize,
     acts: Activations,
     plan: Option<Plan>,
@@ -67,19 +69,11 @@ impl GpuAuditor {
         gpu: &Arc<Gpu>,
         config: &ModelConfig,
         rounding: Rounding,
-        rope: &[[f32; 2]],
+        rotation: Rotation,
         capacity: usize,
         chunk: usize,
     ) -> Result<Self, EngineError> {
-        let kernel = attention::choose(gpu.info.variants.attention, config.head_dim);
-        let iterations = attention::iterations(kernel, capacity as u64, config.head_dim);
-        if iterations > gpu.info.max_loop_iterations {
-            return Err(EngineError::LimitTooSmall {
-                what: format!("attention over {capacity} positions (loop iterations)"),
-                need: iterations,
-                have: gpu.info.max_loop_iterations,
-            });
-        }
+        check_loops(gpu, config, capacity)?;
         let rows =
             async |what: &str, width: usize| gpu.storage(what, (chunk * width * 4) as u64).await;
         let (mut outputs, mut biased) = (Vec::new(), Vec::new());
@@ -105,13 +99,14 @@ impl GpuAuditor {
             k_cache: gpu.storage("key cache", cache).await?,
             v_cache: gpu.storage("value cache", cache).await?,
             rope: gpu
-                .storage_with("rope table", bytemuck::cast_slice(rope))
+                .storage_with("rope table", bytemuck::cast_slice(&rotation.table))
                 .await?,
         };
         Ok(Self {
             gpu: Arc::clone(gpu),
             config: config.clone(),
             rounding,
+            layout: rotation.layout,
             chunk,
             acts,
             plan: None,
@@ -164,8 +159,8 @@ impl GpuAuditor {
         }
         steps.push(self.norm(&a.before, &attn_norm));
         self.see(&mut steps, &given[0], &looks[0], &a.x, GROUPS[0]);
-        steps.push((
-            rope_kv::key(config.rope.layout, STRICT, self.rounding),
+        steps.push(Draft::new(
+            rope_kv::key(self.layout, STRICT, self.rounding),
             vec![
                 (1, &a.rope),
                 (2, used(1)),
@@ -181,7 +176,7 @@ impl GpuAuditor {
             },
         ));
         let kernel = attention::choose(self.gpu.info.variants.attention, config.head_dim);
-        steps.push((
+        steps.push(Draft::new(
             attention::key(kernel, config.head_dim, STRICT, self.rounding),
             vec![
                 (1, &a.biased[0]),
@@ -200,10 +195,10 @@ impl GpuAuditor {
         steps.push(self.sum(Addend::Rows, &a.before, used(3), &a.mid, config.hidden));
         steps.push(self.norm(&a.mid, &mlp_norm));
         self.see(&mut steps, &given[2], &looks[2], &a.x, GROUPS[2]);
-        steps.push((
+        steps.push(Draft::new(
             silu_mul::key(STRICT, self.rounding),
             vec![(1, used(4)), (2, used(5)), (3, &a.gated)],
-            Work::Silu {
+            Work::Element {
                 width: config.intermediate as u32,
             },
         ));
@@ -413,7 +408,7 @@ impl GpuAuditor {
             let (w, y) = (&given.on_magnitude, &look.magnitudes);
             steps.push(product(path, x, w, y, magnitudes, k, true));
         }
-        steps.push((
+        steps.push(Draft::new(
             row_energy::key(STRICT),
             vec![(1, x), (2, &look.energy)],
             Work::RowEnergy { width: k as u32 },
@@ -430,7 +425,7 @@ impl GpuAuditor {
                 *n,
                 false,
             ));
-            steps.push((
+            steps.push(Draft::new(
                 residual::key(STRICT),
                 vec![(1, &given.yr), (2, &look.seen), (3, &look.residuals[i])],
                 Work::Residual {
@@ -444,12 +439,12 @@ impl GpuAuditor {
     }
 
     fn norm<'a>(&'a self, x: &'a wgpu::Buffer, weight: &'a wgpu::Buffer) -> Draft<'a> {
-        (
+        Draft::new(
             rmsnorm::key(STRICT, self.rounding),
             vec![(1, x), (2, weight), (3, &self.acts.x)],
             Work::Norm {
                 width: self.config.hidden as u32,
-                eps: self.config.rms_eps,
+                eps: self.config.norm_eps,
             },
         )
     }
@@ -462,10 +457,10 @@ impl GpuAuditor {
         y: &'a wgpu::Buffer,
         width: usize,
     ) -> Draft<'a> {
-        (
+        Draft::new(
             add::key(addend, STRICT, self.rounding),
             vec![(1, a), (2, b), (3, y)],
-            Work::Add {
+            Work::Element {
                 width: width as u32,
             },
         )
@@ -506,12 +501,7 @@ fn product<'a>(
         stride: n as u32,
         n0: 0,
     };
-    (key, vec![(1, x), (2, w), (5, y)], work)
-}
-
-pub(super) fn floats(data: &[u8]) -> impl Iterator<Item = f32> + '_ {
-    data.chunks_exact(4)
-        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+    Draft::new(key, vec![(1, x), (2, w), (5, y)], work)
 }
 
 impl Look {

@@ -15,9 +15,9 @@ pub use cpu::CpuAuditor;
 pub use project::project;
 
 use crate::engine::{Device, Monitor};
-use crate::llama::{check_shapes, rope_table};
+use crate::forward::{check_shapes, rope_table};
 use crate::{EngineError, Rounding};
-use assay_model::ModelConfig;
+use assay_model::{ModelConfig, RopeLayout};
 
 /// What stands in for one weight matrix [n, k].
 #[derive(Debug, Clone, Copy)]
@@ -60,7 +60,7 @@ pub struct LayerProbe<'a> {
     pub attn_norm: &'a [f32],
     /// The norm before the MLP, [hidden].
     pub mlp_norm: &'a [f32],
-    /// In the order of [`LINEARS`](crate::LINEARS).
+    /// In the order of [`LayerRole::LINEARS`](assay_model::LayerRole::LINEARS).
     pub products: [Probe<'a>; 7],
 }
 
@@ -78,7 +78,7 @@ pub struct HeadProbe<'a> {
 pub struct LayerRows<'a> {
     /// The hidden state before the layer, [rows, hidden].
     pub before: &'a [f32],
-    /// What each product put out, [rows, n], in the order of [`LINEARS`](crate::LINEARS).
+    /// What each product put out, [rows, n], in the order of [`LayerRole::LINEARS`](assay_model::LayerRole::LINEARS).
     pub outputs: [&'a [f32]; 7],
 }
 
@@ -122,13 +122,13 @@ impl Seen {
 /// A layer, seen over some rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerSeen {
-    /// In the order of [`LINEARS`](crate::LINEARS).
+    /// In the order of [`LayerRole::LINEARS`](assay_model::LayerRole::LINEARS).
     pub products: [Seen; 7],
     /// The hidden state after the layer as derived from the one before and the outputs, [rows, hidden].
     pub after: Vec<f32>,
 }
 
-/// Products that share an input, by their place in [`LINEARS`](crate::LINEARS).
+/// Products that share an input, by their place in [`LayerRole::LINEARS`](assay_model::LayerRole::LINEARS).
 const GROUPS: [&[usize]; 4] = [&[0, 1, 2], &[3], &[4, 5], &[6]];
 
 /// Derives and sees, layer by layer.
@@ -160,16 +160,16 @@ impl Auditor {
                 limit: config.context,
             });
         }
-        let table = rounded_rope(config, rounding, capacity);
+        let rotation = Rotation::new(config, rounding, capacity)?;
         let (backend, chunk) = match device {
             Device::Gpu(gpu) => {
                 let chunk = gpu.info.variants.chunk.min(capacity);
                 let auditor =
-                    gpu::GpuAuditor::new(gpu, config, rounding, &table, capacity, chunk).await?;
+                    gpu::GpuAuditor::new(gpu, config, rounding, rotation, capacity, chunk).await?;
                 (Backend::Gpu(Box::new(auditor)), chunk)
             }
             Device::Cpu => {
-                let auditor = CpuAuditor::new(config, rounding, table, capacity);
+                let auditor = CpuAuditor::new(config, rounding, rotation, capacity);
                 (Backend::Cpu(Box::new(auditor)), 128.min(capacity))
             }
         };
@@ -245,12 +245,26 @@ impl Auditor {
     }
 }
 
-/// The rotation table as a prover of this precision has it.
-fn rounded_rope(config: &ModelConfig, rounding: Rounding, capacity: usize) -> Vec<[f32; 2]> {
-    rope_table(config, capacity)
-        .into_iter()
-        .map(|pair| pair.map(|x| rounding.of(x)))
-        .collect()
+/// The rotation as a prover of this precision has it.
+struct Rotation {
+    layout: RopeLayout,
+    /// (cos, sin), [capacity, head_dim / 2].
+    table: Vec<[f32; 2]>,
+}
+
+impl Rotation {
+    fn new(config: &ModelConfig, rounding: Rounding, capacity: usize) -> Result<Self, EngineError> {
+        let Some(rope) = config.rope.as_ref().filter(|_| config.can_be_audited()) else {
+            let family = config.family.as_str();
+            return Err(EngineError::Unsupported(format!("an audit of {family}")));
+        };
+        let table = rope_table(rope, config.head_dim, capacity);
+        let rounded = |pair: [f32; 2]| pair.map(|x| rounding.of(x));
+        Ok(Self {
+            layout: rope.layout,
+            table: table.into_iter().map(rounded).collect(),
+        })
+    }
 }
 
 /// Rows of a layer, owned.

@@ -1,7 +1,7 @@
 //! Secret projections of a stored matrix on a GPU: WᵀR straight from the stored form, one shard of rows at a time.
 
-use super::gpu::floats;
 use crate::engine::Quiet;
+use crate::gpu::floats;
 use crate::kernels::matmul::SEGMENT;
 use crate::kernels::project as kernel;
 use crate::plan::{Draft, Rows, Stage, Submit, Work};
@@ -22,7 +22,7 @@ pub async fn project(
     tensor: &TensorRef,
     r: &[f32],
 ) -> Result<Vec<f32>, EngineError> {
-    let (n, k) = crate::llama::matrix_shape(tensor)?;
+    let (n, k) = crate::forward::matrix_shape(tensor)?;
     let projections = r.len() / n.max(1);
     let row_bytes = (k * tensor.dtype.bytes()) as u64;
     let fit = SHARD_BYTES.min(gpu.info.max_binding) / row_bytes.max(1);
@@ -57,7 +57,7 @@ pub async fn project(
             projections: projections as u32,
         };
         let key = kernel::key(tensor.dtype, k, first == 0, Numerics::Strict);
-        let draft: Draft<'_> = (key, vec![(1, &rows_of_r), (2, &w), (3, &v)], work);
+        let draft = Draft::new(key, vec![(1, &rows_of_r), (2, &w), (3, &v)], work);
         let stage = Stage::new(gpu, vec![draft]).await?;
         let span = Rows {
             count: 1,

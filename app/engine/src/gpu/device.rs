@@ -148,7 +148,7 @@ impl Gpu {
     ) -> Result<Self, EngineError> {
         require(
             "storage buffers in a stage",
-            7,
+            8,
             u64::from(info.max_storage_buffers),
         )?;
         require(

@@ -8,3 +8,9 @@ mod pipelines;
 pub use adapter::{AdapterInfo, AttentionKernel, MatmulKernel, Variants, list_adapters};
 pub use device::{Gpu, GpuOptions};
 pub use pipelines::{Kernel, PipelineKey};
+
+/// Floats as they were read back.
+pub(crate) fn floats(data: &[u8]) -> impl Iterator<Item = f32> + '_ {
+    data.chunks_exact(4)
+        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+}

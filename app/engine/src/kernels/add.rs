@@ -1,23 +1,8 @@
 //! A sum of two rows, or of rows and one bias. Kernel: `shaders/kernels/add.wgsl`.
 
-use super::{Grid, ParamBytes, for_each, rounded, strict};
+use super::{Grid, ParamBytes, elementwise, for_each, rounded, strict};
 use crate::gpu::PipelineKey;
 use crate::numerics::{Numerics, Rounding};
-use bytemuck::{Pod, Zeroable};
-
-/// The kernel's uniform, padded to the common size.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub struct Params {
-    /// Always 0.
-    pub zero: u32,
-    /// Rows.
-    pub rows: u32,
-    /// Columns.
-    pub width: u32,
-    /// Zeros.
-    pub unused: [u32; 5],
-}
 
 /// What is added to each row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,13 +23,7 @@ pub fn key(addend: Addend, numerics: Numerics, rounding: Rounding) -> PipelineKe
 
 /// Parameters and workgroups.
 pub fn dispatch(rows: u32, width: u32) -> (ParamBytes, Grid) {
-    let params = Params {
-        zero: 0,
-        rows,
-        width,
-        unused: [0; 5],
-    };
-    (bytemuck::cast(params), [width.div_ceil(64), rows, 1])
+    elementwise::dispatch(rows, width, 0)
 }
 
 /// The twin: `y[r, c] = round(a[r, c] + b[r, c])`, or `b[c]` where b is one row of `width`.

@@ -4,16 +4,22 @@
 //! under strict numerics the two agree bit for bit.
 
 pub mod add;
+pub mod add_position;
 pub mod attention;
+pub mod elementwise;
 pub mod embed;
+pub mod kv_write;
+pub mod layernorm;
 pub mod matmul;
 pub mod matmul_i8;
 pub mod project;
+pub mod relu;
 pub mod residual;
 pub mod rmsnorm;
 pub mod rope_kv;
 pub mod row_energy;
 pub mod silu_mul;
+pub mod sparse;
 
 use crate::numerics::{Numerics, Rounding};
 use assay_model::Dtype;
@@ -50,10 +56,19 @@ pub(crate) fn stored(defines: Defines, dtype: Dtype) -> Defines {
 
 /// Sum of a row's squares in the order of the kernels that give a row a workgroup of 64: strided lanes, then a tree.
 pub(crate) fn lane_energy(row: &[f32]) -> f32 {
+    lane_tree(row, |v| v * v)
+}
+
+/// Sum of a row in that order.
+pub(crate) fn lane_sum(row: &[f32]) -> f32 {
+    lane_tree(row, |v| v)
+}
+
+fn lane_tree(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0_f32; 64];
     for chunk in row.chunks(64) {
         for (lane, v) in lanes.iter_mut().zip(chunk) {
-            *lane += v * v;
+            *lane += term(*v);
         }
     }
     let mut stride = 32;

@@ -5,17 +5,25 @@
 
 mod audit_cases;
 mod cases;
+mod opt_cases;
+mod sparse_cases;
 
 pub use audit_cases::{add, magnitudes, matmul_i8, project, residual, row_energy};
 pub use cases::{Case, attention, embed, matmul, rmsnorm, rope, silu_mul};
+pub use opt_cases::{add_position, kv_write, layernorm, relu};
+pub use sparse_cases::{sparse_index, sparse_rows, sparse_sum, sparse_threshold, sparse_topk};
 
 use crate::engine::Device;
 use crate::gpu::Gpu;
 use crate::gpu::MatmulKernel;
 use crate::kernels::add::Addend;
 use crate::kernels::matmul::Epilogue;
+use crate::kernels::sparse::{Path, rows, threshold, topk};
+use crate::sparsity::Sparsity;
 use crate::{EngineError, Numerics, Rounding, kernels};
-use assay_model::{Dtype, LayerRole, Model, ModelConfig, Role, RopeLayout, TensorRef};
+use assay_model::{
+    Dtype, LayerRole, Mlp, Model, ModelConfig, Norm, Role, Rope, RopeLayout, TensorRef,
+};
 
 /// Relative L2 distance from the twin that a kernel may have under fast numerics. The twins and the
 /// kernels differ only by fused products and sums: about 1e-7 a step. A wrong index, a missing row or an
@@ -56,15 +64,22 @@ pub async fn run(device: &Device, numerics: Numerics) -> Result<SelfTest, Engine
     }
 }
 
-/// The same for the very pipelines that `model` will use here: its stored types, its heads, its biases.
-/// They are compiled for the model anyway, so this costs little more than the dispatches.
+/// The same for the very pipelines that `model` will use here: its stored types, its heads, its biases, and what skips neurons if
+/// a rule says so. They are compiled for the model anyway, so this costs little more than the dispatches.
 pub async fn run_for(
     device: &Device,
     numerics: Numerics,
     model: &Model,
+    rule: Option<&Sparsity>,
 ) -> Result<SelfTest, EngineError> {
     match device {
-        Device::Gpu(gpu) => run_cases(gpu, numerics, of_model(gpu, numerics, model)).await,
+        Device::Gpu(gpu) => {
+            let mut cases = of_model(gpu, numerics, model);
+            if let Some(rule) = rule {
+                cases.extend(of_rule(gpu, numerics, model, rule));
+            }
+            run_cases(gpu, numerics, cases).await
+        }
         Device::Cpu => Ok(SelfTest::default()),
     }
 }
@@ -144,16 +159,13 @@ fn of_model(gpu: &Gpu, numerics: Numerics, model: &Model) -> Vec<Case> {
         }
     };
     for l in 0..config.layers {
-        for (weight, bias, residual) in [
-            (R::Q, R::QBias, false),
-            (R::K, R::KBias, false),
-            (R::V, R::VBias, false),
-            (R::O, R::OBias, true),
-            (R::Gate, R::GateBias, false),
-            (R::Up, R::UpBias, false),
-            (R::Down, R::DownBias, true),
-        ] {
-            add(model.layer(l, weight), model.layer(l, bias), residual);
+        for weight in R::LINEARS {
+            let bias = weight.bias().and_then(|bias| model.layer(l, bias));
+            add(
+                model.layer(l, weight),
+                bias,
+                matches!(weight, R::O | R::Down),
+            );
         }
     }
     add(model.tensor(Role::LmHead), None, false);
@@ -176,27 +188,93 @@ fn of_model(gpu: &Gpu, numerics: Numerics, model: &Model) -> Vec<Case> {
     let table = model
         .tensor(Role::Embedding)
         .map_or(Dtype::F32, |t| t.dtype);
-    let (d, layout) = (config.head_dim, config.rope.layout);
+    let d = config.head_dim;
     let kernel = kernels::attention::choose(gpu.info.variants.attention, d);
     cases.extend([
         embed(table, 5, 40, 23),
-        rmsnorm(numerics, Rounding::Keep, 3, 200),
-        rope(numerics, Rounding::Keep, layout, 3, 4, 2, d / 2, 7),
         attention(numerics, Rounding::Keep, kernel, 3, 4, 2, d, 130),
         attention(numerics, Rounding::Keep, kernel, 1, 2, 1, d, LONG),
-        silu_mul(numerics, Rounding::Keep, 3, 77),
+        match config.family.norm() {
+            Norm::Rms => rmsnorm(numerics, Rounding::Keep, 3, 200),
+            Norm::Layer => layernorm(numerics, 3, 200),
+        },
+        match config.family.mlp() {
+            Mlp::Gated => silu_mul(numerics, Rounding::Keep, 3, 77),
+            Mlp::Relu => relu(3, 77),
+        },
     ]);
+    match (&config.rope, model.tensor(Role::Positions)) {
+        (Some(Rope { layout, .. }), _) => {
+            cases.push(rope(numerics, Rounding::Keep, *layout, 3, 4, 2, d / 2, 7));
+        }
+        (None, table) => {
+            cases.push(kv_write(3, 70, 7));
+            let dtype = table.map_or(Dtype::F32, |t| t.dtype);
+            cases.push(add_position(numerics, dtype, 5, 71, 9));
+        }
+    }
+    cases
+}
+
+fn of_rule(gpu: &Gpu, numerics: Numerics, model: &Model, rule: &Sparsity) -> Vec<Case> {
+    use LayerRole as R;
+    let config = model.config();
+    let path = Path::of(&gpu.info.variants);
+    let has_gate = config.family.mlp().has_gate();
+    let stored = |role| model.layer(0, role).map_or(Dtype::F32, |t| t.dtype);
+    let bias = config.mlp_bias;
+    let down = Epilogue {
+        bias,
+        residual: true,
+    };
+    // A multiple of four takes the wide loader.
+    let like = |width: usize| if width.is_multiple_of(4) { 300 } else { 301 };
+    let mut cases = vec![
+        sparse_index(),
+        sparse_sum(numerics, path, stored(R::Down), down, like(config.hidden)),
+    ];
+    let selected = |mode| {
+        let k = like(config.hidden);
+        sparse_rows(numerics, path, mode, stored(R::Up), bias, k)
+    };
+    let inside = match has_gate {
+        true => rows::Mode::Gated,
+        false => rows::Mode::Relu,
+    };
+    match rule {
+        Sparsity::Given { .. } => cases.push(selected(inside)),
+        Sparsity::TopK { .. } => cases.push(sparse_topk(topk::Measure::Magnitude)),
+        Sparsity::Cats { .. } if has_gate => {
+            cases.push(sparse_threshold(numerics, threshold::Measure::Silu));
+            cases.push(selected(rows::Mode::WithGate));
+        }
+        Sparsity::Cats { .. } => {
+            cases.push(sparse_threshold(numerics, threshold::Measure::Relu));
+        }
+        Sparsity::Teal { .. } => {
+            let inputs = Epilogue {
+                bias,
+                residual: false,
+            };
+            let wide = like(config.intermediate);
+            cases.push(sparse_threshold(numerics, threshold::Measure::Magnitude));
+            cases.push(sparse_sum(numerics, path, stored(R::Up), inputs, wide));
+        }
+        Sparsity::Predicted { .. } => {
+            cases.push(sparse_topk(topk::Measure::Signed));
+            cases.push(selected(inside));
+        }
+    }
     cases
 }
 
 fn of_audit(gpu: &Gpu, config: &ModelConfig, rounding: Rounding) -> Vec<Case> {
     let n = Numerics::Strict;
     let path = gpu.info.variants.matmul;
-    let (d, layout) = (config.head_dim, config.rope.layout);
+    let d = config.head_dim;
     let kernel = kernels::attention::choose(gpu.info.variants.attention, d);
     let mut cases = vec![
         rmsnorm(n, rounding, 3, 200),
-        rope(n, rounding, layout, 3, 4, 2, d / 2, 7),
         attention(n, rounding, kernel, 3, 4, 2, d, 130),
         attention(n, rounding, kernel, 1, 2, 1, d, LONG),
         silu_mul(n, rounding, 3, 77),
@@ -205,6 +283,9 @@ fn of_audit(gpu: &Gpu, config: &ModelConfig, rounding: Rounding) -> Vec<Case> {
         row_energy(n, 3, 200),
         residual(n, 9, 16, 5),
     ];
+    if let Some(Rope { layout, .. }) = config.rope {
+        cases.push(rope(n, rounding, layout, 3, 4, 2, d / 2, 7));
+    }
     for k in [300, 301] {
         cases.push(matmul(n, path, Dtype::F32, 9, 70, k, Epilogue::default()));
         cases.push(magnitudes(n, path, 9, 7, k));
@@ -274,5 +355,9 @@ fn standard(gpu: &Gpu, numerics: Numerics) -> Vec<Case> {
             LONG,
         ),
         silu_mul(numerics, Rounding::Keep, 3, 77),
+        add_position(numerics, Dtype::BF16, 5, 71, 9),
+        kv_write(3, 70, 7),
+        layernorm(numerics, 3, 200),
+        relu(3, 77),
     ]
 }

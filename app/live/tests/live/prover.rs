@@ -176,6 +176,7 @@ pub fn run(
         }),
         prompt: request.prompt.clone(),
         sampler: request.sampler,
+        sparse: None,
         state_dtype: StateDtype::F32,
         tokenizer: None,
     };
@@ -202,6 +203,7 @@ pub fn run(
         let input = PositionInput {
             states: &states,
             linears: &linears,
+            masks: &[],
             logits,
         };
         builder.push_position(token, input).unwrap();

@@ -82,13 +82,13 @@ pub(super) fn read(
         head_dim,
         vocab,
         context: context(metadata, notes)?,
-        rms_eps: metadata.required_number("llama.attention.layer_norm_rms_epsilon")? as f32,
-        rope: Rope {
+        norm_eps: metadata.required_number("llama.attention.layer_norm_rms_epsilon")? as f32,
+        rope: Some(Rope {
             theta: metadata.number("llama.rope.freq_base")?.unwrap_or(10_000.0),
             scaling: scaling(metadata)?,
             // The converter reorders the rows of q and k so that the two of a pair are neighbours.
             layout: RopeLayout::Interleaved,
-        },
+        }),
         tied_embeddings: hints.tied_embeddings,
         attention_bias: hints.attention_bias,
         mlp_bias: hints.mlp_bias,

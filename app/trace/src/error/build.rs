@@ -1,6 +1,6 @@
 //! What a prover did wrong: one variant a cause.
 
-use crate::{Challenge, Linear, TraceError};
+use crate::{Challenge, Linear, MaskName, TraceError};
 
 /// A prover handed the builder something that no valid trace could hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -101,6 +101,26 @@ pub enum BuildError {
         position: usize,
         /// Channel.
         channel: usize,
+    },
+    /// A position has too few or too many bytes of masks.
+    #[error("position {position} has {got} bytes of masks, want {want}")]
+    MaskBytes {
+        /// Position.
+        position: usize,
+        /// Bytes given.
+        got: usize,
+        /// Layers times bytes of a layer's masks; 0 without the stream `masks`.
+        want: usize,
+    },
+    /// A mask has a bit that stands for no unit.
+    #[error("mask `{mask}` of layer {layer} at position {position} has a bit beyond its width")]
+    StrayMaskBit {
+        /// Position.
+        position: usize,
+        /// The layer.
+        layer: usize,
+        /// Which mask.
+        mask: MaskName,
     },
     /// A position whose next token was generated came without logits.
     #[error("position {position} needs logits: its next token is an output")]

@@ -1,6 +1,6 @@
 //! The file is no trace: one variant a cause.
 
-use crate::{Decimal, Linear};
+use crate::{Decimal, Linear, MaskName};
 
 /// The file is not a well-formed trace. Nothing in it was believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -80,16 +80,20 @@ pub enum TraceError {
         want: u32,
     },
     /// Other streams than version 1 has.
-    #[error("streams are `{got}`, want `logits,states` or `linears,logits,states`")]
+    #[error(
+        "streams are `{got}`, want `logits,states`, maybe with `linears` and `masks` among them"
+    )]
     Streams {
         /// The manifest's streams, joined and escaped.
         got: String,
     },
     /// The field of an optional stream is there without the stream, or the stream without its field.
-    #[error("`{field}` and the stream of that name go together, but only {} is there", if *present { "the field" } else { "the stream" })]
+    #[error("`{field}` and the stream `{stream}` go together, but only the {} is there", if *present { "field" } else { "stream" })]
     StreamField {
-        /// Manifest field and stream.
+        /// Manifest field.
         field: &'static str,
+        /// The stream that it describes.
+        stream: &'static str,
         /// Whether the field is the one that is there.
         present: bool,
     },
@@ -122,6 +126,30 @@ pub enum TraceError {
     LogitsWithoutState {
         /// The last hidden state.
         state: u32,
+    },
+    /// A mask that every sparse trace, or its rule, calls for is not listed.
+    #[error("`sparse.masks` has no `{mask}`")]
+    MissingMask {
+        /// Its name.
+        mask: MaskName,
+    },
+    /// A mask is listed that its rule does not decide.
+    #[error("`sparse.masks` has `{mask}`, which does not go with the rule `{rule}`")]
+    UnexpectedMask {
+        /// Its name.
+        mask: MaskName,
+        /// The rule's kind.
+        rule: &'static str,
+    },
+    /// A rule has not one threshold for each layer.
+    #[error("`{field}` has {got} thresholds, want one for each of {want} layers")]
+    ThresholdCount {
+        /// Manifest field.
+        field: &'static str,
+        /// Thresholds listed.
+        got: usize,
+        /// `model.layers`
+        want: u32,
     },
     /// A free text holds something other than printable ASCII.
     #[error("`{field}` is not printable ASCII at byte {offset}")]
@@ -260,6 +288,16 @@ pub enum TraceError {
         position: usize,
         /// Channel.
         channel: usize,
+    },
+    /// A mask has a bit that stands for no unit.
+    #[error("mask `{mask}` of layer {layer} at position {position} has a bit beyond its width")]
+    StrayMaskBit {
+        /// Position.
+        position: usize,
+        /// Layer.
+        layer: usize,
+        /// Which mask.
+        mask: MaskName,
     },
     /// An open row of logits holds an infinity or a NaN.
     #[error("logits of output token {output} are not finite at id {token}")]

@@ -1,8 +1,8 @@
 //! The specification's worked examples are generated: this fails if a value in the document is not the computed one.
 
-use assay_trace::{Digest, Leaf, Trace, merkle};
+use assay_trace::{Digest, Leaf, MaskName, Opening, Trace, merkle};
 
-use crate::sample::{audited_example, example, split};
+use crate::sample::{audited_example, example, sparse_audited_run, sparse_example, split};
 
 const DOCUMENT: &str = include_str!("../../../../docs/trace-format.md");
 
@@ -15,7 +15,7 @@ impl Block {
         self.0 += &format!("{name:<22} {}\n", value.to_string());
     }
 
-    /// What both examples begin with.
+    /// What all examples begin with.
     fn file(&mut self, file: &[u8]) {
         let trace = Trace::parse(file).unwrap();
         let (header, data) = split(file);
@@ -32,8 +32,8 @@ impl Block {
         self.line("header padding", format!("{padding} spaces"));
     }
 
-    /// What both examples end with.
-    fn leaves(&mut self, trace: &Trace<'_>) {
+    /// What all examples end with.
+    fn leaves(&mut self, trace: &Trace<'_>, suffix: &str) {
         let states: Vec<u8> = (0..=2).flat_map(|l| trace.state_digest(l, 1).0).collect();
         let linears: Vec<u8> = (0..2).flat_map(|l| trace.linear_digest(l, 1).0).collect();
         let leaf = Leaf {
@@ -43,14 +43,15 @@ impl Block {
             logits: trace.logits_digest(1),
             states: &states,
             linears: trace.linears().map(|_| linears.as_slice()),
+            masks: trace.position_masks(1).map(Digest::of),
         };
         let leaves = trace.leaves();
         assert_eq!(merkle::leaf_hash(&leaf.preimage()), leaves[1]);
-        self.line("leaf 1", hex(&leaf.preimage()));
+        self.line(&format!("leaf 1{suffix}"), hex(&leaf.preimage()));
         for (position, leaf) in leaves.iter().enumerate() {
-            self.line(&format!("leaf hash {position}"), leaf);
+            self.line(&format!("leaf hash {position}{suffix}"), leaf);
         }
-        self.line("root", merkle::root(&leaves).unwrap());
+        self.line(&format!("root{suffix}"), merkle::root(&leaves).unwrap());
     }
 }
 
@@ -68,7 +69,37 @@ fn worked_example() -> String {
     block.line("states.00002 row 1", hex(row));
     block.line("state digest 2, 1", trace.state_digest(2, 1));
     block.line("logits digest 1", trace.logits_digest(1).unwrap());
-    block.leaves(&trace);
+    block.leaves(&trace, "");
+    block.0
+}
+
+/// Section 12.
+fn sparse_worked_example() -> String {
+    let file = sparse_example().to_bytes();
+    let trace = Trace::parse(&file).unwrap();
+    let mut block = Block::default();
+    block.file(&file);
+    for position in 0..4 {
+        for layer in 0..2 {
+            let masks = trace.masks(position, layer).unwrap();
+            block.line(&format!("masks {layer}, {position}"), hex(masks));
+        }
+    }
+    for mask in [MaskName::Input, MaskName::Neurons] {
+        let range = trace.sparse().unwrap().range(mask).unwrap();
+        let row = &trace.masks(1, 0).unwrap()[range.clone()];
+        let units = (0..trace.sparse().unwrap().width(mask).unwrap() as usize)
+            .filter(|unit| row[unit / 8] >> (unit % 8) & 1 == 1)
+            .map(|unit| unit.to_string());
+        let units: Vec<String> = units.collect();
+        block.line(&format!("active 0, 1 {mask}"), units.join(" "));
+    }
+    let digest = Digest::of(trace.position_masks(1).unwrap());
+    block.line("masks digest 1", digest);
+    block.leaves(&trace, "");
+    let audited = sparse_audited_run().open(&Opening::default()).unwrap();
+    let audited = audited.to_bytes();
+    block.leaves(&Trace::parse(&audited).unwrap(), " + linears");
     block.0
 }
 
@@ -96,7 +127,7 @@ fn audited_worked_example() -> String {
     }
     block.line("logits row 0", hex(trace.raw_logits_row(0).unwrap()));
     block.line("logits digest 1", trace.logits_digest(1).unwrap());
-    block.leaves(&trace);
+    block.leaves(&trace, "");
     for (purpose, n, drawn) in [("layers", 2, &claim.layers), ("logits", 3, &claim.logits)] {
         let start = [b"assay/challenge/v1\0", purpose.as_bytes(), b"\0"].concat();
         let bytes = [&start[..], &trace.manifest().root.0, &[0; 32], &[0; 4]].concat();
@@ -112,7 +143,11 @@ fn audited_worked_example() -> String {
 
 #[test]
 fn worked_examples_are_the_computed_ones() {
-    for want in [worked_example(), audited_worked_example()] {
+    for want in [
+        worked_example(),
+        audited_worked_example(),
+        sparse_worked_example(),
+    ] {
         let want = format!("\n```text\n{want}```\n");
         assert!(
             DOCUMENT.contains(&want),

@@ -4,7 +4,7 @@ use assay_trace::limits::MAX_HEADER_BYTES;
 use assay_trace::{Trace, TraceError, reroot};
 use proptest::prelude::*;
 
-use crate::sample::{audited_example, example, join, split, with_header};
+use crate::sample::{audited_example, example, join, sparse_example, split, with_header};
 
 fn error(file: &[u8]) -> TraceError {
     Trace::parse(file).map(|_| ()).unwrap_err()
@@ -261,7 +261,8 @@ fn data_length() {
 
 #[test]
 fn every_truncation_is_refused() {
-    for file in [example().to_bytes(), audited_example().to_bytes()] {
+    for trace in [example(), audited_example(), sparse_example()] {
+        let file = trace.to_bytes();
         for length in 0..file.len() {
             error(&file[..length]);
         }
@@ -310,8 +311,8 @@ proptest! {
     }
 
     #[test]
-    fn spliced_headers_never_panic(audited: bool, at in 0_usize..2300, cut in 0_usize..40, insert in "[\\[\\]{}\",:0-9a-z]{0,12}") {
-        let trace = if audited { audited_example() } else { example() };
+    fn spliced_headers_never_panic(which in 0_usize..3, at in 0_usize..2300, cut in 0_usize..40, insert in "[\\[\\]{}\",:0-9a-z]{0,12}") {
+        let trace = [example, audited_example, sparse_example][which]();
         let (header, data) = split(&trace.to_bytes());
         let (start, end) = (at.min(header.len()), (at + cut).min(header.len()));
         let edited = format!("{}{insert}{}", &header[..start], &header[end..]);
@@ -326,7 +327,7 @@ proptest! {
 /// A file can be refused by its head alone, and for the same reason as by all of it.
 #[test]
 fn head_alone_gives_the_same_answer() {
-    for trace in [example(), audited_example()] {
+    for trace in [example(), audited_example(), sparse_example()] {
         check_by_head(&trace.to_bytes());
     }
 }

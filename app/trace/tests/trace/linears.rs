@@ -2,12 +2,12 @@
 
 use assay_trace::{
     Challenge, CommitmentError, Digest, Keep, Linear, LinearsClaim, Manifest, ProductClaim,
-    StateDtype, Trace, TraceError, reroot,
+    SparseRule, StateDtype, Trace, TraceError, reroot,
 };
 
 use crate::sample::{
     audited_example, audited_run, audited_spec, build, example, linear, logits, opening, products,
-    replace_in_header, split,
+    replace_in_header, sparse, split,
 };
 
 /// A list of products without `gate`, as of a model whose MLP has none.
@@ -110,11 +110,12 @@ fn claim_error(edit: impl FnOnce(&mut LinearsClaim)) -> TraceError {
 
 #[test]
 fn the_field_goes_with_its_stream() {
-    let field = "linears";
+    let (field, stream) = ("linears", "linears");
     assert_eq!(
         manifest_error(|m| m.linears = None),
         TraceError::StreamField {
             field,
+            stream,
             present: false
         }
     );
@@ -122,6 +123,7 @@ fn the_field_goes_with_its_stream() {
         manifest_error(|m| drop(m.streams.remove(0))),
         TraceError::StreamField {
             field,
+            stream,
             present: true
         }
     );
@@ -370,6 +372,9 @@ fn values_are_finite() {
 #[test]
 fn a_thousand_layers() {
     let mut spec = audited_spec(Keep::Everything);
+    let thresholds = || vec!["999999.999999999".parse().unwrap(); 1024];
+    let (input, neurons) = (thresholds(), thresholds());
+    spec.sparse = Some(sparse(Some(1), 1, SparseRule::Teal { input, neurons }));
     (spec.model.hidden, spec.model.layers) = (1, 1024);
     spec.prompt = vec![1];
     for product in &mut spec.linears.as_mut().unwrap().products {

@@ -3,10 +3,14 @@
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use assay_trace::{Challenge, Digest, Keep, Linear, Opening, StateDtype, challenge, reroot};
+use assay_trace::{
+    Challenge, Digest, EditableTrace, Keep, Linear, MaskName, Opening, SparseRule, StateDtype,
+    Trace, TraceSpec, challenge, reroot,
+};
 
 use crate::sample::{
-    audited_example, audited_run, audited_spec, build, example, opening, run, spec,
+    active, audited_example, audited_run, audited_spec, build, example, opening, run, sparse,
+    sparse_audited_run, sparse_audited_spec, sparse_example, sparse_spec, spec,
 };
 
 /// Runs the reader on `file`; `None` where there is no Python.
@@ -154,7 +158,7 @@ fn python_refuses_damaged_audits() {
     refused("linear", &flip("linears.00000.up", 7), "linear-digest");
     refused("logits", &flip("logits", 21), "logits-digest");
     refused("digest", &flip("digests.linears", 32), "merkle-root");
-    let lie = |edit: fn(&mut assay_trace::EditableTrace)| reroot(&honest, edit).unwrap();
+    let lie = |edit: fn(&mut EditableTrace)| reroot(&honest, edit).unwrap();
     let all = lie(|t| t.manifest.linears.as_mut().unwrap().challenge = Challenge::All);
     refused("all", &all, "challenge");
     refused(
@@ -173,7 +177,7 @@ fn python_refuses_damaged_audits() {
         &lie(|t| drop(t.manifest.streams.remove(0))),
         "structure",
     );
-    let narrow = |t: &mut assay_trace::EditableTrace| {
+    let narrow = |t: &mut EditableTrace| {
         let claim = t.manifest.linears.as_mut().unwrap();
         claim.products.remove(0);
         t.linears.retain(|(_, name), _| *name != Linear::Q);
@@ -189,11 +193,161 @@ fn python_refuses_damaged_audits() {
             .collect();
     });
     let other = other.unwrap();
-    let rust = assay_trace::Trace::parse(&other)
-        .unwrap()
-        .check_commitment();
+    let rust = Trace::parse(&other).unwrap().check_commitment();
     match rust {
         Err(err) => refused("draw", &other, err.code()),
         Ok(()) => assert!(read("draw", &other).is_none_or(|output| output.status.success())),
+    }
+}
+
+#[test]
+fn python_accepts_sparse_traces() {
+    let digest = Digest::of(b"a file");
+    let thresholds = ["0", "999999.999999999"].map(|text| text.parse().unwrap());
+    let thresholds = thresholds.to_vec();
+    let with = |claim| TraceSpec {
+        sparse: Some(claim),
+        ..spec()
+    };
+    let teal = "input 0.25 to 0.5, kind teal, neurons 0 to 1.125";
+    for (spec, rule) in [
+        (sparse_spec(), teal.to_string()),
+        (sparse_audited_spec(Keep::Everything), teal.to_string()),
+        (
+            with(sparse(None, 16, SparseRule::Given { digest })),
+            format!("digest {digest}, kind given"),
+        ),
+        (
+            with(sparse(None, 9, SparseRule::TopK { keep: 0 })),
+            "keep 0, kind topk".into(),
+        ),
+        (
+            with(sparse(None, 1, SparseRule::Cats { thresholds })),
+            "kind cats, thresholds 0 to 999999.999999999".into(),
+        ),
+        (
+            with(sparse(None, 23, SparseRule::Predicted { digest, keep: 23 })),
+            format!("digest {digest}, keep 23, kind predicted"),
+        ),
+    ] {
+        let finished = build(spec.clone(), &[3, 0, 4]);
+        let name = format!("sparse-{}.trace", finished.commitment());
+        let Some(output) = read(&name, &finished.to_bytes()) else {
+            return;
+        };
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success(),
+            "{text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let claim = spec.sparse.unwrap();
+        let share = |name: MaskName, width: u32| {
+            let units = 0..width as usize;
+            let all = (0..4).flat_map(|p| (0..2).map(move |l| (p, l)));
+            let set = all.map(|(p, l)| units.clone().filter(|&i| active(p, l, name, i)).count());
+            format!(
+                "{name} {:.1}%",
+                100.0 * set.sum::<usize>() as f64 / f64::from(8 * width)
+            )
+        };
+        let shares = claim.masks.iter().map(|mask| share(mask.name, mask.width));
+        for want in [
+            format!("root        {}", finished.root()),
+            finished.commitment().to_string(),
+            format!("rule        {rule}\n"),
+            format!("active      {}\n", shares.collect::<Vec<_>>().join(", ")),
+        ] {
+            assert!(text.contains(&want), "{want}: {text}");
+        }
+    }
+}
+
+/// What each of these does, the two readers call by the same word.
+#[test]
+fn python_refuses_damaged_masks() {
+    let opened = sparse_audited_run().open(&opening(Challenge::Chosen, &[0], &[0]));
+    let honest = [sparse_example().to_bytes(), opened.unwrap().to_bytes()];
+    let refused = |name: &str, file: &[u8], why: &str| {
+        let rust = match Trace::parse(file) {
+            Err(err) => err.code(),
+            Ok(trace) => trace.check_commitment().unwrap_err().code(),
+        };
+        assert_eq!(rust, why, "{name}");
+        let Some(output) = read(&format!("sparse-{name}"), file) else {
+            return;
+        };
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{name}: {text}");
+        assert!(
+            text.contains(&format!("refused, {why}: ")),
+            "{name}: {text}"
+        );
+    };
+    for (i, honest) in honest.iter().enumerate() {
+        let published = safetensors::SafeTensors::deserialize(honest).unwrap();
+        let masks = published.tensor("masks").unwrap().data();
+        let start = masks.as_ptr() as usize - honest.as_ptr() as usize;
+        for (offset, mask, why) in [
+            (0, 1, "merkle-root"),
+            (3 * 7 + 2, 2, "merkle-root"),
+            (0, 8, "structure"),
+            (3 * 7 + 2, 4, "structure"),
+        ] {
+            let mut file = honest.clone();
+            file[start + offset] ^= mask;
+            refused(&format!("{i}-{offset}-{mask}"), &file, why);
+        }
+    }
+    type Lie = fn(&mut EditableTrace);
+    let lies: [(&str, Lie); 8] = [
+        ("stream", |t| drop(t.manifest.streams.remove(1))),
+        ("claim", |t| {
+            t.manifest.sparse = None;
+            t.masks.clear();
+        }),
+        ("rule", |t| {
+            t.manifest.sparse.as_mut().unwrap().rule = SparseRule::TopK { keep: 1 };
+        }),
+        ("order", |t| {
+            t.manifest.sparse.as_mut().unwrap().masks.swap(0, 1);
+        }),
+        ("keep", |t| {
+            let claim = t.manifest.sparse.as_mut().unwrap();
+            *claim = sparse(None, 24, SparseRule::TopK { keep: 25 });
+        }),
+        ("neurons", |t| {
+            let claim = t.manifest.sparse.as_mut().unwrap();
+            claim.masks.truncate(1);
+            claim.masks[0].width = 24;
+        }),
+        ("input", |t| {
+            let claim = t.manifest.sparse.as_mut().unwrap();
+            claim.masks.remove(0);
+            claim.masks[0].width = 24;
+        }),
+        ("thresholds", |t| {
+            let claim = t.manifest.sparse.as_mut().unwrap();
+            if let SparseRule::Teal { neurons, .. } = &mut claim.rule {
+                neurons.pop();
+            }
+        }),
+    ];
+    for (name, lie) in lies {
+        refused(name, &reroot(&honest[0], lie).unwrap(), "structure");
+    }
+    for (name, from, to) in [
+        ("negative", r#"\"0.25\""#, r#"\"-0.25\""#),
+        ("kind", r#"\"kind\":\"teal\""#, r#"\"kind\":\"wish\""#),
+        (
+            "extra",
+            r#"\"kind\":\"teal\""#,
+            r#"\"keep\":1,\"kind\":\"teal\""#,
+        ),
+        ("tensor", r#""masks":{"dtype"#, r#""masksz":{"dtype"#),
+        ("zero", r#"\"width\":10"#, r#"\"width\":0"#),
+    ] {
+        let file = crate::sample::replace_in_header(&honest[0], from, to);
+        refused(name, &file, "structure");
     }
 }

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use assay_trace::{
-    Digest, Keep, Leaf, Linear, LinearsSpec, ProductClaim, Sampler, StateDtype, Trace, TraceSpec,
+    Decimal, Digest, Keep, Leaf, Linear, LinearsSpec, ProductClaim, Sampler, SparseClaim,
+    SparseRule, StateDtype, Trace, TraceSpec,
 };
 use proptest::prelude::*;
 use safetensors::SafeTensors;
 
-use crate::sample::{audited_example, build, example, linear, logits, spec, state};
+use crate::sample::{audited_example, build, example, linear, logits, mask, sparse, spec, state};
 
 #[test]
 fn example_reads_back() {
@@ -70,6 +71,7 @@ fn leaf_layout_is_the_documented_one() {
         logits: None,
         states: &states,
         linears: None,
+        masks: None,
     };
     let mut want = b"assay/position/v1\0".to_vec();
     want.extend([0, 0, 0, 0, 1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]);
@@ -135,6 +137,36 @@ fn any_linears(hidden: u32, layers: u32) -> impl Strategy<Value = Option<Linears
     proptest::option::of(spec)
 }
 
+/// Masks of any width under any rule.
+fn any_sparse(layers: u32) -> impl Strategy<Value = Option<SparseClaim>> {
+    let thresholds = move || {
+        let nanos = proptest::collection::vec(0_u64..1_000_000_000_000_000, layers as usize);
+        nanos.prop_map(|nanos| {
+            let decimal = |nanos: u64| Decimal::from_f64(nanos as f64 / 1e9).unwrap();
+            nanos.into_iter().map(decimal).collect::<Vec<_>>()
+        })
+    };
+    let digest = || any::<[u8; 32]>().prop_map(Digest);
+    let width = || 1_u32..40;
+    let keep = move || width().prop_flat_map(|width| (Just(width), 0..=width));
+    let claim = prop_oneof![
+        (width(), digest()).prop_map(|(w, digest)| sparse(None, w, SparseRule::Given { digest })),
+        keep().prop_map(|(w, keep)| sparse(None, w, SparseRule::TopK { keep })),
+        (width(), thresholds()).prop_map(|(w, thresholds)| sparse(
+            None,
+            w,
+            SparseRule::Cats { thresholds }
+        )),
+        (width(), width(), thresholds(), thresholds()).prop_map(|(i, n, input, neurons)| {
+            sparse(Some(i), n, SparseRule::Teal { input, neurons })
+        }),
+        (keep(), digest()).prop_map(|((w, keep), digest)| {
+            sparse(None, w, SparseRule::Predicted { digest, keep })
+        }),
+    ];
+    proptest::option::of(claim)
+}
+
 fn any_spec() -> impl Strategy<Value = (TraceSpec, Vec<u32>)> {
     let dtype = prop_oneof![
         Just(StateDtype::Bf16),
@@ -152,9 +184,9 @@ fn any_spec() -> impl Strategy<Value = (TraceSpec, Vec<u32>)> {
             .prop_map(|(seed, t, top_k, p)| {
                 Sampler::Gumbel {
                     seed,
-                    temperature: assay_trace::Decimal::from_f64(f64::from(t) / 1e6).unwrap(),
+                    temperature: Decimal::from_f64(f64::from(t) / 1e6).unwrap(),
                     top_k,
-                    top_p: assay_trace::Decimal::from_f64(f64::from(p) / 1e6).unwrap(),
+                    top_p: Decimal::from_f64(f64::from(p) / 1e6).unwrap(),
                 }
             }),
     ];
@@ -170,13 +202,15 @@ fn any_spec() -> impl Strategy<Value = (TraceSpec, Vec<u32>)> {
             let ids = move |n: usize| proptest::collection::vec(0..vocab, 1..n);
             let opened = proptest::collection::btree_set(0..=layers, 0..=layers as usize + 1);
             let linears = any_linears(hidden, layers);
-            (ids(7), ids(7), opened, linears).prop_map(move |(prompt, output, opened, linears)| {
+            let parts = (ids(7), ids(7), opened, linears, any_sparse(layers));
+            parts.prop_map(move |(prompt, output, opened, linears, sparse)| {
                 let (adapter, family, nonce, ignore_eos) = texts.clone();
                 let mut spec = TraceSpec {
                     adapter,
                     ignore_eos,
                     linears,
                     sampler,
+                    sparse,
                     state_dtype,
                     prompt,
                     ..spec()
@@ -221,6 +255,14 @@ proptest! {
                     let want = linear(position, layer as usize, product.name, product.width as usize);
                     prop_assert_eq!(trace.linear_row(layer, product.name, position), Some(want));
                 }
+            }
+        }
+        prop_assert_eq!(trace.sparse(), spec.sparse.as_ref());
+        for claim in trace.sparse().iter().flat_map(|claim| &claim.masks) {
+            for layer in 0..spec.model.layers {
+                let rows = (0..trace.positions()).flat_map(|p| mask(p, layer as usize, claim));
+                let want: Vec<u8> = rows.collect();
+                prop_assert_eq!(trace.layer_masks(layer, claim.name), Some(want));
             }
         }
         prop_assert_eq!(assay_trace::reroot(&file, |_| {}).unwrap(), file);

@@ -1,9 +1,10 @@
 //! The small trace that most tests start from, and ways to take a file apart and rebuild it with wrong bytes.
 
 use assay_trace::{
-    Challenge, Compute, Digest, FinishedTrace, Keep, Linear, LinearsSpec, ModelClaim,
-    NumericsClaim, NumericsClass, Opening, PositionInput, ProductClaim, Sampler, SealedTrace,
-    StateDtype, StopReason, TraceBuilder, TraceSpec, challenge,
+    Challenge, Compute, Digest, FinishedTrace, Keep, Linear, LinearsSpec, MaskClaim, MaskName,
+    ModelClaim, NumericsClaim, NumericsClass, Opening, PositionInput, ProductClaim, Sampler,
+    SealedTrace, SparseClaim, SparseRule, StateDtype, StopReason, TraceBuilder, TraceSpec,
+    challenge,
 };
 
 /// Two layers, three channels, five words: the specification's worked example.
@@ -36,6 +37,7 @@ pub fn spec() -> TraceSpec {
             top_k: 0,
             top_p: "0.95".parse().unwrap(),
         },
+        sparse: None,
         state_dtype: StateDtype::Bf16,
         tokenizer: None,
     }
@@ -80,11 +82,65 @@ pub fn audited_spec(keep: Keep) -> TraceSpec {
     }
 }
 
+/// Whether unit `unit` is active: four of eleven. Ten in a row tell all masks of the examples apart.
+pub fn active(position: usize, layer: usize, mask: MaskName, unit: usize) -> bool {
+    let m = [MaskName::Input, MaskName::Neurons]
+        .iter()
+        .position(|name| *name == mask);
+    (position + 4 * layer + 2 * m.unwrap() + unit) % 11 < 4
+}
+
+/// One mask at one position, packed.
+pub fn mask(position: usize, layer: usize, claim: &MaskClaim) -> Vec<u8> {
+    let mut bytes = vec![0; claim.width.div_ceil(8) as usize];
+    for unit in 0..claim.width as usize {
+        bytes[unit / 8] |= u8::from(active(position, layer, claim.name, unit)) << (unit % 8);
+    }
+    bytes
+}
+
+/// A claim with these widths.
+pub fn sparse(input: Option<u32>, neurons: u32, rule: SparseRule) -> SparseClaim {
+    let masks = [(MaskName::Input, input), (MaskName::Neurons, Some(neurons))];
+    SparseClaim {
+        masks: masks
+            .into_iter()
+            .filter_map(|(name, width)| width.map(|width| MaskClaim { name, width }))
+            .collect(),
+        rule,
+    }
+}
+
+/// A rule with thresholds for both masks of two layers.
+pub fn teal() -> SparseRule {
+    SparseRule::Teal {
+        input: ["0.25", "0.5"].map(|text| text.parse().unwrap()).to_vec(),
+        neurons: ["0", "1.125"].map(|text| text.parse().unwrap()).to_vec(),
+    }
+}
+
+/// The worked example's spec with the stream `masks`.
+pub fn sparse_spec() -> TraceSpec {
+    TraceSpec {
+        sparse: Some(sparse(Some(3), 10, teal())),
+        ..spec()
+    }
+}
+
+/// The same with the stream `linears` too.
+pub fn sparse_audited_spec(keep: Keep) -> TraceSpec {
+    TraceSpec {
+        sparse: sparse_spec().sparse,
+        ..audited_spec(keep)
+    }
+}
+
 /// Everything that the formulas above give for one position.
 pub struct Position {
     pub states: Vec<Vec<f32>>,
     pub linears: Vec<Vec<Vec<f32>>>,
     pub logits: Option<Vec<f32>>,
+    pub masks: Vec<u8>,
 }
 
 impl Position {
@@ -103,6 +159,11 @@ impl Position {
                 .flat_map(|linears| (0..layers).map(|layer| outputs(layer, linears)))
                 .collect(),
             logits: (position + 1 >= spec.prompt.len()).then(|| logits(position, vocab)),
+            masks: (0..layers)
+                .flat_map(|layer| spec.sparse.iter().map(move |claim| (layer, claim)))
+                .flat_map(|(layer, claim)| claim.masks.iter().map(move |claim| (layer, claim)))
+                .flat_map(|(layer, claim)| mask(position, layer, claim))
+                .collect(),
         }
     }
 
@@ -118,6 +179,7 @@ impl Position {
             states: &states,
             linears: &linears,
             logits: self.logits.as_deref(),
+            masks: &self.masks,
         })
     }
 }
@@ -162,6 +224,17 @@ pub fn audited_example() -> FinishedTrace {
         logits: challenge::draw_logits(run.root(), None, 1, 3),
     };
     run.open(&opening).unwrap()
+}
+
+/// The third worked example: sparse, without linear outputs.
+pub fn sparse_example() -> FinishedTrace {
+    build(sparse_spec(), &[3, 0, 4])
+}
+
+/// The third worked example with linear outputs, of which nothing is opened yet.
+pub fn sparse_audited_run() -> SealedTrace {
+    let builder = run(sparse_audited_spec(Keep::Everything), &[3, 0, 4]);
+    builder.seal(4, StopReason::Eos).unwrap()
 }
 
 /// An opening with the hidden states of the example.

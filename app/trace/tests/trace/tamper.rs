@@ -2,7 +2,9 @@
 
 use assay_trace::{Challenge, CommitmentError, FinishedTrace, Linear, Trace};
 
-use crate::sample::{audited_example, audited_run, example, opening};
+use crate::sample::{
+    audited_example, audited_run, example, opening, sparse_audited_run, sparse_example,
+};
 
 /// The first byte of a tensor's data and its end, from the published reader.
 fn range(file: &[u8], name: &str) -> std::ops::Range<usize> {
@@ -26,9 +28,16 @@ fn code_after_flip_in(trace: &FinishedTrace, name: &str, offset: usize) -> &'sta
     }
 }
 
+/// A file without optional streams, one with `linears`, one with `linears` and `masks`.
+fn files() -> [Vec<u8>; 3] {
+    let opening = opening(Challenge::Chosen, &[1], &[]);
+    let sparse_audited = sparse_audited_run().open(&opening).unwrap();
+    [example(), audited_example(), sparse_audited].map(|trace| trace.to_bytes())
+}
+
 #[test]
 fn every_single_bit_is_bound() {
-    for honest in [example().to_bytes(), audited_example().to_bytes()] {
+    for honest in files() {
         let mut file = honest.clone();
         for at in 0..file.len() {
             for bit in 0..8 {
@@ -48,7 +57,7 @@ fn every_single_bit_is_bound() {
 
 #[test]
 fn every_other_value_of_every_byte_is_refused() {
-    for honest in [example().to_bytes(), audited_example().to_bytes()] {
+    for honest in files() {
         let mut file = honest.clone();
         for at in 0..file.len() {
             for value in [0, b' ', b'"', b'0', 0xff, honest[at].wrapping_add(1)] {
@@ -78,6 +87,24 @@ fn damage_has_its_reason() {
     assert_eq!(code_after_flip("digests.states", 32), "merkle-root"); // layer 1, which is not
     assert_eq!(code_after_flip("digests.logits", 0), "merkle-root");
     assert_eq!(code_after_flip("digests.logits", 3 * 32 - 1), "merkle-root");
+}
+
+/// Masks have no digests of their own: whatever is done to them, the root shows it.
+#[test]
+fn damage_to_masks_has_its_reason() {
+    let opening = opening(Challenge::Interactive, &[0], &[0]);
+    for trace in [
+        sparse_example(),
+        sparse_audited_run().open(&opening).unwrap(),
+    ] {
+        let code = |name: &str, offset| code_after_flip_in(&trace, name, offset);
+        for offset in 0..4 * 2 * 3 {
+            assert_eq!(code("masks", offset), "merkle-root");
+        }
+        assert_eq!(code("commitment", 0), "commitment");
+        assert_eq!(code("states.00000", 0), "state-digest");
+        assert_eq!(code("tokens", 2 * 4), "merkle-root");
+    }
 }
 
 /// Layer 1 and output token 2 are open, and the hidden states 0, 1 and 2.

@@ -135,13 +135,19 @@ impl App {
             Command::OpenFiles | Command::OpenKey => self.shell.pick(Pick::Files),
             Command::OpenFolder => self.shell.pick(Pick::Folder),
             Command::DemoModel => self.set_model(ModelSource::Demo),
+            Command::Verify if state.page == Page::Ask => self.ask_prover(),
             Command::Verify => self.verify(),
             Command::Edit => {
-                state.judged = None;
-                state.page = Page::Verify;
+                let judged = state.judged.take();
+                state.page = match judged.and_then(|judged| judged.live) {
+                    Some(_) => Page::Ask,
+                    None => Page::Verify,
+                };
             }
             Command::Prove => state.page = Page::Prove,
             Command::RunProve => self.prove(),
+            Command::Ask => state.page = Page::Ask,
+            Command::RunAsk => self.ask_prover(),
             Command::Cancel => self.cancel(),
             Command::StartOver => {
                 state.page = Page::Verify;
@@ -209,8 +215,7 @@ impl App {
                 ctx.send_viewport_cmd(egui::ViewportCommand::Screenshot(callback));
             }
             Command::SaveTrace => {
-                if let Some(proved) = &state.prove.done {
-                    let kept = proved.kept;
+                if let Some(kept) = state.kept() {
                     self.start(Purpose::Save("trace.bin".to_owned()), Job::Bytes { kept });
                 }
             }
@@ -307,6 +312,7 @@ impl App {
     pub(super) fn apply_settings(&mut self, ctx: &egui::Context) {
         ctx.set_theme(self.state.settings.theme.preference());
         ctx.set_zoom_factor(self.state.settings.zoom());
+        self.is_dark = ctx.theme() == egui::Theme::Dark;
     }
 
     pub(super) fn take_picture(&mut self, ctx: &egui::Context) {

@@ -114,6 +114,44 @@ impl App {
         self.verify();
     }
 
+    pub(super) fn ask_prover(&mut self) {
+        let model = self.state.model.source.clone();
+        let asked = self.state.asking.request(&model, &self.state.settings);
+        let (prover, request) = match asked {
+            Ok(asked) => asked,
+            Err(why) => {
+                self.state.page = Page::Ask;
+                self.state.toast(why, true);
+                return;
+            }
+        };
+        let (settings, asking) = (&mut self.state.settings, &mut self.state.asking);
+        settings.prover.clone_from(&prover.address);
+        settings.max_tokens = request.max_tokens;
+        asking.told = Default::default();
+        let mut against = text::plain(&model.name(), 80);
+        let purpose = if model.is_key() {
+            against.insert_str(0, "the key ");
+            Purpose::AskWithKey
+        } else {
+            Purpose::Ask
+        };
+        self.verifying = Some((answer_of(&asking.host()), against));
+        // What was judged before is of another request.
+        self.state.judged = None;
+        self.state.page = Page::Ask;
+        let device = self.state.settings.device.clone();
+        self.start(
+            purpose,
+            Job::Ask {
+                prover,
+                model,
+                request,
+                device,
+            },
+        );
+    }
+
     pub(super) fn prove(&mut self) {
         let form = &self.state.prove;
         let request = (|| {
@@ -153,6 +191,11 @@ impl App {
             Err(why) => self.state.toast(why, true),
         }
     }
+}
+
+/// What an answer is called that comes from `host`.
+fn answer_of(host: &str) -> String {
+    format!("the answer of {host}")
 }
 
 /// What the user says was asked for, or which field is wrong.

@@ -15,18 +15,20 @@ use crate::command::Command;
 use crate::jobs::Purpose;
 use crate::link::{self, Place};
 use crate::meter::Meter;
-use crate::settings::Settings;
+use crate::settings::{Settings, ThemeChoice};
 use crate::shell::Shell;
-use crate::state::State;
+use crate::state::{Page, State};
 use crate::{theme, views};
 
-/// What the app is to open at once: from the command line, or from `?trace=` and `&model=`.
+/// What the app is to open at once: from the command line, or from `?trace=`, `&model=` and `&prover=`.
 #[derive(Debug, Clone, Default)]
 pub struct Start {
     /// A trace.
     pub trace: Option<Source>,
     /// A model, or a key in its place.
     pub model: Option<ModelSource>,
+    /// The address of a live prover to be asked. Nothing is sent to it before the user says so.
+    pub prover: Option<String>,
     /// `layer=..&token=..`.
     pub link: Option<String>,
 }
@@ -77,10 +79,20 @@ impl App {
             is_dark: true,
         };
         app.apply_settings(ctx);
+        if let (ThemeChoice::System, Some(theme)) =
+            (app.state.settings.theme, app.state.platform.theme)
+        {
+            // egui hears of it with the first frame.
+            app.is_dark = theme == egui::Theme::Dark;
+        }
         let device = app.state.settings.device.clone();
         app.start(Purpose::Adapters, Job::Adapters { device });
         if let Some(model) = start.model {
             app.set_model(model);
+        }
+        if let Some(prover) = start.prover {
+            app.state.asking.address = prover;
+            app.state.page = Page::Ask;
         }
         if let Some(trace) = start.trace {
             app.set_trace(trace);

@@ -2,13 +2,15 @@
 
 use assay_trace::Manifest;
 use assay_verify::Details;
-use assay_work::message::{Claims, Event, Failure, Job, JobId, ModelSource, News, Outcome, Source};
+use assay_work::message::{
+    Asked, Claims, Event, Failure, Job, JobId, ModelSource, News, Outcome, Source,
+};
 
 use super::App;
 use crate::jobs::{Live, Purpose};
-use crate::judged::Judged;
+use crate::judged::{Judged, LiveFacts};
 use crate::shell::Input;
-use crate::state::{Lock, ModelInput, Page, Tab, Trouble};
+use crate::state::{Lock, ModelInput, Page, Tab, TraceInput, Trouble};
 use crate::{link, text, views};
 
 impl App {
@@ -40,6 +42,11 @@ impl App {
                 let why = text::plain(&why, text::SHOWN);
                 self.state.toast(format!("Not saved: {why}"), true);
             }
+            Input::Notice(why) => {
+                let why = text::plain(&why, text::SHOWN);
+                self.shell.announce(&why, true);
+                self.state.toast(why, true);
+            }
             Input::WorkerDied(words) => {
                 let lost = self.state.jobs.clear();
                 if let Some(job) = lost.iter().find(|job| job.purpose.is_awaited()) {
@@ -65,14 +72,15 @@ impl App {
                     }
                 }
             }
-            News::Text { text } => {
-                if self
-                    .state
-                    .jobs
-                    .get(id)
-                    .is_some_and(|job| job.purpose == Purpose::Prove)
-                {
-                    self.state.prove.text = text;
+            News::Text { text } => match self.state.jobs.get(id).map(|job| &job.purpose) {
+                Some(Purpose::Prove) => self.state.prove.text = text,
+                Some(purpose) if purpose.asks() => self.state.asking.told.text = text,
+                _ => {}
+            },
+            News::Live(news) => {
+                let asks = |job: &mut Live| job.purpose.asks();
+                if self.state.jobs.get(id).is_some_and(asks) {
+                    self.state.asking.told.take(news);
                 }
             }
             News::Done(ended) => {
@@ -119,7 +127,8 @@ impl App {
                     self.verify_if_eager();
                 }
             }
-            Outcome::Verified { report, details } => self.verified(report, *details),
+            Outcome::Verified { report, details } => self.verified(report, *details, None),
+            Outcome::Asked(asked) => self.asked(asked),
             Outcome::Proved(proved) => {
                 self.shell.announce(
                     &format!(
@@ -169,6 +178,7 @@ impl App {
         let during = match job.purpose {
             Purpose::Verify | Purpose::Audit => "verifying",
             Purpose::Prove => "generating",
+            Purpose::Ask | Purpose::AskWithKey => "asking the prover",
             Purpose::Inspect => "reading the trace",
             Purpose::OpenModel if is_key => "opening the key",
             Purpose::OpenModel => "opening the model",
@@ -178,9 +188,12 @@ impl App {
             self.state.model = ModelInput::default();
             self.opening = None;
         }
+        if job.purpose.asks() {
+            self.state.page = Page::Ask;
+        }
         let next = failure.next.as_deref().unwrap_or_default();
-        self.shell
-            .announce(&format!("Error: {}. {next}", failure.message), true);
+        let words = text::plain(&format!("Error: {}. {next}", failure.message), 2000);
+        self.shell.announce(&words, true);
         self.state.trouble = Some(Trouble { failure, during });
     }
 
@@ -190,7 +203,10 @@ impl App {
             return;
         }
         self.opening = None;
-        self.state.page = Page::Verify;
+        // The Ask page has a field for it as well.
+        if self.state.page != Page::Ask {
+            self.state.page = Page::Verify;
+        }
         self.state.model.facts = None;
         self.state.model.asks = true;
         self.state.model.lock = Some(if failure.code == Failure::KEY_PASSPHRASE {
@@ -228,7 +244,10 @@ impl App {
         }
         let many = traces.len();
         let others = ignored.len() as u64;
-        self.state.page = Page::Verify;
+        // A model that is opened to ask with is no reason to leave.
+        if self.state.page != Page::Ask || many > 0 {
+            self.state.page = Page::Verify;
+        }
         if others > 0 && model.as_ref().is_some_and(ModelSource::is_key) {
             let not_used = text::count(others, "other file");
             self.state
@@ -251,10 +270,7 @@ impl App {
         let Some(trace) = &mut self.state.trace else {
             return;
         };
-        trace.manifest = claims
-            .manifest
-            .as_deref()
-            .and_then(|text| serde_json::from_str::<Manifest>(text).ok());
+        trace.manifest = manifest(&claims);
         trace.claims = Some(claims);
         // Not after one that could not be opened: its error is what there is to see.
         if self.state.model.facts.is_none()
@@ -288,11 +304,36 @@ impl App {
         }
     }
 
-    pub(super) fn verified(&mut self, report: String, details: Details) {
+    /// A live prover's answer, or conduct, has its verdict.
+    fn asked(&mut self, asked: Asked) {
+        let Asked {
+            report,
+            details,
+            text,
+            receipt,
+            kept,
+            claims,
+        } = asked;
+        if !text.is_empty() {
+            self.state.asking.told.text = text;
+        }
+        // What it opened is a trace like any other from here on: its hashes can be looked at.
+        self.state.trace = claims.zip(kept).map(|(claims, kept)| TraceInput {
+            source: Source::Kept(kept),
+            manifest: manifest(&claims),
+            claims: Some(claims),
+        });
+        self.inspecting = None;
+        self.is_eager = false;
+        self.verified(report, *details, Some(LiveFacts { receipt, kept }));
+    }
+
+    fn verified(&mut self, report: String, details: Details, live: Option<LiveFacts>) {
         let (trace, model) = self.verifying.take().unwrap_or_default();
         let judged = Judged::new(report, details, trace, model);
         match judged {
-            Ok(judged) => {
+            Ok(mut judged) => {
+                judged.live = live;
                 let code = judged
                     .decisive()
                     .map(|check| format!(", {}", check.code))
@@ -335,4 +376,9 @@ impl App {
             self.state.tab = Tab::Tokens;
         }
     }
+}
+
+/// The manifest that a trace claims, if it has one.
+fn manifest(claims: &Claims) -> Option<Manifest> {
+    serde_json::from_str(claims.manifest.as_deref()?).ok()
 }

@@ -18,6 +18,8 @@ pub(crate) enum Command {
     Edit,
     Prove,
     RunProve,
+    Ask,
+    RunAsk,
     Cancel,
     StartOver,
     ShowOverview,
@@ -53,7 +55,7 @@ pub(crate) enum Command {
 
 impl Command {
     /// All, in the order in which the palette lists them.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 44] = [
         Self::VerifySample,
         Self::SampleSwapped,
         Self::SampleFlipped,
@@ -65,6 +67,8 @@ impl Command {
         Self::Edit,
         Self::Prove,
         Self::RunProve,
+        Self::Ask,
+        Self::RunAsk,
         Self::Cancel,
         Self::StartOver,
         Self::ShowOverview,

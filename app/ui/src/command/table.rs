@@ -84,7 +84,7 @@ impl Command {
             Self::Verify => facts(
                 "verify",
                 "Verify",
-                "Run the claimed inference again and compare, or audit it with a key",
+                "Run the claimed inference again and compare, or audit it with a key; on the Ask page, ask first",
                 const { &[ctrl(Key::Enter)] },
             ),
             Self::Edit => facts(
@@ -103,6 +103,18 @@ impl Command {
                 "run-prove",
                 "Generate with a trace",
                 "Runs the prompt of the Prove page",
+                &[],
+            ),
+            Self::Ask => facts(
+                "ask",
+                "Ask a live prover…",
+                "A server answers your prompt, commits to its run, and learns only then what it must open",
+                &[],
+            ),
+            Self::RunAsk => facts(
+                "run-ask",
+                "Ask and verify",
+                "Sends the prompt of the Ask page, and verifies what comes back",
                 &[],
             ),
             Self::Cancel => facts(
@@ -210,7 +222,7 @@ impl Command {
             Self::SaveTrace => facts(
                 "save-trace",
                 "Save the trace",
-                "The trace that was just proven",
+                "The trace that was just proven, or that a live prover opened",
                 &[],
             ),
             Self::CopyReport => facts(
@@ -241,7 +253,7 @@ impl Command {
             Self::About => facts(
                 "about",
                 "About Assay",
-                "Version, and what leaves this machine: nothing",
+                "Version, and what leaves this machine",
                 &[],
             ),
             Self::ThemeSystem => facts(

@@ -51,6 +51,8 @@ pub(crate) enum Icon {
     Reset,
     /// A key.
     Key,
+    /// Two arrows, there and back.
+    Exchange,
 }
 
 /// Draws `icon` into `rect`.
@@ -223,6 +225,12 @@ pub(crate) fn paint(painter: &Painter, rect: Rect, icon: Icon, color: Color32) {
             line(&[(11.3, 12.3), (20.0, 3.5)]);
             line(&[(16.0, 7.6), (19.2, 10.8)]);
             line(&[(18.6, 5.0), (20.8, 7.2)]);
+        }
+        Icon::Exchange => {
+            line(&[(4.0, 8.5), (20.0, 8.5)]);
+            line(&[(15.5, 4.0), (20.0, 8.5), (15.5, 13.0)]);
+            line(&[(20.0, 16.5), (4.0, 16.5)]);
+            line(&[(8.5, 12.0), (4.0, 16.5), (8.5, 21.0)]);
         }
         Icon::Reset => {
             let arc = |i: usize| {

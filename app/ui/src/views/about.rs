@@ -19,9 +19,9 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
          again here.",
     );
     let words = if state.platform.is_browser {
-        "Nothing is uploaded. Traces and weights are read by this page and computed on by this machine’s GPU; the page needs no network after its first load."
+        "Nothing is uploaded. Traces and weights are read by this page and computed on by this machine’s GPU; the page needs no network after its first load. Only if you ask a live prover does something leave: your prompt, and it goes to that prover."
     } else {
-        "Nothing is uploaded. Assay opens no network connection: files are read and computed on by this machine."
+        "Nothing is uploaded. Files are read and computed on by this machine. Only if you ask a live prover does something leave: your prompt, and it goes to that prover."
     };
     widgets::paragraph(ui, words);
     widgets::muted(

@@ -4,7 +4,7 @@ use assay_verify::Verdict;
 use egui::{Color32, Margin, Rect, RichText, Sense, Stroke, Ui, vec2};
 
 use crate::command::Command;
-use crate::state::{Ask, State};
+use crate::state::{Ask, Page, State};
 use crate::text;
 use crate::theme::{self, Colors, Icon, fonts, icons};
 use crate::widgets::{self, Kind};
@@ -17,6 +17,9 @@ pub(crate) fn word(verdict: Verdict) -> &'static str {
         Verdict::Inconclusive => "INCONCLUSIVE",
     }
 }
+
+/// Saves what a live prover opened.
+const SAVE: &str = "Save the trace…";
 
 fn look(verdict: Verdict, colors: &Colors) -> (Icon, Color32) {
     match verdict {
@@ -36,24 +39,45 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
         judged.trace.clone(),
         judged.model.clone(),
     );
+    let is_live = judged.live.is_some();
+    let is_kept = judged.live.as_ref().is_some_and(|live| live.kept.is_some());
     let (icon, color) = look(verdict, theme::of(ui));
     frame(ui, color, icon, word(verdict), code, |ui| {
         widgets::paragraph(ui, &sentence);
-        ui.horizontal_wrapped(|ui| {
-            ui.spacing_mut().item_spacing.x = 4.0;
-            widgets::muted(ui, format!("{trace} against {model}"));
+        let names = format!("{trace} against {model}");
+        let (edit, tip) = if is_live {
+            ("Ask again…", "Back to the prover and what you asked it for")
+        } else {
             let facts = Command::Edit.facts();
-            // A link beside the names; where it is touched, a button.
-            let edit = if theme::is_narrow(ui.ctx()) {
-                widgets::button(ui, Kind::Normal, None, facts.label)
-            } else {
-                ui.add_space(8.0);
-                ui.link(RichText::new(facts.label).size(fonts::SMALL))
-            };
-            if edit.on_hover_text(facts.tip).clicked() {
+            (facts.label, facts.tip)
+        };
+        let mut actions = |ui: &mut Ui, draw: &dyn Fn(&mut Ui, &str) -> egui::Response| {
+            if draw(ui, edit).on_hover_text(tip).clicked() {
                 state.run(Command::Edit);
             }
-        });
+            let save = "What the prover opened, as a file";
+            if is_kept && draw(ui, SAVE).on_hover_text(save).clicked() {
+                state.run(Command::SaveTrace);
+            }
+        };
+        // Links beside the names; where they are touched, buttons below them.
+        if theme::is_narrow(ui.ctx()) {
+            widgets::muted(ui, names);
+            ui.horizontal_wrapped(|ui| {
+                ui.spacing_mut().item_spacing = vec2(8.0, 8.0);
+                actions(ui, &|ui, label| {
+                    widgets::button(ui, Kind::Normal, None, label)
+                });
+            });
+        } else {
+            ui.horizontal_wrapped(|ui| {
+                ui.spacing_mut().item_spacing.x = 12.0;
+                widgets::muted(ui, names);
+                actions(ui, &|ui, label| {
+                    ui.link(RichText::new(label).size(fonts::SMALL))
+                });
+            });
+        }
     });
 }
 
@@ -63,6 +87,12 @@ pub(super) fn trouble(ui: &mut Ui, state: &mut State) {
         return;
     };
     let color = theme::of(ui).fault;
+    let is_asking = state.page == Page::Ask;
+    let nothing_judged = if is_asking {
+        "This is no verdict: nothing was judged."
+    } else {
+        "This says nothing about the trace: it was not judged."
+    };
     frame(
         ui,
         color,
@@ -75,9 +105,10 @@ pub(super) fn trouble(ui: &mut Ui, state: &mut State) {
             if let Some(next) = &trouble.failure.next {
                 widgets::paragraph(ui, next);
             }
-            widgets::muted(ui, "This says nothing about the trace: it was not judged.");
+            widgets::muted(ui, nothing_judged);
             ui.horizontal_wrapped(|ui| {
-                if state.trace.is_some()
+                // On the Ask page this asks anew.
+                if (is_asking || state.trace.is_some())
                     && widgets::button(ui, Kind::Normal, Some(Icon::Reset), "Try again").clicked()
                 {
                     state.run(Command::Verify);

@@ -1,4 +1,4 @@
-//! The bar at the top: the name, the two pages, menus.
+//! The bar at the top: the name, the three pages, menus.
 
 use egui::{Margin, Rect, Role, Sense, Stroke, Ui, WidgetInfo, vec2};
 
@@ -26,7 +26,11 @@ pub(super) fn show(ui: &mut Ui, state: &mut State, is_narrow: bool) {
             if widgets::segmented(
                 ui,
                 &mut page,
-                &[(Page::Verify, "Verify"), (Page::Prove, "Prove")],
+                &[
+                    (Page::Verify, "Verify"),
+                    (Page::Prove, "Prove"),
+                    (Page::Ask, "Ask"),
+                ],
             ) {
                 state.page = page;
             }

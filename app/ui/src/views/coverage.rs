@@ -125,6 +125,10 @@ fn covered(report: &Report) -> Vec<String> {
         all.push("Fresh: it holds the nonce that you asked for.".to_owned());
     }
     for (id, words) in [
+        (
+            "live",
+            "Live: the prover had committed to the whole run before it learned what it had to open.",
+        ),
         ("prompt", "The prompt is the one that you asked."),
         ("sampler", "The sampler is the one that you asked for."),
     ] {

@@ -52,6 +52,9 @@ fn hashes(ui: &mut Ui, state: &mut State) {
     if let Some(root) = report.trace.root.clone().or(claimed) {
         lines.push(("Merkle root", root, Some(by("commitment"))));
     }
+    if let Some(receipt) = judged.live.as_ref().and_then(|live| live.receipt.clone()) {
+        lines.push(("Receipt, from before the draw", receipt, Some(by("live"))));
+    }
     if let Some(manifest) = manifest {
         lines.push((
             "Model root, claimed",

@@ -7,7 +7,7 @@ use crate::state::State;
 use crate::theme::{self, Icon, fonts};
 use crate::widgets::{self, Kind};
 
-const WORDS: [(&str, &str); 10] = [
+const WORDS: [(&str, &str); 11] = [
     (
         "trace",
         "A prover’s record of one answer: the tokens, and a hash of every layer’s state at every position, bound by one root.",
@@ -35,6 +35,10 @@ const WORDS: [(&str, &str); 10] = [
     (
         "audit",
         "Verification with a key: each product of the opened layers against secret projections of the weights, the rest computed again.",
+    ),
+    (
+        "live prover",
+        "A server that answers a prompt, commits to its run, and learns only then what it must open. So it cannot prepare for it.",
     ),
     (
         "margin",

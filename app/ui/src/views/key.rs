@@ -118,7 +118,7 @@ fn open(ui: &mut Ui, name: &str, facts: &ModelFacts, key: &KeyFacts) {
 }
 
 /// What an encrypted key waits for. It keeps its place while the passphrase is tried.
-fn locked(ui: &mut Ui, state: &mut State, name: &str, lock: Lock) {
+pub(super) fn locked(ui: &mut Ui, state: &mut State, name: &str, lock: Lock) {
     let is_trying = state.jobs.has(&crate::jobs::Purpose::OpenModel);
     widgets::muted(ui, name);
     widgets::fit_text(

@@ -2,6 +2,7 @@
 
 mod about;
 mod adapter;
+mod ask;
 mod audit;
 pub(crate) mod banner;
 mod bar;
@@ -52,6 +53,7 @@ pub(crate) fn draw(ui: &mut Ui, state: &mut State) {
     egui::CentralPanel::no_frame().frame(frame).show(ui, |ui| {
         let page = match (state.page, state.judged.is_some()) {
             (Page::Prove, _) => "prove",
+            (Page::Ask, _) => "ask",
             (Page::Verify, true) => "result",
             (Page::Verify, false) => "verify",
         };
@@ -106,6 +108,10 @@ fn content(ui: &mut Ui, state: &mut State) {
     ui.spacing_mut().item_spacing = vec2(12.0, 12.0);
     if state.page == Page::Prove {
         prove::show(ui, state);
+        return;
+    }
+    if state.page == Page::Ask {
+        ask::show(ui, state);
         return;
     }
     if state.jobs.long().is_some_and(|job| job.purpose.judges()) {

@@ -3,8 +3,9 @@
 use egui::{Align2, Rect, Sense, Stroke, Ui, vec2};
 
 use crate::command::Command;
-use crate::jobs::{Live, Purpose, Unit};
+use crate::jobs::{Live, Purpose};
 use crate::state::State;
+use crate::steps::Unit;
 use crate::text;
 use crate::theme::{self, Icon, fonts, icons};
 use crate::widgets::{self, Kind};
@@ -15,6 +16,9 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
     };
     let title = match job.purpose {
         Purpose::Prove => "Generating with a trace".to_owned(),
+        Purpose::Ask | Purpose::AskWithKey => {
+            format!("Asking {}", state.asking.host())
+        }
         _ => {
             let word = if job.purpose == Purpose::Audit {
                 "Auditing"
@@ -128,15 +132,6 @@ fn step(ui: &mut Ui, job: &Live, index: usize) {
         font,
         ink,
     );
-    if !is_narrow {
-        painter.text(
-            egui::pos2(left + 172.0, label.center().y),
-            Align2::LEFT_CENTER,
-            step.tip,
-            fonts::small(),
-            colors.muted,
-        );
-    }
     // Figures end at the right, in digits of one width.
     let figures = if is_current {
         figures(job, step.unit)
@@ -145,7 +140,7 @@ fn step(ui: &mut Ui, job: &Live, index: usize) {
     } else {
         String::new()
     };
-    painter.text(
+    let figures = painter.text(
         egui::pos2(rect.max.x, label.center().y),
         Align2::RIGHT_CENTER,
         &figures,
@@ -156,6 +151,13 @@ fn step(ui: &mut Ui, job: &Live, index: usize) {
             colors.muted
         },
     );
+    let at = egui::pos2(left + 172.0, label.center().y);
+    let tip = painter.layout_no_wrap(step.tip.to_owned(), fonts::small(), colors.muted);
+    // Where a card is half as wide, figures may need the room.
+    if !is_narrow && at.x + tip.size().x + 12.0 <= figures.min.x {
+        let above = vec2(0.0, tip.size().y / 2.0);
+        painter.galley(at - above, tip, colors.muted);
+    }
     let groove = Rect::from_min_max(
         egui::pos2(left, rect.center().y + 8.0),
         egui::pos2(rect.max.x, rect.center().y + 11.0),
@@ -202,9 +204,12 @@ fn step(ui: &mut Ui, job: &Live, index: usize) {
 
 /// Done of all, rate, time left: each in a field of its own width.
 fn figures(job: &Live, unit: Unit) -> String {
+    if unit == Unit::Nothing {
+        return String::new();
+    }
     let amount = |n: u64| match unit {
         Unit::Bytes => text::bytes(n),
-        Unit::Tokens | Unit::Layers | Unit::Checks => text::grouped(n),
+        _ => text::grouped(n),
     };
     let mut all = vec![if job.total > 0 {
         format!("{} / {}", amount(job.done), amount(job.total))
@@ -218,7 +223,7 @@ fn figures(job: &Live, unit: Unit) -> String {
             Unit::Bytes => format!("{}/s", text::bytes(rate as u64)),
             Unit::Tokens => format!("{rate:.1} tok/s"),
             Unit::Layers => format!("{rate:.1} layers/s"),
-            Unit::Checks => String::new(),
+            Unit::Checks | Unit::Nothing => String::new(),
         });
     }
     if let Some(left) = job.remaining() {

@@ -73,6 +73,7 @@ fn actions(ui: &mut Ui, state: &mut State, is_narrow: bool) {
             (Command::OpenFiles, Icon::File, "Open trace…"),
             (Command::OpenFolder, Icon::Folder, "Open model…"),
             (Command::Prove, Icon::Dice, "Prove"),
+            (Command::Ask, Icon::Exchange, "Ask a live prover"),
         ] {
             if widgets::button(ui, Kind::Normal, Some(icon), label)
                 .on_hover_text(command.facts().tip)
@@ -101,6 +102,10 @@ fn privacy(ui: &mut Ui) {
     widgets::muted(
         ui,
         "Or drop files anywhere. Nothing is uploaded: everything runs on this machine.",
+    );
+    widgets::muted(
+        ui,
+        "No trace at hand? A live prover answers a prompt that you send it, commits to its run, and learns only then what you will look at.",
     );
     widgets::muted(
         ui,

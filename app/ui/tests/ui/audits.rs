@@ -243,7 +243,7 @@ fn an_encrypted_key_asks_for_its_passphrase() {
     rig.harness.run();
     let sent = format!("{:?}", rig.log.borrow().sent);
     assert!(
-        sent.contains("Passphrase(..)") && !sent.contains("horse"),
+        sent.contains("Secret(..)") && !sent.contains("horse"),
         "{sent}"
     );
     rig.work();
@@ -327,7 +327,7 @@ fn a_start_with_a_key_judges_also_after_a_passphrase() {
     let start = |key: &str| Start {
         trace: Some(Source::Path("audited.bin".to_owned())),
         model: Some(ModelSource::key(Source::Path(key.to_owned()))),
-        link: None,
+        ..Start::default()
     };
     let mut rig = Rig::with(WIDE, Settings::default(), start("demo.SECRET.assay-key"));
     rig.work();

@@ -1,23 +1,25 @@
 //! A platform that records what it is asked for, a worker without a thread, and a harness around the app.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
 use assay_engine::sampler::SamplerSpec;
 use assay_engine::{AdapterInfo, Device, GpuOptions};
+use assay_live::Address;
 use assay_model::{ByteSource, Model};
 use assay_trace::reroot;
 use assay_ui::{App, Input, Pick, Platform, Settings, Shell, Start};
 use assay_work::message::{
-    DeviceChoice, Event, Failure, Job, JobId, ModelSource, News, Outcome, ProveRequest, Sample,
-    Source, Stage, ToWorker,
+    DeviceChoice, Event, Failure, Job, JobId, ModelSource, News, Outcome, ProveRequest, ProverAt,
+    Sample, Source, Stage, ToWorker,
 };
 use assay_work::{Fetched, LocalFuture, Worker};
 use egui_kittest::Harness;
 use serde_json::Value;
 
+use crate::prover::{InMemory, Lie};
 use crate::raster::{Raster, Textures};
 
 /// What the app asked of its platform, and what it is to be told.
@@ -82,9 +84,23 @@ impl Shell for Recorder {
 struct Memory {
     files: BTreeMap<String, Vec<u8>>,
     events: RefCell<Vec<Event>>,
+    /// Where the next live prover lies.
+    lie: Cell<Lie>,
 }
 
 impl assay_work::Platform for Memory {
+    type Prover = InMemory;
+
+    fn prover(&self, _: JobId, _: &Address, at: &ProverAt) -> Result<InMemory, Failure> {
+        let token = at.token.as_ref().map(|token| token.expose().to_owned());
+        Ok(InMemory::new(self.lie.get(), token, Rc::new(|| false)))
+    }
+
+    fn random(&self, bytes: &mut [u8; 32]) -> Result<(), String> {
+        *bytes = [7; 32];
+        Ok(())
+    }
+
     fn open<'a>(
         &'a self,
         source: &'a Source,
@@ -181,6 +197,7 @@ fn prove() -> Vec<u8> {
     let mut worker = Worker::new(Memory {
         files: BTreeMap::new(),
         events: RefCell::default(),
+        lie: Cell::default(),
     });
     let request = ProveRequest {
         prompt: "To be, or not".to_owned(),
@@ -231,6 +248,21 @@ pub fn adapter() -> AdapterInfo {
     }
 }
 
+/// The app's state before its first frame, on a system of that theme.
+pub fn state_at_start(settings: Settings, theme: Option<egui::Theme>) -> Value {
+    let recorder = Recorder {
+        log: Shared::default(),
+        platform: Platform {
+            is_browser: false,
+            build: String::new(),
+            theme,
+        },
+    };
+    let ctx = egui::Context::default();
+    let app = App::new(&ctx, Box::new(recorder), settings, Start::default());
+    serde_json::from_str(&app.state_json()).unwrap()
+}
+
 /// The app in a harness.
 pub struct Rig {
     pub harness: Harness<'static, App>,
@@ -252,6 +284,7 @@ impl Rig {
         let platform = Platform {
             is_browser: false,
             build: "0.1.0 (test)".to_owned(),
+            theme: None,
         };
         let recorder = Recorder {
             log: Rc::clone(&log),
@@ -282,6 +315,7 @@ impl Rig {
             let platform = Platform {
                 is_browser: false,
                 build: String::new(),
+                theme: None,
             };
             App::new(
                 &ctx,
@@ -312,8 +346,14 @@ impl Rig {
             worker: Worker::new(Memory {
                 files,
                 events: RefCell::default(),
+                lie: Cell::default(),
             }),
         }
+    }
+
+    /// Where the next live prover that is asked lies.
+    pub fn lie(&self, lie: Lie) {
+        self.worker.platform().lie.set(lie);
     }
 
     /// The app's state, as the page sees it.
@@ -368,7 +408,9 @@ impl Rig {
                         self.news(id, News::Done(Ok(Box::new(outcome))));
                         continue;
                     }
-                    Job::Verify { device, .. } | Job::Prove { device, .. } => {
+                    Job::Verify { device, .. }
+                    | Job::Prove { device, .. }
+                    | Job::Ask { device, .. } => {
                         *device = DeviceChoice::Cpu;
                     }
                     _ => {}

@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use assay_ui::{Input, Settings, Start, ThemeChoice};
-use assay_work::message::{Failure, Job, News, Source, Stage};
+use assay_work::message::{Failure, Job, LiveNews, News, Source, Stage};
 use egui_kittest::kittest::Queryable;
 
+use crate::asks;
 use crate::audits::dropped;
+use crate::prover::Lie;
 use crate::raster;
 use crate::rig::{NARROW, Rig, WIDE};
 
@@ -87,6 +89,56 @@ fn audits(
     one.work();
     one.command("show-evidence");
     tall(&mut one, "a-evidence");
+}
+
+/// The Ask page and what comes of it.
+#[test]
+#[ignore = "writes pictures, for eyes"]
+fn ask_shots() {
+    for (theme, choice) in [("dark", ThemeChoice::Dark), ("light", ThemeChoice::Light)] {
+        for (width, size, all) in [("wide", WIDE, 1400.0), ("narrow", NARROW, 2400.0)] {
+            let settings = Settings {
+                theme: choice,
+                ..Settings::default()
+            };
+            let both = |rig: &mut Rig, what: &str| {
+                shoot(rig, size, &format!("{theme}-{width}-{what}"));
+                let all = (size.0, all);
+                rig.harness.set_size(all.into());
+                rig.harness.run();
+                shoot(rig, all, &format!("{theme}-{width}-{what}-all"));
+                rig.harness.set_size(size.into());
+                rig.harness.run();
+            };
+            let mut one = asks::linked(size, settings.clone());
+            both(&mut one, "l-empty");
+            let id = asks::running(&mut one);
+            let stage = |stage, done, total| News::Progress { stage, done, total };
+            for news in [
+                stage(Stage::Connect, 0, 0),
+                News::Live(LiveNews::Prover {
+                    producer: "assay 0.1.0".to_owned(),
+                    adapter: "NVIDIA GeForce RTX 4090".to_owned(),
+                }),
+                News::Text {
+                    text: " to be: that is the question".to_owned(),
+                },
+                stage(Stage::Answer, 20, 64),
+            ] {
+                one.news(id, news);
+            }
+            both(&mut one, "l-running");
+            for (what, lie) in [
+                ("l-accept", Lie::None),
+                ("l-reject", Lie::OtherRun),
+                ("l-error", Lie::Unreachable),
+            ] {
+                let mut one = asks::linked(size, settings.clone());
+                asks::asked(&mut one, lie);
+                both(&mut one, what);
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! One layer's opened outputs: handed to the auditor chunk by chunk, and judged.
 
 use assay_engine::audit::{Auditor, HeadProbe, LayerProbe, LayerSeen, OwnedRows, Probe};
-use assay_engine::{EngineError, LINEARS, Monitor, Rounding};
+use assay_engine::{EngineError, Monitor, Rounding};
 use assay_key::{Part, ProductKey, VerifierKey};
-use assay_model::ModelConfig;
+use assay_model::{LayerRole, ModelConfig};
 use assay_trace::{Linear, Trace};
 
 use super::attention::AttentionError;
@@ -122,7 +122,7 @@ pub(super) async fn audit(
     monitor: &mut dyn Monitor,
 ) -> Result<LayerTally, Stop> {
     let config = key.config();
-    let held: Vec<Held> = LINEARS
+    let held: Vec<Held> = LayerRole::LINEARS
         .iter()
         .filter_map(|role| Held::of(key, Part::Layer(layer, *role), key.bias(layer, *role)))
         .collect();

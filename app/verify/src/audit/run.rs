@@ -30,6 +30,7 @@ const NOT_MADE: &[(&str, &str)] = &[
         "hidden-states",
         "not made: an audit has no hidden states of its own to compare with",
     ),
+    ("masks", "not needed: every neuron was computed"),
     (
         "token-agreement",
         "not needed: each checked token must be exactly the sampler's",
@@ -364,6 +365,7 @@ impl Draft {
             accept_rate: None,
             tokens: statistics,
             sequential: None,
+            masks: None,
         };
         self.uncovered(manifest, trace, layers, checked);
         let audit = report(trace, key, layers, seen, &streams, honest);

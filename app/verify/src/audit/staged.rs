@@ -5,8 +5,9 @@
 //! step between the products is a wrong input to the next one, and shows there.
 
 use assay_engine::audit::{CpuAuditor, HeadProbe, LayerProbe, OwnedRows};
-use assay_engine::{LINEARS, Outputs, Rounding};
+use assay_engine::{Outputs, Rounding};
 use assay_key::{Part, VerifierKey};
+use assay_model::LayerRole;
 use assay_trace::Compute;
 
 use super::attention::AttentionError;
@@ -46,14 +47,14 @@ impl StagedAudit {
         let config = key.config();
         let mut layers = Vec::with_capacity(config.layers);
         for l in 0..config.layers as u32 {
-            let held: Vec<Held> = LINEARS
+            let held: Vec<Held> = LayerRole::LINEARS
                 .iter()
                 .filter_map(|role| Held::of(key, Part::Layer(l, *role), key.bias(l, *role)))
                 .collect();
             let held: [Held; 7] = held.try_into().ok()?;
             layers.push(StagedLayer {
                 attention: layer::attention_error(config, Rounding::Keep, &held[3]),
-                auditor: CpuAuditor::for_layer(config, Rounding::Keep, capacity),
+                auditor: CpuAuditor::for_layer(config, Rounding::Keep, capacity).ok()?,
                 attn_norm: key.attn_norm(l)?,
                 mlp_norm: key.mlp_norm(l)?,
                 held,
@@ -63,7 +64,7 @@ impl StagedAudit {
             profiles: AuditProfiles::embedded(),
             layers,
             head: Held::of(key, Part::Head, None)?,
-            head_auditor: CpuAuditor::for_layer(config, Rounding::Keep, 1),
+            head_auditor: CpuAuditor::for_layer(config, Rounding::Keep, 1).ok()?,
             final_norm: key.final_norm(),
             hidden: config.hidden,
             row: Energy::new(key.projections(), ALPHA / MOST_ROWS),

@@ -10,8 +10,8 @@ use assay_prove::{Open, Request, prove};
 use assay_trace::{Digest, EditableTrace, reroot};
 use assay_verify::{Method, Options, Report, Verdict};
 use assay_work::message::{
-    DeviceChoice, Expect, Failure, Job, ModelSource, News, Outcome, Passphrase, ProveRequest,
-    Source, Stage, ToWorker,
+    DeviceChoice, Expect, Failure, Job, ModelSource, News, Outcome, ProveRequest, Secret, Source,
+    Stage, ToWorker,
 };
 
 use super::{Memory, READ_OF_ZEROS, SamplerSpec, Worker, report, run, worker};
@@ -117,7 +117,7 @@ fn key(name: &str) -> ModelSource {
 fn unlock(name: &str, passphrase: &str) -> ModelSource {
     ModelSource::Key {
         source: path(name),
-        passphrase: Some(Passphrase::new(passphrase.to_owned())),
+        passphrase: Some(Secret::new(passphrase.to_owned())),
     }
 }
 
@@ -276,7 +276,7 @@ fn a_passphrase_is_not_shown() {
     };
     let shown = format!("{start:?}{start:#?}");
     assert!(
-        shown.contains("Passphrase(..)") && !shown.contains("horse"),
+        shown.contains("Secret(..)") && !shown.contains("horse"),
         "{shown}"
     );
     // And reaches the worker all the same.

@@ -1,0 +1,382 @@
+//! The forward pass by the CPU twins: the oracle of the GPU's, and the device of last resort.
+
+use std::sync::Arc;
+
+use super::{check_shapes, cpu_sparse, linear, need, rope_table};
+use crate::engine::{Chunk, Monitor, Outputs, Phase, Want};
+use crate::kernels::matmul::Stored;
+use crate::kernels::{
+    add, add_position, attention, embed, kv_write, layernorm, matmul, rmsnorm, rope_kv, silu_mul,
+};
+use crate::sparsity::{Inside, LayerMasks, SparseModel};
+use crate::{EngineError, Rounding};
+use assay_model::{Dtype, LayerRole, Model, ModelConfig, Role, RopeLayout, TensorRef};
+
+/// A matrix in its stored type, in host memory.
+pub(super) struct Matrix {
+    pub dtype: Dtype,
+    pub bytes: Vec<u8>,
+    pub n: usize,
+    pub k: usize,
+    pub bias: Option<Vec<f32>>,
+}
+
+impl Matrix {
+    fn load(
+        model: &Model,
+        weight: &TensorRef,
+        bias: Option<&TensorRef>,
+    ) -> Result<Self, EngineError> {
+        let (n, k) = matrix_shape(weight)?;
+        let bytes = model.read(weight, 0, weight.bytes as usize)?.into_owned();
+        let bias = bias.map(|b| model.read_f32(b)).transpose()?;
+        Ok(Self {
+            dtype: weight.dtype,
+            bytes,
+            n,
+            k,
+            bias,
+        })
+    }
+
+    fn stored(&self) -> Stored<'_> {
+        Stored {
+            dtype: self.dtype,
+            bytes: &self.bytes,
+            n: self.n,
+            k: self.k,
+        }
+    }
+
+    /// The product alone.
+    fn product(&self, x: &[f32]) -> Vec<f32> {
+        let mut y = vec![0.0; x.len() / self.k * self.n];
+        matmul::cpu(x, self.stored(), None, None, &mut y);
+        y
+    }
+
+    /// The bias as a step of its own, on a product's output.
+    fn with_bias(&self, y: &[f32]) -> Vec<f32> {
+        let mut sum = y.to_vec();
+        if let Some(bias) = &self.bias {
+            add::cpu(y, bias, self.n, Rounding::Keep, &mut sum);
+        }
+        sum
+    }
+
+    /// The product with bias and residual.
+    pub fn apply(&self, x: &[f32], residual: Option<&[f32]>) -> Vec<f32> {
+        let mut y = vec![0.0; x.len() / self.k * self.n];
+        matmul::cpu(x, self.stored(), self.bias.as_deref(), residual, &mut y);
+        y
+    }
+}
+
+pub(crate) fn matrix_shape(tensor: &TensorRef) -> Result<(usize, usize), EngineError> {
+    match tensor.shape[..] {
+        [n, k] => Ok((n, k)),
+        _ => Err(EngineError::Unsupported(format!(
+            "`{}` is not a matrix",
+            tensor.name
+        ))),
+    }
+}
+
+struct Norm {
+    weight: Vec<f32>,
+    /// Where the norm removes the mean.
+    bias: Option<Vec<f32>>,
+    eps: f32,
+}
+
+impl Norm {
+    fn load(model: &Model, weight: Role, bias: Role) -> Result<Self, EngineError> {
+        let bias = model.tensor(bias).map(|b| model.read_f32(b)).transpose()?;
+        Ok(Self {
+            weight: model.read_f32(need(model, weight)?)?,
+            bias,
+            eps: model.config().norm_eps,
+        })
+    }
+
+    fn of(&self, x: &[f32]) -> Vec<f32> {
+        let mut y = vec![0.0; x.len()];
+        match &self.bias {
+            Some(bias) => layernorm::cpu(x, &self.weight, bias, self.eps, &mut y),
+            None => rmsnorm::cpu(x, &self.weight, self.eps, Rounding::Keep, &mut y),
+        }
+        y
+    }
+}
+
+/// The model's final norm of raw hidden states, [rows, hidden], by the twin: what some write as the last hidden state.
+///
+/// # Errors
+/// Of a model without that norm, or one that cannot be read.
+pub fn final_norm(model: &Model, hidden: &[f32]) -> Result<Vec<f32>, EngineError> {
+    Ok(Norm::load(model, Role::FinalNorm, Role::FinalNormBias)?.of(hidden))
+}
+
+enum Positions {
+    Rotary {
+        table: Vec<[f32; 2]>,
+        layout: RopeLayout,
+    },
+    Learned(Matrix),
+}
+
+impl Positions {
+    fn load(model: &Model, capacity: usize) -> Result<Self, EngineError> {
+        let config = model.config();
+        Ok(match &config.rope {
+            Some(rope) => Self::Rotary {
+                table: rope_table(rope, config.head_dim, capacity),
+                layout: rope.layout,
+            },
+            None => Self::Learned(Matrix::load(model, need(model, Role::Positions)?, None)?),
+        })
+    }
+}
+
+pub(super) struct Layer {
+    attn_norm: Norm,
+    q: Matrix,
+    k: Matrix,
+    v: Matrix,
+    o: Matrix,
+    mlp_norm: Norm,
+    /// `None` in an MLP without a gate.
+    pub gate: Option<Matrix>,
+    pub up: Matrix,
+    pub down: Matrix,
+    k_cache: Vec<f32>,
+    v_cache: Vec<f32>,
+}
+
+impl Layer {
+    fn load(model: &Model, l: usize, capacity: usize) -> Result<Self, EngineError> {
+        use LayerRole as R;
+        let matrix = |role| {
+            let (weight, bias) = linear(model, l, role)?;
+            Matrix::load(model, weight, bias)
+        };
+        let norm = |weight, bias| Norm::load(model, Role::Layer(l, weight), Role::Layer(l, bias));
+        let config = model.config();
+        let has_gate = config.family.mlp().has_gate();
+        Ok(Self {
+            attn_norm: norm(R::AttnNorm, R::AttnNormBias)?,
+            q: matrix(R::Q)?,
+            k: matrix(R::K)?,
+            v: matrix(R::V)?,
+            o: matrix(R::O)?,
+            mlp_norm: norm(R::MlpNorm, R::MlpNormBias)?,
+            gate: has_gate.then(|| matrix(R::Gate)).transpose()?,
+            up: matrix(R::Up)?,
+            down: matrix(R::Down)?,
+            k_cache: vec![0.0; capacity * config.kv_dim()],
+            v_cache: vec![0.0; capacity * config.kv_dim()],
+        })
+    }
+}
+
+/// A layer's products, recorded if they are wanted: then bias and residual are steps of their own, with the same sums.
+struct Products(Option<[Vec<f32>; 7]>);
+
+impl Products {
+    /// The product at place `at` of the layer's linears.
+    fn apply(&mut self, at: usize, w: &Matrix, x: &[f32], residual: Option<&[f32]>) -> Vec<f32> {
+        let Some(record) = &mut self.0 else {
+            return w.apply(x, residual);
+        };
+        record[at] = w.product(x);
+        let mut y = w.with_bias(&record[at]);
+        if let Some(residual) = residual {
+            let sum = y.clone();
+            add::cpu(residual, &sum, w.n, Rounding::Keep, &mut y);
+        }
+        y
+    }
+}
+
+/// A model in host memory, with its KV cache.
+pub struct CpuForward {
+    config: ModelConfig,
+    table: Matrix,
+    /// `None` when tied: the table serves.
+    lm_head: Option<Matrix>,
+    layers: Vec<Layer>,
+    final_norm: Norm,
+    positions: Positions,
+    sparse: Option<Arc<SparseModel>>,
+}
+
+impl CpuForward {
+    /// Reads the weights, in their stored type, into host memory.
+    pub fn load(
+        model: &Model,
+        capacity: usize,
+        sparse: Option<Arc<SparseModel>>,
+        monitor: &mut dyn Monitor,
+    ) -> Result<Self, EngineError> {
+        let config = model.config().clone();
+        check_shapes(&config)?;
+        let total = config.layers as u64;
+        let mut layers = Vec::with_capacity(config.layers);
+        for l in 0..config.layers {
+            monitor.progress(Phase::Load, l as u64, total)?;
+            layers.push(Layer::load(model, l, capacity)?);
+        }
+        let table = need(model, Role::Embedding)?;
+        let head = need(model, Role::LmHead)?;
+        let lm_head = if head == table {
+            None
+        } else {
+            Some(Matrix::load(model, head, None)?)
+        };
+        let table = Matrix::load(model, table, None)?;
+        monitor.progress(Phase::Load, total, total)?;
+        Ok(Self {
+            table,
+            lm_head,
+            layers,
+            final_norm: Norm::load(model, Role::FinalNorm, Role::FinalNormBias)?,
+            positions: Positions::load(model, capacity)?,
+            sparse,
+            config,
+        })
+    }
+
+    /// Runs one chunk.
+    pub fn run(
+        &mut self,
+        chunk: Chunk<'_>,
+        want: &Want,
+        monitor: &mut dyn Monitor,
+    ) -> Result<Outputs, EngineError> {
+        let rows = chunk.tokens.len();
+        let mut outputs = Outputs {
+            pos0: chunk.pos0,
+            rows,
+            logits_pos0: chunk.pos0,
+            ..Outputs::default()
+        };
+        let mut h = self.embedding(chunk);
+        if want.states.contains(&0) {
+            outputs.states.push(h.clone());
+        }
+        for l in 0..self.layers.len() {
+            // Asks whether to go on; a layer of a big model takes seconds here.
+            monitor.alive()?;
+            let mut products = Products(want.linears.contains(&l).then(Default::default));
+            let attended = self.attended(l, &h, chunk.pos0, &mut products);
+            let mid = products.apply(3, &self.layers[l].o, &attended, Some(&h));
+            let masks = chunk.masks.map(|masks| &masks[l]);
+            let (after, active) = self.mlp(l, &mid, masks, want, &mut products, &mut outputs)?;
+            h = after;
+            if want.inside.contains(&l) {
+                outputs.inside.push(Inside {
+                    attended,
+                    mid,
+                    active,
+                });
+            }
+            if want.states.contains(&(l + 1)) {
+                outputs.states.push(h.clone());
+            }
+            outputs.linears.extend(products.0);
+        }
+        if let Some(from) = want.logits_from.filter(|from| *from < chunk.pos0 + rows) {
+            let first = from.max(chunk.pos0);
+            let normed = self
+                .final_norm
+                .of(&h[(first - chunk.pos0) * self.config.hidden..]);
+            let head = self.lm_head.as_ref().unwrap_or(&self.table);
+            outputs.logits = head.apply(&normed, None);
+            outputs.logits_pos0 = first;
+        }
+        Ok(outputs)
+    }
+
+    fn embedding(&self, chunk: Chunk<'_>) -> Vec<f32> {
+        let Chunk { tokens, pos0, .. } = chunk;
+        let (table, width) = (&self.table, self.config.hidden);
+        let mut h = vec![0.0_f32; tokens.len() * width];
+        embed::cpu(tokens, table.dtype, &table.bytes, width, &mut h);
+        if let Positions::Learned(table) = &self.positions {
+            let first = pos0 + ModelConfig::POSITION_OFFSET;
+            add_position::cpu(table.dtype, &table.bytes, width, first, &mut h);
+        }
+        h
+    }
+
+    /// What layer `l`'s heads put out.
+    fn attended(&mut self, l: usize, h: &[f32], pos0: usize, products: &mut Products) -> Vec<f32> {
+        let config = &self.config;
+        let layer = &mut self.layers[l];
+        let x = layer.attn_norm.of(h);
+        let mut q = products.apply(0, &layer.q, &x, None);
+        let mut k = products.apply(1, &layer.k, &x, None);
+        let v = products.apply(2, &layer.v, &x, None);
+        if let Positions::Rotary { table, layout } = &self.positions {
+            let half = config.head_dim / 2;
+            for (heads, x) in [(config.heads, &mut q), (config.kv_heads, &mut k)] {
+                rope_kv::rotate_cpu(x, heads, table, half, pos0, *layout, Rounding::Keep);
+            }
+        }
+        kv_write::cpu(&k, config.kv_dim(), pos0, &mut layer.k_cache);
+        kv_write::cpu(&v, config.kv_dim(), pos0, &mut layer.v_cache);
+        let shape = attention::Shape {
+            heads: config.heads,
+            kv_heads: config.kv_heads,
+            head_dim: config.head_dim,
+            pos0,
+        };
+        let mut attended = vec![0.0_f32; q.len()];
+        attention::cpu(
+            &q,
+            &layer.k_cache,
+            &layer.v_cache,
+            shape,
+            Rounding::Keep,
+            &mut attended,
+        );
+        attended
+    }
+
+    /// The residual stream after layer `l`, from the one after its attention; and what the down projection took, unless it is sparse.
+    fn mlp(
+        &self,
+        l: usize,
+        h: &[f32],
+        masks: Option<&LayerMasks>,
+        want: &Want,
+        products: &mut Products,
+        outputs: &mut Outputs,
+    ) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
+        let layer = &self.layers[l];
+        let x = layer.mlp_norm.of(h);
+        if let Some(sparse) = &self.sparse {
+            let done = cpu_sparse::mlp(sparse.sparsity(), l, layer, h, &x, masks)?;
+            outputs.masks.extend(want.masks.then_some(done.masks));
+            outputs.scores.extend(want.scores.then_some(done.scores));
+            return Ok((done.h, Vec::new()));
+        }
+        let active = match &layer.gate {
+            Some(gate) if products.0.is_some() => {
+                let gate = products.apply(4, gate, &x, None);
+                let up = products.apply(5, &layer.up, &x, None);
+                let mut gated = vec![0.0_f32; gate.len()];
+                silu_mul::cpu(&gate, &up, Rounding::Keep, &mut gated);
+                gated
+            }
+            None if products.0.is_some() => {
+                return Err(EngineError::Unsupported(
+                    "linear outputs of an MLP without a gate".to_owned(),
+                ));
+            }
+            _ => cpu_sparse::activations(layer, &x).active,
+        };
+        let after = products.apply(6, &layer.down, &active, Some(h));
+        Ok((after, active))
+    }
+}

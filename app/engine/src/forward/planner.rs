@@ -1,0 +1,283 @@
+//! What a layer is made of: drafts of dispatches, from a model's weights and activations.
+
+use super::upload::GpuMatrix;
+use super::weights::{Activations, GpuLayer, GpuNorm, GpuPositions};
+use crate::gpu::MatmulKernel;
+use crate::kernels::matmul::Epilogue;
+use crate::kernels::{
+    add_position, attention, embed, kv_write, layernorm, matmul, relu, rmsnorm, rope_kv, silu_mul,
+};
+use crate::plan::{Draft, Stage, Work};
+use crate::{EngineError, Gpu, Numerics, Rounding};
+use assay_model::{ModelConfig, Rope};
+
+/// A whole forward pass for one batch size class (many rows, or one).
+pub(super) struct Program {
+    pub embed: Stage,
+    pub layers: Vec<Stage>,
+    pub head: Stage,
+}
+
+/// Everything that bind groups refer to while a program is built.
+pub(super) struct Planner<'a> {
+    pub gpu: &'a Gpu,
+    pub config: &'a ModelConfig,
+    pub numerics: Numerics,
+    pub acts: &'a Activations,
+    pub layers: &'a [GpuLayer],
+    pub final_norm: &'a GpuNorm,
+    pub table: &'a GpuMatrix,
+    pub lm_head: &'a GpuMatrix,
+    pub positions: &'a GpuPositions,
+}
+
+impl<'a> Planner<'a> {
+    /// Plans everything for products by `path`; `mlp` adds the steps of a layer's MLP, from the normed hidden state on.
+    pub async fn program(
+        &self,
+        path: MatmulKernel,
+        mlp: impl Fn(&mut Vec<Draft<'a>>, usize, &'a GpuLayer),
+    ) -> Result<Program, EngineError> {
+        let mut layers = Vec::with_capacity(self.layers.len());
+        for (l, layer) in self.layers.iter().enumerate() {
+            let mut steps = self.attention_half(layer, path);
+            mlp(&mut steps, l, layer);
+            layers.push(Stage::new(self.gpu, steps).await?);
+        }
+        let mut head = vec![self.norm(&self.acts.h, self.final_norm)];
+        self.product(
+            &mut head,
+            path,
+            self.lm_head,
+            &self.acts.x,
+            None,
+            &self.acts.logits,
+        );
+        Ok(Program {
+            embed: Stage::new(self.gpu, self.embedding()).await?,
+            layers,
+            head: Stage::new(self.gpu, head).await?,
+        })
+    }
+
+    /// The same with the MLP that computes every neuron.
+    pub async fn dense(&self, path: MatmulKernel) -> Result<Program, EngineError> {
+        self.program(path, |steps, _, layer| {
+            self.activations(steps, layer, path);
+            let a = self.acts;
+            self.product(steps, path, &layer.down, &a.gated, Some(&a.mid), &a.h);
+        })
+        .await
+    }
+
+    fn embedding(&self) -> Vec<Draft<'a>> {
+        let width = self.config.hidden as u32;
+        let look_up = |shard: &'a super::upload::Shard| {
+            Draft::new(
+                embed::key(self.table.dtype),
+                vec![(1, &self.acts.ids), (2, &shard.buffer), (3, &self.acts.h)],
+                Work::Embed {
+                    width,
+                    first: shard.first as u32,
+                    count: shard.rows as u32,
+                },
+            )
+        };
+        let mut steps: Vec<Draft<'a>> = self.table.shards.iter().map(look_up).collect();
+        if let GpuPositions::Learned(table) = self.positions {
+            // One shard: the loader refuses a table that needs more.
+            steps.extend(table.shards.iter().map(|shard| {
+                Draft::new(
+                    add_position::key(table.dtype, self.numerics),
+                    vec![(2, &shard.buffer), (3, &self.acts.h)],
+                    Work::Position {
+                        width,
+                        offset: ModelConfig::POSITION_OFFSET as u32,
+                    },
+                )
+            }));
+        }
+        steps
+    }
+
+    /// A layer up to its MLP: what that takes is in `x`, and `mid` is added to what it gives.
+    fn attention_half(&self, layer: &'a GpuLayer, path: MatmulKernel) -> Vec<Draft<'a>> {
+        let a = self.acts;
+        let mut steps = vec![self.norm(&a.h, &layer.attn_norm)];
+        self.product(&mut steps, path, &layer.q, &a.x, None, &a.q);
+        self.product(&mut steps, path, &layer.k, &a.x, None, &a.k);
+        self.product(&mut steps, path, &layer.v, &a.x, None, &a.v);
+        steps.push(self.cache(&a.k, &a.v, layer));
+        steps.push(self.attention(layer));
+        self.product(&mut steps, path, &layer.o, &a.attended, Some(&a.h), &a.mid);
+        steps.push(self.norm(&a.mid, &layer.mlp_norm));
+        steps
+    }
+
+    /// What the down projection takes, from the normed hidden state.
+    pub fn activations(&self, steps: &mut Vec<Draft<'a>>, layer: &'a GpuLayer, path: MatmulKernel) {
+        let a = self.acts;
+        if let Some(gate) = &layer.gate {
+            self.product(steps, path, gate, &a.x, None, &a.gate);
+        }
+        self.product(steps, path, &layer.up, &a.x, None, &a.up);
+        steps.push(self.activation(&a.gate, &a.up, layer.gate.is_some()));
+    }
+
+    /// The MLP's activation.
+    pub fn activation(
+        &self,
+        gate: &'a wgpu::Buffer,
+        up: &'a wgpu::Buffer,
+        has_gate: bool,
+    ) -> Draft<'a> {
+        match has_gate {
+            true => self.silu(gate, up),
+            false => self.relu(up),
+        }
+    }
+
+    /// `k` and `v` into the layer's cache; where positions are rotary, queries are rotated in place, and keys on their way.
+    pub fn cache(
+        &self,
+        k: &'a wgpu::Buffer,
+        v: &'a wgpu::Buffer,
+        layer: &'a GpuLayer,
+    ) -> Draft<'a> {
+        let (heads, kv_heads) = (self.config.heads as u32, self.config.kv_heads as u32);
+        match (self.positions, &self.config.rope) {
+            (GpuPositions::Rotary(table), Some(Rope { layout, .. })) => Draft::new(
+                rope_kv::key(*layout, self.numerics, Rounding::Keep),
+                vec![
+                    (1, table),
+                    (2, k),
+                    (3, v),
+                    (4, &self.acts.q),
+                    (5, &layer.k_cache),
+                    (6, &layer.v_cache),
+                ],
+                Work::Rope {
+                    heads,
+                    kv_heads,
+                    half: self.config.head_dim as u32 / 2,
+                },
+            ),
+            _ => Draft::new(
+                kv_write::key(),
+                vec![(1, k), (2, v), (3, &layer.k_cache), (4, &layer.v_cache)],
+                Work::KvWrite {
+                    width: self.config.kv_dim() as u32,
+                },
+            ),
+        }
+    }
+
+    pub fn attention(&self, layer: &'a GpuLayer) -> Draft<'a> {
+        let head_dim = self.config.head_dim;
+        let kernel = attention::choose(self.gpu.info.variants.attention, head_dim);
+        Draft::new(
+            attention::key(kernel, head_dim, self.numerics, Rounding::Keep),
+            vec![
+                (1, &self.acts.q),
+                (2, &layer.k_cache),
+                (3, &layer.v_cache),
+                (4, &self.acts.attended),
+            ],
+            Work::Attention {
+                kernel,
+                heads: self.config.heads as u32,
+                kv_heads: self.config.kv_heads as u32,
+                head_dim: head_dim as u32,
+            },
+        )
+    }
+
+    pub fn silu(&self, gate: &'a wgpu::Buffer, up: &'a wgpu::Buffer) -> Draft<'a> {
+        Draft::new(
+            silu_mul::key(self.numerics, Rounding::Keep),
+            vec![(1, gate), (2, up), (3, &self.acts.gated)],
+            Work::Element {
+                width: self.config.intermediate as u32,
+            },
+        )
+    }
+
+    fn relu(&self, up: &'a wgpu::Buffer) -> Draft<'a> {
+        Draft::new(
+            relu::key(),
+            vec![(1, up), (2, &self.acts.gated)],
+            Work::Element {
+                width: self.config.intermediate as u32,
+            },
+        )
+    }
+
+    pub fn norm(&self, x: &'a wgpu::Buffer, norm: &'a GpuNorm) -> Draft<'a> {
+        let mut buffers = vec![(1, x), (2, &norm.weight), (3, &self.acts.x)];
+        buffers.extend(norm.bias.as_ref().map(|bias| (4, bias)));
+        let key = match norm.bias {
+            Some(_) => layernorm::key(self.numerics),
+            None => rmsnorm::key(self.numerics, Rounding::Keep),
+        };
+        // Both norms have the same parameters.
+        let work = Work::Norm {
+            width: self.config.hidden as u32,
+            eps: self.config.norm_eps,
+        };
+        Draft::new(key, buffers, work)
+    }
+
+    /// A product with the matrix's bias, if it has one, and a residual.
+    pub fn product(
+        &self,
+        steps: &mut Vec<Draft<'a>>,
+        path: MatmulKernel,
+        w: &'a GpuMatrix,
+        x: &'a wgpu::Buffer,
+        residual: Option<&'a wgpu::Buffer>,
+        y: &'a wgpu::Buffer,
+    ) {
+        self.shards(steps, path, w, x, (w.bias.as_ref(), residual), y);
+    }
+
+    /// The product alone, whatever bias the matrix has.
+    pub fn bare_product(
+        &self,
+        steps: &mut Vec<Draft<'a>>,
+        path: MatmulKernel,
+        w: &'a GpuMatrix,
+        x: &'a wgpu::Buffer,
+        y: &'a wgpu::Buffer,
+    ) {
+        self.shards(steps, path, w, x, (None, None), y);
+    }
+
+    fn shards(
+        &self,
+        steps: &mut Vec<Draft<'a>>,
+        path: MatmulKernel,
+        w: &'a GpuMatrix,
+        x: &'a wgpu::Buffer,
+        (bias, residual): (Option<&'a wgpu::Buffer>, Option<&'a wgpu::Buffer>),
+        y: &'a wgpu::Buffer,
+    ) {
+        let epilogue = Epilogue {
+            bias: bias.is_some(),
+            residual: residual.is_some(),
+        };
+        for shard in &w.shards {
+            let mut buffers = vec![(1, x), (2, &shard.buffer), (5, y)];
+            buffers.extend(bias.map(|b| (3, b)));
+            buffers.extend(residual.map(|r| (4, r)));
+            let work = Work::Matmul {
+                path,
+                n: shard.rows as u32,
+                k: w.k as u32,
+                stride: w.n as u32,
+                n0: shard.first as u32,
+            };
+            let key = matmul::key(path, w.dtype, w.k, epilogue, self.numerics);
+            steps.push(Draft::new(key, buffers, work));
+        }
+    }
+}

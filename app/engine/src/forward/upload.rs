@@ -1,0 +1,207 @@
+//! Weights into GPU buffers: streamed in pieces, in their stored type, split where a binding is too small.
+
+use super::matrix_shape;
+use crate::engine::{Monitor, Phase};
+use crate::{EngineError, Gpu};
+use assay_model::{Dtype, Model, TensorRef};
+
+/// Bytes read from the checkpoint and queued at a time.
+const PIECE_BYTES: u64 = 4 << 20;
+
+/// Bytes after which a mapped tensor's pages are let go; a multiple of the piece.
+const RELEASE_BYTES: u64 = 64 << 20;
+
+/// Rows `first .. first + rows` of a matrix, in one buffer.
+pub(crate) struct Shard {
+    pub buffer: wgpu::Buffer,
+    pub first: usize,
+    pub rows: usize,
+}
+
+/// A stored matrix [n, k] in one or more shards, with its bias.
+pub(crate) struct GpuMatrix {
+    pub dtype: Dtype,
+    pub n: usize,
+    pub k: usize,
+    pub shards: Vec<Shard>,
+    pub bias: Option<wgpu::Buffer>,
+}
+
+impl GpuMatrix {
+    /// A matrix in one buffer, without a bias.
+    pub fn whole(dtype: Dtype, n: usize, k: usize, buffer: wgpu::Buffer) -> Self {
+        Self {
+            dtype,
+            n,
+            k,
+            shards: vec![Shard {
+                buffer,
+                first: 0,
+                rows: n,
+            }],
+            bias: None,
+        }
+    }
+
+    /// Refuses a matrix that one binding is too small for, of a product whose kernels know no shards.
+    pub fn in_one_binding(self, gpu: &Gpu, what: &str) -> Result<Self, EngineError> {
+        if self.shards.len() == 1 {
+            return Ok(self);
+        }
+        Err(EngineError::LimitTooSmall {
+            what: format!("{what} in one binding"),
+            need: (self.n * self.k * self.dtype.bytes()) as u64,
+            have: gpu.info.max_binding,
+        })
+    }
+
+    /// The buffer of a matrix that is [`in_one_binding`](Self::in_one_binding).
+    pub fn only(&self) -> &wgpu::Buffer {
+        &self.shards[0].buffer
+    }
+}
+
+/// Streams a model's tensors to a device and reports how far it is.
+pub(crate) struct Uploader<'a> {
+    pub gpu: &'a Gpu,
+    pub model: &'a Model,
+    pub monitor: &'a mut dyn Monitor,
+    pub done: u64,
+    pub total: u64,
+    pub pending: u64,
+}
+
+impl Uploader<'_> {
+    /// Uploads a matrix, split into equal shards that each fit one binding.
+    pub async fn matrix(
+        &mut self,
+        weight: &TensorRef,
+        bias: Option<&TensorRef>,
+    ) -> Result<GpuMatrix, EngineError> {
+        let (n, k) = matrix_shape(weight)?;
+        let row_bytes = (k * weight.dtype.bytes()) as u64;
+        // Buffers are rounded up to 16 bytes, so a shard must leave that room.
+        let fit = (self.gpu.info.max_binding.min(self.gpu.info.max_buffer) & !15) / row_bytes;
+        // A shard starts at a multiple of 8 rows, so that it starts on a whole word whatever the type.
+        let fit = (fit / 8 * 8) as usize;
+        if fit == 0 {
+            return Err(EngineError::LimitTooSmall {
+                what: format!("8 rows of `{}` in one binding", weight.name),
+                need: 8 * row_bytes,
+                have: self.gpu.info.max_binding,
+            });
+        }
+        let shard_rows = n.div_ceil(n.div_ceil(fit)).next_multiple_of(8).min(fit);
+        let mut shards = Vec::new();
+        for first in (0..n).step_by(shard_rows) {
+            let rows = shard_rows.min(n - first);
+            let bytes = rows as u64 * row_bytes;
+            let buffer = self.gpu.storage(&weight.name, bytes).await?;
+            self.stream(weight, first as u64 * row_bytes, bytes, &buffer)
+                .await?;
+            shards.push(Shard {
+                buffer,
+                first,
+                rows,
+            });
+        }
+        let bias = match bias {
+            Some(bias) => Some(self.vector(bias).await?),
+            None => None,
+        };
+        Ok(GpuMatrix {
+            dtype: weight.dtype,
+            n,
+            k,
+            shards,
+            bias,
+        })
+    }
+
+    /// Uploads a matrix [n, k] as [k, n], so that a column is a row: what a product skips is then contiguous. It passes through host
+    /// memory whole.
+    pub async fn transposed(
+        &mut self,
+        weight: &TensorRef,
+        bias: Option<&TensorRef>,
+    ) -> Result<GpuMatrix, EngineError> {
+        let (n, k) = matrix_shape(weight)?;
+        let size = weight.dtype.bytes();
+        let stored = self.model.read(weight, 0, weight.bytes as usize)?;
+        let turned = match size {
+            2 => transpose::<2>(&stored, n, k),
+            _ => transpose::<4>(&stored, n, k),
+        };
+        drop(stored);
+        self.model.release(weight);
+        let buffer = self.gpu.storage(&weight.name, turned.len() as u64).await?;
+        for (i, piece) in turned.chunks(PIECE_BYTES as usize).enumerate() {
+            self.gpu.write(&buffer, i as u64 * PIECE_BYTES, piece);
+            self.advance(piece.len() as u64).await?;
+        }
+        let mut matrix = GpuMatrix::whole(weight.dtype, k, n, buffer);
+        if let Some(bias) = bias {
+            matrix.bias = Some(self.vector(bias).await?);
+        }
+        Ok(matrix)
+    }
+
+    /// Uploads a norm weight or a bias as f32.
+    pub async fn vector(&mut self, tensor: &TensorRef) -> Result<wgpu::Buffer, EngineError> {
+        let values = self.model.read_f32(tensor)?;
+        let buffer = self
+            .gpu
+            .storage_with(&tensor.name, bytemuck::cast_slice(&values))
+            .await?;
+        self.advance(tensor.bytes).await?;
+        Ok(buffer)
+    }
+
+    async fn stream(
+        &mut self,
+        tensor: &TensorRef,
+        from: u64,
+        bytes: u64,
+        to: &wgpu::Buffer,
+    ) -> Result<(), EngineError> {
+        let mut at = 0;
+        while at < bytes {
+            let len = PIECE_BYTES.min(bytes - at);
+            let piece = self.model.read(tensor, from + at, len as usize)?;
+            self.gpu.write(to, at, &piece);
+            at += len;
+            self.advance(len).await?;
+            // Pages that were read stay resident until they are let go: else a mapped checkpoint lies in
+            // host memory once more, beside the driver's copy.
+            if at % RELEASE_BYTES == 0 || at == bytes {
+                self.model.release(tensor);
+            }
+        }
+        Ok(())
+    }
+
+    async fn advance(&mut self, bytes: u64) -> Result<(), EngineError> {
+        self.done += bytes;
+        self.pending += bytes;
+        self.gpu.flush_uploads(&mut self.pending, false).await?;
+        self.monitor
+            .progress(Phase::Load, self.done.min(self.total), self.total)
+    }
+}
+
+/// [n, k] elements of `SIZE` bytes to [k, n], in blocks that stay in a cache.
+fn transpose<const SIZE: usize>(stored: &[u8], n: usize, k: usize) -> Vec<u8> {
+    const BLOCK: usize = 64;
+    let mut turned = vec![0; stored.len()];
+    for i0 in (0..n).step_by(BLOCK) {
+        for j0 in (0..k).step_by(BLOCK) {
+            for j in j0..(j0 + BLOCK).min(k) {
+                for i in i0..(i0 + BLOCK).min(n) {
+                    let (from, to) = ((i * k + j) * SIZE, (j * n + i) * SIZE);
+                    turned[to..to + SIZE].copy_from_slice(&stored[from..from + SIZE]);
+                }
+            }
+        }
+    }
+    turned
+}

@@ -1,0 +1,80 @@
+//! A sparse MLP against the dense one, stage by stage, at Llama-3.2-3B's shape with bf16 weights, on one adapter in one run: medians of
+//! interleaved rounds. Prints Markdown and writes the same figures as JSON; nothing here passes or fails.
+//!
+//! `bench_sparse [ADAPTER] [--json FILE] [--rounds N]`
+//!
+//! A stage is a submit of its own; "total" is one submit of all stages. Beside wall time stands the processor time of this process, which
+//! is the adapter's work where the adapter is a CPU, and says more than wall time on a machine that others use too.
+
+#[path = "bench_sparse/cases.rs"]
+mod cases;
+#[path = "bench_sparse/setup.rs"]
+mod setup;
+
+use assay_engine::Numerics;
+use assay_engine::gpu::{Gpu, GpuOptions};
+use assay_engine::kernels::sparse::Tile;
+
+use cases::Case;
+use setup::{D, N, Weights};
+
+/// Active neurons.
+const PERCENTS: [u32; 4] = [5, 10, 20, 50];
+
+fn main() {
+    let (mut adapter, mut json, mut rounds) = (None, None, 9);
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--json" => json = args.next(),
+            "--rounds" => {
+                rounds = args
+                    .next()
+                    .and_then(|n| n.parse().ok())
+                    .expect("--rounds N");
+            }
+            _ => adapter = Some(arg),
+        }
+    }
+    let options = GpuOptions {
+        adapter,
+        ..Default::default()
+    };
+    let gpu = pollster::block_on(Gpu::open(&options)).expect("an adapter");
+    let weights = Weights::new(&gpu);
+    println!(
+        "## Sparse MLPs on {} ({})\n",
+        gpu.info.name, gpu.info.driver
+    );
+    println!(
+        "Hidden {D}, {N} neurons, bf16, medians of {rounds} interleaved rounds, ms (processor time in brackets)."
+    );
+    let mut results = Vec::new();
+    for numerics in [Numerics::Fast, Numerics::Strict] {
+        println!(
+            "\n{} numerics. SiLU and its product are part of gate and up where sparse; a cached MLP has no index and no grid.\n",
+            numerics.as_str()
+        );
+        println!(
+            "| T | masks | active | dense gate | up | act | down | total | sparse index | grid | gate, up | down | total | dense / sparse | select | cached total | select of select + cached |"
+        );
+        println!("|{}", "---|".repeat(17));
+        for (t, tile) in [(1, Tile::One), (8, Tile::Eight), (8, Tile::One)] {
+            for percent in PERCENTS {
+                let case = Case {
+                    numerics,
+                    t,
+                    tile,
+                    percent,
+                };
+                let result = case.run(&gpu, &weights, rounds);
+                println!("{}", result.row());
+                results.push(result);
+            }
+        }
+    }
+    if let Some(path) = json {
+        let text = serde_json::to_string_pretty(&results).expect("numbers");
+        std::fs::write(path, text).expect("the file is written");
+    }
+}

@@ -1,0 +1,214 @@
+//! What a case needs: clocks, weights, masks and dispatches.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use assay_engine::EngineError;
+use assay_engine::gpu::{Gpu, Kernel, PipelineKey};
+use assay_engine::kernels::sparse::Mask;
+use assay_engine::kernels::sparse::cache::HostRows;
+use assay_engine::kernels::{Grid, ParamBytes};
+use assay_model::Dtype;
+use serde::Serialize;
+
+/// Columns of the hidden state of Llama-3.2-3B.
+pub const D: u32 = 3072;
+/// Neurons.
+pub const N: u32 = 8192;
+/// Stored type of the weights.
+pub const DTYPE: Dtype = Dtype::BF16;
+/// Wall and processor time, ms.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Time {
+    pub wall: f64,
+    pub cpu: f64,
+}
+
+impl Time {
+    pub fn of(run: impl FnOnce()) -> Self {
+        let (cpu, started) = (processor_s(), Instant::now());
+        run();
+        Self {
+            wall: started.elapsed().as_secs_f64() * 1e3,
+            cpu: (processor_s() - cpu) * 1e3,
+        }
+    }
+
+    pub fn median(times: &[Self]) -> Self {
+        let middle = |of: fn(&Self) -> f64| {
+            let mut all: Vec<f64> = times.iter().map(of).collect();
+            all.sort_by(f64::total_cmp);
+            all[all.len() / 2]
+        };
+        Self {
+            wall: middle(|t| t.wall),
+            cpu: middle(|t| t.cpu),
+        }
+    }
+
+    pub fn over(self, other: Self) -> Self {
+        Self {
+            wall: self.wall / other.wall,
+            cpu: self.cpu / other.cpu,
+        }
+    }
+}
+
+impl std::fmt::Display for Time {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.2} ({:.2})", self.wall, self.cpu)
+    }
+}
+
+/// Seconds that all threads of this process have run; 0 where there is no /proc.
+fn processor_s() -> f64 {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten();
+    let ran = tasks.flatten().filter_map(|task| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    ran.sum::<u64>() as f64 / 1e9
+}
+
+pub struct Weights {
+    bytes: Vec<u8>,
+    pub gate: wgpu::Buffer,
+    pub up: wgpu::Buffer,
+    pub down: wgpu::Buffer,
+    /// [N, D]: down transposed.
+    pub turned: wgpu::Buffer,
+}
+
+impl Weights {
+    /// The values do not matter, only that no compiler knows them: one set of bytes serves all matrices.
+    pub fn new(gpu: &Gpu) -> Self {
+        let mut seed = 1;
+        let value = |_| {
+            half::bf16::from_f32(
+                ((next(&mut seed) >> 40) as f32 / (1u64 << 23) as f32 - 1.0) * 0.05,
+            )
+        };
+        let bytes: Vec<u8> = (0..N * D)
+            .map(value)
+            .flat_map(|v| v.to_le_bytes())
+            .collect();
+        let make = || pollster::block_on(gpu.storage_with("weights", &bytes)).expect("memory");
+        let [gate, up, down, turned] = std::array::from_fn(|_| make());
+        Self {
+            gate,
+            up,
+            down,
+            turned,
+            bytes,
+        }
+    }
+
+    pub fn host(&self) -> HostRows<'_> {
+        let row = D as usize * DTYPE.bytes();
+        HostRows::new(vec![(&self.bytes[..], row); 3])
+    }
+}
+
+fn next(seed: &mut u64) -> u64 {
+    *seed = seed
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
+    *seed
+}
+
+/// A mask of one row with `active` random neurons.
+pub fn choose(seed: u64, active: u32) -> Vec<u32> {
+    let (mut row, mut left, mut seed) = (vec![0u32; N as usize / 32], active, seed);
+    while left > 0 {
+        let j = (next(&mut seed) >> 33) as usize % N as usize;
+        if row[j / 32] >> (j % 32) & 1 == 0 {
+            row[j / 32] |= 1 << (j % 32);
+            left -= 1;
+        }
+    }
+    row
+}
+
+/// As many neurons, of which half are the mask's: each second one goes, and each second one of the others comes.
+pub fn half_of(bits: &[u32], active: u32, mask: &Mask) -> Vec<u32> {
+    let mut row = bits[..mask.words() as usize].to_vec();
+    let (mut go, mut come, mut seed) = (active / 2, active / 2, 77);
+    while go + come > 0 {
+        let j = (next(&mut seed) >> 33) as usize % N as usize;
+        let was = bits[j / 32] >> (j % 32) & 1 == 1;
+        let is = row[j / 32] >> (j % 32) & 1 == 1;
+        let left = if was { &mut go } else { &mut come };
+        if was == is && *left > 0 {
+            row[j / 32] ^= 1 << (j % 32);
+            *left -= 1;
+        }
+    }
+    row.repeat(mask.rows as usize)
+}
+
+pub fn words(gpu: &Gpu, words: &[u32]) -> wgpu::Buffer {
+    let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+    pollster::block_on(gpu.storage_with("words", &bytes)).expect("memory")
+}
+
+pub fn floats(gpu: &Gpu, n: u32) -> wgpu::Buffer {
+    let value = |i: u32| (i * 37 % 101) as f32 / 50.0 - 1.0;
+    let bytes: Vec<u8> = (0..n).flat_map(|i| value(i).to_le_bytes()).collect();
+    pollster::block_on(gpu.storage_with("floats", &bytes)).expect("memory")
+}
+
+/// One dispatch.
+pub struct Step {
+    pub name: &'static str,
+    kernel: Arc<Kernel>,
+    bind: wgpu::BindGroup,
+    groups: Grid,
+    indirect: Option<wgpu::Buffer>,
+}
+
+impl Step {
+    pub fn new(
+        gpu: &Gpu,
+        name: &'static str,
+        key: &PipelineKey,
+        (params, groups): (ParamBytes, Grid),
+        indirect: Option<wgpu::Buffer>,
+        buffers: &[(u32, &wgpu::Buffer)],
+    ) -> Self {
+        use wgpu::BufferUsages as U;
+        let make = async {
+            let kernel = gpu.kernel(key).await?;
+            let uniform = gpu
+                .buffer("parameters", 256, U::UNIFORM | U::COPY_DST)
+                .await?;
+            gpu.write(&uniform, 0, &params);
+            let bind = gpu.bind(&kernel, &uniform, 0, buffers);
+            Ok::<_, EngineError>(Self {
+                name,
+                kernel,
+                bind,
+                groups,
+                indirect,
+            })
+        };
+        pollster::block_on(make).expect("it compiles")
+    }
+}
+
+pub fn submit(gpu: &Gpu, steps: &[Step]) {
+    let mut encoder = gpu
+        .device
+        .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+    for step in steps {
+        pass.set_pipeline(&step.kernel.pipeline);
+        pass.set_bind_group(0, &step.bind, &[]);
+        match &step.indirect {
+            Some(args) => pass.dispatch_workgroups_indirect(args, 0),
+            None => pass.dispatch_workgroups(step.groups[0], step.groups[1], step.groups[2]),
+        }
+    }
+    drop(pass);
+    gpu.queue.submit([encoder.finish()]);
+    pollster::block_on(gpu.settle()).expect("the device lives");
+}
