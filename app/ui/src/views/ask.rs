@@ -143,14 +143,14 @@ fn model(ui: &mut Ui, state: &mut State) {
     let what = if state.model.source.is_key() {
         format!("Held against the key {name}")
     } else {
-        format!("Held against {name}, on this machine")
+        format!("Held against {name}")
     };
     let is_wide = ui.available_width() > 480.0;
     if !is_wide {
         widgets::muted(ui, what.as_str());
     }
-    ui.horizontal_wrapped(|ui| {
-        ui.spacing_mut().item_spacing = vec2(8.0, 8.0);
+    ui.horizontal(|ui| {
+        ui.spacing_mut().item_spacing.x = 8.0;
         for (command, icon, label) in [
             (Command::OpenFolder, Icon::Folder, "Open model…"),
             (Command::OpenKey, Icon::Key, "Open key…"),
@@ -168,10 +168,7 @@ fn model(ui: &mut Ui, state: &mut State) {
             state.ask(Ask::DropModel);
         }
         if is_wide {
-            ui.add_space(4.0);
-            let room = vec2(ui.available_width(), ui.spacing().interact_size.y);
-            let beside = egui::Layout::left_to_right(egui::Align::Center);
-            ui.allocate_ui_with_layout(room, beside, |ui| widgets::muted(ui, what.as_str()));
+            widgets::muted(ui, what.as_str());
         }
     });
 }
