@@ -370,6 +370,16 @@ impl Engine {
                 });
             }
         }
+        for (values, width) in outputs.scores.iter().flat_map(|layer| {
+            let (hidden, wide) = (self.config.hidden, self.config.intermediate);
+            [(&layer.input, hidden), (&layer.neurons, wide)]
+        }) {
+            if let Some(bad) = values.iter().position(|v| !v.is_finite()) {
+                return Err(EngineError::NonFinite {
+                    position: outputs.pos0 + bad / width,
+                });
+            }
+        }
         if let Some(bad) = outputs.logits.iter().position(|v| !v.is_finite()) {
             return Err(EngineError::NonFinite {
                 position: outputs.logits_pos0 + bad / self.config.vocab,

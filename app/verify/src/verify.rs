@@ -275,7 +275,7 @@ impl Draft {
 
         monitor.progress(Phase::Checks, 0, 1)?;
         self.judge(trace, model, &states, &tokens);
-        self.judge_masks(masks.map(RefCell::into_inner));
+        self.judge_masks(masks.map(RefCell::into_inner), sparse.is_some());
         if self.in_detail {
             self.details = details_of(trace, model, profile);
             if let Some(figures) = states.take_figures() {
@@ -291,10 +291,17 @@ impl Draft {
         Ok(())
     }
 
-    fn judge_masks(&mut self, masks: Option<MaskCheck<'_>>) {
+    fn judge_masks(&mut self, masks: Option<MaskCheck<'_>>, is_sparse: bool) {
         let Some(masks) = masks else {
-            let detail = "not needed: every neuron was computed";
-            self.checks.push(Check::skipped("masks", detail));
+            self.checks.push(match is_sparse {
+                false => Check::skipped("masks", "not needed: every neuron was computed"),
+                // Unreachable once the claim is the rule's own; what is not compared must not pass.
+                true => Check::fail(
+                    "masks",
+                    "mask-rule",
+                    "the masks are not of this model's shape",
+                ),
+            });
             return;
         };
         self.checks.push(masks.check());
