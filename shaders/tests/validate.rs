@@ -48,25 +48,17 @@ fn variants(kernel: &str) -> Vec<Defines> {
         all = cross(all, flag("BIAS"));
     }
     if kernel.starts_with("sparse_rows") || kernel.starts_with("sparse_sum") {
-        all = cross(
-            all,
-            ["W_F32", "W_F16", "W_BF16"]
-                .map(|t| {
-                    Box::new(move |d: Defines| d.flag(t, true)) as Box<dyn Fn(Defines) -> Defines>
-                })
-                .into(),
-        );
-        let of_rows = ["VEC", "BIAS", "SLOTS", "GATED", "WITH_GATE"];
-        let of_sums = ["VEC", "BIAS", "SLOTS", "RESIDUAL", "SHARED"];
+        all = of_sparse_products(all, kernel);
+        let of_rows = ["BIAS", "SLOTS", "GATED", "WITH_GATE"];
+        let of_sums = ["BIAS", "SLOTS", "RESIDUAL", "SHARED"];
         let is_sum = kernel.starts_with("sparse_sum");
         for name in if is_sum { of_sums } else { of_rows } {
             all = cross(all, flag(name));
         }
-    }
-    if kernel.starts_with("sparse_") {
+    } else if kernel.starts_with("sparse_") {
         all = all
             .iter()
-            .flat_map(|d| [1, 8].map(|rows| d.clone().with("ROWS", rows).with("NEURONS", 4)))
+            .flat_map(|d| [1, 8].map(|rows| d.clone().with("ROWS", rows)))
             .collect();
     }
     match kernel {
@@ -105,6 +97,47 @@ fn variants(kernel: &str) -> Vec<Defines> {
             .collect();
     }
     all
+}
+
+/// Stored types, loads, rows of a tile and the sizes that go with them.
+fn of_sparse_products(all: Vec<Defines>, kernel: &str) -> Vec<Defines> {
+    let in_registers = ["sparse_rows", "sparse_sum"].contains(&kernel);
+    let mut more = Vec::new();
+    for base in all {
+        for dtype in ["W_F32", "W_F16", "W_BF16"] {
+            for (vec, wide) in [(false, false), (true, false), (true, true)] {
+                if wide && (dtype == "W_F32" || !in_registers) {
+                    continue;
+                }
+                for rows in [1, 8] {
+                    let d = base
+                        .clone()
+                        .flag(dtype, true)
+                        .flag("VEC", vec)
+                        .with("ROWS", rows);
+                    let half = match (vec, rows) {
+                        (false, _) => 1,
+                        (true, 1) => 8,
+                        (true, _) => 2,
+                    };
+                    more.push(match kernel {
+                        "sparse_rows" => d
+                            .flag("WIDE", wide)
+                            .with("QUADS", if wide { 2 } else { 1 })
+                            .with("NEURONS", 4)
+                            .with("LANES", 16),
+                        "sparse_sum" => d
+                            .flag("WIDE", wide)
+                            .with("QUADS", 2 * half)
+                            .with("HALF_QUADS", half)
+                            .with("LANES", 8),
+                        _ => d,
+                    });
+                }
+            }
+        }
+    }
+    more
 }
 
 #[test]

@@ -234,28 +234,30 @@ impl Mlp {
     }
 }
 
-/// All modes, stored types, tiles and masks, in every combination but that of tiles and biases, which rotate.
+/// Every mode with every stored type and every size of mask.
 fn cases(mut run: impl FnMut(Mlp, Mode, bool, Mask, &[u32])) {
-    let mut case = 0;
+    let mut case = 0_u64;
     for mode in [Mode::Gated, Mode::WithGate, Mode::Relu] {
         for dtype in DTYPES {
-            for (i, percent) in [0, 1, 5, 50, 95, 100].into_iter().enumerate() {
-                case += 1;
-                let shape = if (case + i) % 2 == 0 { EVEN } else { ODD };
-                let (rows, tile) = ([1, 3, 9][case % 3], Tile::ALL[case % 4]);
+            for percent in [0, 5, 100, 1, 50, 95] {
+                // Three masks share pipelines, which take longer to make than to run; what else varies is drawn for the three.
+                let shape = if (case / 3).is_multiple_of(2) {
+                    EVEN
+                } else {
+                    ODD
+                };
+                let mut drawn = Seeded(case / 3);
+                let (rows, bias) = ([1, 3, 9][drawn.below(3)], drawn.below(2) == 0);
+                let tile =
+                    [Tile::One, Tile::One, Tile::Two, Tile::Four, Tile::Eight][drawn.below(5)];
                 let mask = Mask {
                     rows: rows as u32,
                     n: shape.1 as u32,
                     tile,
                 };
-                let bits = Seeded(case as u64).bits(mask, percent);
-                run(
-                    Mlp::new(dtype, rows, shape, case as u64),
-                    mode,
-                    case % 2 == 0,
-                    mask,
-                    &bits,
-                );
+                let bits = Seeded(case).bits(mask, percent);
+                run(Mlp::new(dtype, rows, shape, case), mode, bias, mask, &bits);
+                case += 1;
             }
         }
     }
@@ -284,7 +286,7 @@ fn kernels_have_the_bits_of_dense_twins_on_masked_activations() {
     on_every_gpu(|gpu| {
         let mut paths = [Path::Registers, Path::Lanes].into_iter().cycle();
         cases(|mlp, mode, bias, mask, bits| {
-            // Paths rotate through the cases; masks of single rows, which are the ones in use, meet both.
+            // Paths rotate through the cases; lists of single rows meet both.
             for path in paths.by_ref().take(1 + usize::from(mask.tile == Tile::One)) {
                 let want = mlp.dense(mode, bias, bits);
                 let got = mlp.kernels(gpu, path, Numerics::Strict, mode, bias, mask, bits);
