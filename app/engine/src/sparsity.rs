@@ -179,6 +179,16 @@ impl SparseModel {
         }
     }
 
+    /// Of a rule that a trace names; `None` where following it takes a file.
+    pub fn of_rule(rule: &SparseRule) -> Option<Self> {
+        match rule {
+            SparseRule::TopK { keep } => Some(Self::top_k(*keep)),
+            SparseRule::Cats { thresholds } => Some(Self::cats(thresholds.clone())),
+            SparseRule::Teal { input, neurons } => Some(Self::teal(input.clone(), neurons.clone())),
+            SparseRule::Given { .. } | SparseRule::Predicted { .. } => None,
+        }
+    }
+
     /// As a trace names it.
     pub fn rule(&self) -> &SparseRule {
         &self.rule

@@ -3,11 +3,13 @@
 mod csv;
 mod layers;
 pub mod plot;
+mod sheet;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
 
+use assay_sheet::Sheet;
 use assay_trace::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -122,6 +124,11 @@ impl PredictorReport {
     /// A table: the seed's columns `Layer,Recall,True Sparsity,Classifier Sparsity` first (counts, as there), then ours.
     pub fn to_csv(&self) -> String {
         csv::predictor(self)
+    }
+
+    /// All of it for the window and the page, with the drift of the states that the predictors look at, where that was measured.
+    pub fn to_sheet(&self, drift: Option<&crate::drift::Drift>) -> Sheet {
+        sheet::predictor(self, drift)
     }
 
     /// Recall and F1 by layer, as an SVG.

@@ -12,6 +12,8 @@ pub(crate) enum Purpose {
     Sort,
     /// See what a trace claims.
     Inspect,
+    /// Read what a study found.
+    Sheet,
     /// See what a model is.
     OpenModel,
     /// Judge by running the model again.
@@ -40,6 +42,7 @@ impl Purpose {
         match self {
             Self::Sort => "sort",
             Self::Inspect => "inspect",
+            Self::Sheet => "sheet",
             Self::OpenModel => "open-model",
             Self::Verify => "verify",
             Self::Audit => "audit",
@@ -54,7 +57,11 @@ impl Purpose {
 
     /// Whether a user waits for it. The others happen by the way.
     pub fn is_awaited(&self) -> bool {
-        self.is_long() || matches!(self, Self::Sort | Self::Inspect | Self::OpenModel)
+        self.is_long()
+            || matches!(
+                self,
+                Self::Sort | Self::Inspect | Self::Sheet | Self::OpenModel
+            )
     }
 
     /// Whether it takes the whole screen while it runs.
@@ -248,6 +255,7 @@ pub(crate) fn title(job: &Job) -> &'static str {
         Job::OpenModel { model } if model.is_key() => "Opening the key",
         Job::OpenModel { .. } => "Opening the model",
         Job::Sort { .. } => "Looking at files",
+        Job::Sheet { .. } => "Reading the study",
         _ => "Working",
     }
 }

@@ -2,6 +2,7 @@
 //! platform or the worker they ask for, and [`App`](crate::App) does it after the frame.
 
 use assay_engine::AdapterInfo;
+use assay_sheet::Sheet;
 use assay_trace::Manifest;
 use assay_work::message::{
     CacheEntry, Claims, DeviceChoice, Failure, Hashes, Job, KeptId, KeyFacts, ModelFacts,
@@ -53,6 +54,8 @@ pub(crate) enum Page {
     Verify,
     Prove,
     Ask,
+    /// What a study found, once one was opened.
+    Study,
 }
 
 /// Which part of a result.
@@ -151,6 +154,8 @@ pub(crate) struct ExpectForm {
     pub prompt: String,
     pub with_sampler: bool,
     pub sampler: SamplerForm,
+    /// Whether skipping by the trace's own rule was asked for.
+    pub skips: bool,
 }
 
 /// A request of the Prove page.
@@ -201,6 +206,7 @@ pub(crate) struct State {
     pub expect: ExpectForm,
     pub prove: ProveForm,
     pub asking: Asking,
+    pub study: Option<Box<Sheet>>,
     pub jobs: Jobs,
     pub judged: Option<Box<Judged>>,
     pub trouble: Option<Trouble>,
@@ -265,6 +271,7 @@ impl State {
                 done: None,
             },
             asking,
+            study: None,
             jobs: Jobs::default(),
             judged: None,
             trouble: None,
@@ -276,6 +283,16 @@ impl State {
             dragging: 0,
             view: ViewState::default(),
             asks: Vec::new(),
+        }
+    }
+
+    /// Seconds between frames that show how far a job is. Where no GPU draws, a frame takes as long as the work of a second or two, and
+    /// the job would mostly wait for frames.
+    pub fn frame_gap_s(&self) -> f32 {
+        let chosen = self.adapters.chosen.as_ref();
+        match chosen.is_some_and(|info| info.software) {
+            true => 1.0,
+            false => 0.1,
         }
     }
 
@@ -357,7 +374,7 @@ impl State {
         let live = judged.and_then(|judged| judged.live.as_ref()?.kept);
         match self.page {
             Page::Prove => proved,
-            Page::Verify | Page::Ask => live.or(proved),
+            Page::Verify | Page::Ask | Page::Study => live.or(proved),
         }
     }
 

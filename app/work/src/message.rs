@@ -162,6 +162,8 @@ pub struct Expect {
     pub prompt: Option<String>,
     /// The sampler.
     pub sampler: Option<SamplerSpec>,
+    /// Whether the prover was asked to skip neurons, by the very rule that the trace names. A trace that skips is refused otherwise.
+    pub skips: bool,
 }
 
 /// What a prover is asked for.
@@ -233,6 +235,11 @@ pub enum Job {
         request: AskRequest,
         /// Where to compute.
         device: DeviceChoice,
+    },
+    /// Reads what a study found (docs/sheet-format.md).
+    Sheet {
+        /// Its file.
+        sheet: Source,
     },
     /// Every committed hash at one position of a trace.
     Hashes {
@@ -376,6 +383,8 @@ pub enum Outcome {
         traces: Vec<Source>,
         /// The key, if there is one, else the checkpoint, if there is one.
         model: Option<ModelSource>,
+        /// What studies found.
+        sheets: Vec<Source>,
         /// Names of files that are neither, or that a key stands in for.
         ignored: Vec<String>,
     },
@@ -394,6 +403,8 @@ pub enum Outcome {
     Proved(Proved),
     /// Of [`Job::Ask`].
     Asked(Asked),
+    /// Of [`Job::Sheet`]: its JSON, an [`assay_sheet::Sheet`] that keeps to the rules.
+    Sheet(String),
     /// Of [`Job::Hashes`].
     Hashes(Hashes),
     /// Of [`Job::Bytes`].
@@ -523,7 +534,7 @@ pub struct CacheEntry {
 #[error("{message}")]
 pub struct Failure {
     /// A stable word: `cancelled`, `not-found`, `network`, `cors`, `interrupted-download`, `too-large`, `not-a-trace`, `model`,
-    /// `not-a-key`, `key`, [`KEY_ENCRYPTED`](Self::KEY_ENCRYPTED), [`KEY_PASSPHRASE`](Self::KEY_PASSPHRASE), `needs-weights`,
+    /// `not-a-key`, `not-a-sheet`, `key`, [`KEY_ENCRYPTED`](Self::KEY_ENCRYPTED), [`KEY_PASSPHRASE`](Self::KEY_PASSPHRASE), `needs-weights`,
     /// `device`, `out-of-memory`, `self-test`, `request`, `unsupported`, `internal`, and those of docs/prover-api.md that are errors,
     /// `live-unreachable` and so on.
     pub code: String,

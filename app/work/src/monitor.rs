@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use assay_engine::{EngineError, Monitor, Phase};
+use assay_engine::{Device, EngineError, Monitor, Phase};
 use assay_model::Tokenizer;
 use web_time::Instant;
 
@@ -13,6 +13,8 @@ use crate::platform::Platform;
 
 /// Between two pieces of news: each makes the face draw, with the same device where it is a GPU that both share.
 const EVERY: Duration = Duration::from_millis(100);
+/// The same where no GPU draws: a frame takes as long as much of the work that it shows.
+const EVERY_IN_SOFTWARE: Duration = Duration::from_secs(1);
 
 /// One job's voice and ear.
 pub(crate) struct JobMonitor<'a, P: Platform + ?Sized> {
@@ -22,6 +24,7 @@ pub(crate) struct JobMonitor<'a, P: Platform + ?Sized> {
     tokenizer: Option<&'a Tokenizer>,
     output: Vec<u32>,
     text_told: Option<Instant>,
+    every: Duration,
 }
 
 impl<'a, P: Platform + ?Sized> JobMonitor<'a, P> {
@@ -33,6 +36,7 @@ impl<'a, P: Platform + ?Sized> JobMonitor<'a, P> {
             tokenizer: None,
             output: Vec::new(),
             text_told: None,
+            every: EVERY,
         }
     }
 
@@ -42,11 +46,24 @@ impl<'a, P: Platform + ?Sized> JobMonitor<'a, P> {
         self
     }
 
+    /// Speaks less often where the cores that compute also draw.
+    pub(crate) fn on(mut self, device: &Device) -> Self {
+        let is_software = matches!(device, Device::Gpu(gpu) if gpu.info.software);
+        self.every = if is_software {
+            EVERY_IN_SOFTWARE
+        } else {
+            EVERY
+        };
+        self
+    }
+
     /// Tells of progress if it is time to, and asks whether to go on.
     pub(crate) fn tell(&mut self, stage: Stage, done: u64, total: u64) -> Result<(), Failure> {
         let now = Instant::now();
         let is_due = match self.told {
-            Some((told, at)) => told != stage || done >= total || now.duration_since(at) >= EVERY,
+            Some((told, at)) => {
+                told != stage || done >= total || now.duration_since(at) >= self.every
+            }
             None => true,
         };
         if is_due {
@@ -69,7 +86,7 @@ impl<'a, P: Platform + ?Sized> JobMonitor<'a, P> {
         let now = Instant::now();
         if self
             .text_told
-            .is_none_or(|at| now.duration_since(at) >= EVERY)
+            .is_none_or(|at| now.duration_since(at) >= self.every)
         {
             self.text_told = Some(now);
             self.say_text();
@@ -122,7 +139,7 @@ impl<P: Platform + ?Sized> Monitor for JobMonitor<'_, P> {
         let now = Instant::now();
         let is_due = self
             .text_told
-            .is_none_or(|at| now.duration_since(at) >= EVERY);
+            .is_none_or(|at| now.duration_since(at) >= self.every);
         if is_due && self.tokenizer.is_some() {
             self.text_told = Some(now);
             self.say_text();

@@ -2,6 +2,7 @@
 
 use assay_key::VerifierKey;
 use assay_model::ByteSource;
+use assay_sheet::Sheet;
 
 use crate::message::{ModelSource, Source};
 
@@ -17,6 +18,8 @@ pub(crate) enum Kind {
     Model,
     /// A verifier key.
     Key,
+    /// What a study found.
+    Sheet,
     /// None of them.
     Other,
 }
@@ -48,6 +51,9 @@ fn kind_of(name: &str, head: &[u8]) -> Kind {
     }
     if head.starts_with(b"GGUF") || ends(&[".gguf", ".safetensors"]) {
         return Kind::Model;
+    }
+    if Sheet::is_sheet(head) {
+        return Kind::Sheet;
     }
     if ends(&[".json", ".model"]) {
         let known = [
@@ -114,6 +120,7 @@ fn find(text: &[u8], what: &[u8]) -> bool {
 pub(crate) struct Sorted {
     pub traces: Vec<Source>,
     pub model: Option<ModelSource>,
+    pub sheets: Vec<Source>,
     pub ignored: Vec<String>,
 }
 
@@ -130,6 +137,7 @@ pub(crate) fn sorted(files: Vec<(String, Source, Kind)>) -> Sorted {
             Kind::Model => model.push((path, source)),
             Kind::Key if key.is_none() => key = Some(ModelSource::key(source)),
             Kind::Key => sorted.ignored.push(path),
+            Kind::Sheet => sorted.sheets.push(source),
             Kind::Other if is_alone => sorted.traces.push(source),
             Kind::Other => sorted.ignored.push(path),
         }
@@ -206,6 +214,11 @@ mod tests {
             ("x.gguf", b"", Kind::Model),
             ("config.json", b"{}", Kind::Model),
             ("package.json", b"{}", Kind::Other),
+            (
+                "sheet.json",
+                b"{\n  \"format\": \"assay-sheet\",\n",
+                Kind::Sheet,
+            ),
             ("readme.md", b"# Model", Kind::Other),
         ] {
             assert_eq!(kind_of(name, head), want, "{name}");

@@ -5,9 +5,11 @@ mod ask;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use assay_engine::sparsity::SparseModel;
 use assay_engine::{Device, Engine, Gpu, GpuOptions, Numerics, list_adapters};
 use assay_model::{ByteSource, Model};
 use assay_prove::{Request, prove};
+use assay_sheet::{Sheet, SheetError};
 use assay_trace::{Digest, Trace, TraceError, merkle};
 use assay_verify::audit::audit;
 use assay_verify::{Options, Profiles, Verified, verify_in_detail};
@@ -95,6 +97,7 @@ impl<P: Platform> Worker<P> {
                 request,
                 device,
             } => self.ask(id, prover, model, request, device).await,
+            Job::Sheet { sheet } => self.sheet(id, &sheet).await.map(Outcome::Sheet),
             Job::Hashes { trace, position } => {
                 let bytes = self.trace_bytes(id, &trace).await?;
                 hashes(&bytes, position).map(Outcome::Hashes)
@@ -174,13 +177,40 @@ impl<P: Platform> Worker<P> {
         let sort::Sorted {
             traces,
             model,
+            sheets,
             ignored,
         } = sort::sorted(told);
         Ok(Outcome::Sorted {
             traces,
             model,
+            sheets,
             ignored,
         })
+    }
+
+    async fn sheet(&self, id: JobId, source: &Source) -> Result<String, Failure> {
+        let mut monitor = JobMonitor::new(&self.platform, id);
+        let opened = {
+            let mut fetched = |done, total| monitor.tell(Stage::Fetch, done, total);
+            self.platform.open(source, &mut fetched).await?
+        };
+        let refused = |err: SheetError| {
+            let name = source.name();
+            Failure::new(
+                "not-a-sheet",
+                format!("`{name}` is no sheet of a study: {err}"),
+            )
+            .with_next("choose the sheet.json that a study of this program's version wrote")
+        };
+        let bytes = opened.len();
+        if bytes > assay_sheet::MAX_BYTES {
+            return Err(refused(SheetError::TooLarge { bytes }));
+        }
+        let read = read::whole(&self.platform, &mut monitor, &*opened).await?;
+        let bytes = read.ok_or_else(|| refused(SheetError::TooLarge { bytes }))?;
+        Sheet::parse(&bytes)
+            .and_then(|sheet| sheet.to_json())
+            .map_err(refused)
     }
 
     fn kept(&self, id: KeptId) -> Result<Arc<Vec<u8>>, Failure> {
@@ -269,7 +299,10 @@ impl<P: Platform> Worker<P> {
     ) -> Result<Outcome, Failure> {
         let bytes = self.trace_bytes(id, &trace).await?;
         let against = self.open(id, &model).await?.against.clone();
-        let options = options(&expect, &against)?;
+        let mut options = options(&expect, &against)?;
+        if expect.skips {
+            options.sparse = skipped(&bytes)?;
+        }
         let verified = self.judge(id, &bytes, &against, &options, &device).await?;
         Ok(Outcome::Verified {
             report: report(&verified)?,
@@ -291,7 +324,7 @@ impl<P: Platform> Worker<P> {
             Ok(_) => self.device(device).await?,
             Err(_) => Device::Cpu,
         };
-        let mut monitor = JobMonitor::new(&self.platform, id);
+        let mut monitor = JobMonitor::new(&self.platform, id).on(&device);
         let verified = match against {
             Against::Model(model) => {
                 let profiles = Profiles::embedded();
@@ -339,7 +372,9 @@ impl<P: Platform> Worker<P> {
         request.check(model.config())?;
         let device = self.device(&device).await?;
         let root = self.root(id, &model).await?;
-        let mut monitor = JobMonitor::new(&self.platform, id).with_tokenizer(model.tokenizer());
+        let mut monitor = JobMonitor::new(&self.platform, id)
+            .with_tokenizer(model.tokenizer())
+            .on(&device);
         let capacity = request.capacity(model.config());
         let mut engine =
             Engine::load(&device, &model, capacity, Numerics::Fast, &mut monitor).await?;
@@ -459,6 +494,28 @@ fn options(expect: &Expect, against: &Against) -> Result<Options, Failure> {
         expect_sampler: expect.sampler,
         ..Options::default()
     })
+}
+
+/// The rule that a trace names, where all of it is in the trace.
+fn skipped(bytes: &[u8]) -> Result<Option<Arc<SparseModel>>, Failure> {
+    // What is no trace has its verdict without a rule.
+    let Ok(trace) = Trace::parse(bytes) else {
+        return Ok(None);
+    };
+    let Some(claim) = &trace.manifest().sparse else {
+        return Ok(None);
+    };
+    match SparseModel::of_rule(&claim.rule) {
+        Some(model) => Ok(Some(Arc::new(model))),
+        None => Err(Failure::new(
+            "unsupported",
+            format!(
+                "the rule `{}` needs a file that is not in the trace",
+                claim.rule.kind()
+            ),
+        )
+        .with_next("use `assay --verify --sparse` of the desktop program, which takes that file")),
+    }
 }
 
 fn report(verified: &Verified) -> Result<String, Failure> {

@@ -296,6 +296,7 @@ fn what_was_asked_for_is_compared() {
             top_k: 0,
             top_p: 1.0,
         }),
+        skips: false,
     };
     let honest = || Source::Sample(Sample::Honest);
     let job = verify(honest(), asked("To be, or not", None));
@@ -375,8 +376,10 @@ fn files_are_sorted() {
         Outcome::Sorted {
             traces,
             model,
+            sheets,
             ignored,
         } => {
+            assert!(sheets.is_empty());
             assert_eq!(traces, [Source::Sample(Sample::Honest)]);
             assert_eq!(model, Some(ModelSource::Path("m".into())));
             assert_eq!(ignored, ["text"]);

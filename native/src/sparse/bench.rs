@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use assay_engine::sparsity::SparseModel;
 use assay_engine::{Device, Engine, Numerics, Want};
 use assay_model::Model;
+use assay_sheet::{Across, Axis, Block, Cell, Chart, Mark, Series, Sheet, Style as Drawn, Table};
 use assay_study::report::plot::{self, SparsityChart, SparsitySeries};
 use serde::Serialize;
 
@@ -41,7 +42,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 32)]
     decode: u32,
 
-    /// Folder for bench.json, bench.csv and bench.svg
+    /// Folder for bench.json, bench.csv, bench.svg, and sheet.json, which the app draws
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 }
@@ -233,7 +234,87 @@ fn write(args: &Args, summary: &Summary) -> anyhow::Result<()> {
         .collect(),
         dense: summary.points.first().map(|p| p.perplexity),
     };
-    write("bench.svg", plot::quality_by_sparsity(&chart)?)
+    write("bench.svg", plot::quality_by_sparsity(&chart)?)?;
+    write("sheet.json", sheet(summary).to_json()?)
+}
+
+fn sheet(summary: &Summary) -> Sheet {
+    let chart = |title: &str, label: &str, figure: fn(&Point) -> f64| Chart {
+        title: title.to_owned(),
+        x: Axis::linear("neurons skipped, %"),
+        y: Axis::linear(label),
+        series: [
+            ("oracle", "oracle (largest activations)"),
+            ("predicted", "predicted"),
+        ]
+        .into_iter()
+        .map(|(how, name)| Series {
+            name: name.to_owned(),
+            style: Drawn::Line,
+            points: summary
+                .points
+                .iter()
+                .filter(|p| p.how == how)
+                .map(|p| [100.0 * p.sparsity, figure(p)])
+                .collect(),
+            band: Vec::new(),
+        })
+        .filter(|series| !series.points.is_empty())
+        .collect(),
+        marks: summary
+            .points
+            .iter()
+            .filter(|p| p.how == "dense")
+            .map(|p| Mark {
+                label: "dense".to_owned(),
+                axis: Across::Y,
+                at: figure(p),
+            })
+            .collect(),
+    };
+    let columns = [
+        "how",
+        "skipped, %",
+        "perplexity",
+        "prefill, tokens/s",
+        "decode, tokens/s",
+    ];
+    let table = Table {
+        caption: "An oracle computes gate and up in full to find the largest activations; a predictor does not".to_owned(),
+        columns: columns.map(str::to_owned).to_vec(),
+        rows: summary
+            .points
+            .iter()
+            .map(|p| {
+                let numbers = [
+                    100.0 * p.sparsity,
+                    p.perplexity,
+                    p.prefill_tokens_per_s,
+                    p.decode_tokens_per_s,
+                ];
+                let mut row = vec![Cell::from(p.how)];
+                row.extend(numbers.map(Cell::from));
+                row
+            })
+            .collect(),
+    };
+    Sheet::new(
+        &format!("{}: what skipping neurons costs", summary.model),
+        "Perplexity and speed, dense and with some neurons of each MLP skipped.",
+    )
+    .fact("model", summary.model.clone())
+    .fact("text", summary.text.clone())
+    .fact("adapter", summary.adapter.clone())
+    .section(
+        "Perplexity and speed",
+        vec![
+            Block::Chart(chart("Perplexity", "perplexity", |p| p.perplexity)),
+            Block::Chart(chart("Decoding, one token at a time", "tokens/s", |p| {
+                p.decode_tokens_per_s
+            })),
+            Block::Table(table),
+        ],
+    )
 }
 
 fn print(summary: &Summary, output: &Output) -> anyhow::Result<()> {

@@ -46,7 +46,7 @@ pub struct ReportArgs {
     #[arg(long, value_name = "FILE", num_args = 1..)]
     predictor: Vec<PathBuf>,
 
-    /// Folder for report.json, layers.csv, drift.csv and the plots
+    /// Folder for report.json, layers.csv, drift.csv, the plots, and sheet.json, which the app draws
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 }
@@ -83,6 +83,7 @@ pub fn run(args: &ReportArgs, output: &Output) -> anyhow::Result<Exit> {
         let path = args.out.join(name);
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     };
+    let mut measured = None;
     // Drift needs every layer's input; a dataset of some layers has none.
     if dataset.facts().layers.len() == dataset.facts().model_layers as usize {
         let drift = Drift::of_dataset(&dataset)?;
@@ -93,7 +94,9 @@ pub fn run(args: &ReportArgs, output: &Output) -> anyhow::Result<Exit> {
         if let Some(verdict) = SeedVerdict::of(name, &drift) {
             write("drift-seed.json", &report::to_json(&verdict)?)?;
         }
+        measured = Some(drift);
     }
+    write("sheet.json", &report.to_sheet(measured.as_ref()).to_json()?)?;
     let metrics: Vec<_> = predictors
         .first()
         .map(|p| p.facts().layers.iter().map(|l| &l.held_out).collect())

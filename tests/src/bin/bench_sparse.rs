@@ -1,19 +1,23 @@
 //! A sparse MLP against the dense one, stage by stage, at Llama-3.2-3B's shape with bf16 weights, on one adapter in one run: medians of
 //! interleaved rounds. Prints Markdown and writes the same figures as JSON; nothing here passes or fails.
 //!
-//! `bench_sparse [ADAPTER] [--json FILE] [--rounds N]`
+//! `bench_sparse [ADAPTER] [--json FILE] [--rounds N]`, `bench_sparse [ADAPTER] --end-to-end TOKENS`
 //!
 //! A stage is a submit of its own; "total" is one submit of all stages. Beside wall time stands the processor time of this process, which
 //! is the adapter's work where the adapter is a CPU, and says more than wall time on a machine that others use too.
 
 #[path = "bench_sparse/cases.rs"]
 mod cases;
+#[path = "bench_sparse/end_to_end.rs"]
+mod end_to_end;
 #[path = "bench_sparse/setup.rs"]
 mod setup;
 
-use assay_engine::Numerics;
+use std::sync::Arc;
+
 use assay_engine::gpu::{Gpu, GpuOptions};
 use assay_engine::kernels::sparse::Tile;
+use assay_engine::{Device, Numerics};
 
 use cases::Case;
 use setup::{D, N, Weights};
@@ -22,17 +26,13 @@ use setup::{D, N, Weights};
 const PERCENTS: [u32; 4] = [5, 10, 20, 50];
 
 fn main() {
-    let (mut adapter, mut json, mut rounds) = (None, None, 9);
+    let (mut adapter, mut json, mut rounds, mut whole) = (None, None, 9, None);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--json" => json = args.next(),
-            "--rounds" => {
-                rounds = args
-                    .next()
-                    .and_then(|n| n.parse().ok())
-                    .expect("--rounds N");
-            }
+            "--rounds" => rounds = number(args.next()).expect("--rounds N"),
+            "--end-to-end" => whole = Some(number(args.next()).expect("--end-to-end TOKENS")),
             _ => adapter = Some(arg),
         }
     }
@@ -41,11 +41,14 @@ fn main() {
         ..Default::default()
     };
     let gpu = pollster::block_on(Gpu::open(&options)).expect("an adapter");
-    let weights = Weights::new(&gpu);
     println!(
         "## Sparse MLPs on {} ({})\n",
         gpu.info.name, gpu.info.driver
     );
+    if let Some(tokens) = whole {
+        return end_to_end::run(&Device::Gpu(Arc::new(gpu)), tokens);
+    }
+    let weights = Weights::new(&gpu);
     println!(
         "Hidden {D}, {N} neurons, bf16, medians of {rounds} interleaved rounds, ms (processor time in brackets)."
     );
@@ -77,4 +80,8 @@ fn main() {
         let text = serde_json::to_string_pretty(&results).expect("numbers");
         std::fs::write(path, text).expect("the file is written");
     }
+}
+
+fn number(word: Option<String>) -> Option<usize> {
+    word?.parse().ok()
 }

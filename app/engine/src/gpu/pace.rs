@@ -14,8 +14,11 @@ pub(crate) struct Pace {
     rate: f64,
 }
 
-/// Multiply-adds that are never split: shorter submits cost more than they give.
-const LEAST: f64 = 1e6;
+/// Multiply-adds that are never split: shorter submits cost more than they give. Where a page is drawn by the same cores, each submit may
+/// wait for a frame, so that a smaller floor would make ever smaller submits of what is taken for a slow device.
+const LEAST: f64 = 1e7;
+/// Smaller submits teach nothing.
+const TEACHES: f64 = 1e6;
 
 impl Pace {
     /// Starts with `rate` multiply-adds a second, a guess.
@@ -34,7 +37,7 @@ impl Pace {
     /// A submit of `work` multiply-adds took `elapsed`. Tiny ones say more about waiting than about speed, and one that was held up
     /// must not slow all later ones: a single submit changes the rate by a factor of two at most.
     pub(crate) fn learn(&mut self, work: u64, elapsed: Duration) {
-        if (work as f64) < LEAST {
+        if (work as f64) < TEACHES {
             return;
         }
         let seen = work as f64 / elapsed.as_secs_f64().max(1e-6);

@@ -286,7 +286,7 @@ fn band(
         .collect()
 }
 
-fn subject(report: &PredictorReport) -> String {
+pub(super) fn subject(report: &PredictorReport) -> String {
     let target = match report.target {
         crate::labels::Target::Att => "attention heads",
         crate::labels::Target::Mlp => "MLP neurons",
@@ -294,7 +294,7 @@ fn subject(report: &PredictorReport) -> String {
     format!("{} {target}", report.family)
 }
 
-fn described(report: &PredictorReport) -> String {
+pub(super) fn described(report: &PredictorReport) -> String {
     format!(
         "active: {}; looks at: {}; text: {}; rank {}",
         report.label.name(),

@@ -41,6 +41,10 @@ impl App {
         self.inspecting = Some(self.start(Purpose::Inspect, Job::Inspect { trace: source }));
     }
 
+    pub(super) fn set_study(&mut self, source: Source) {
+        self.start(Purpose::Sheet, Job::Sheet { sheet: source });
+    }
+
     pub(super) fn set_model(&mut self, source: ModelSource) {
         // A verdict against another model is none.
         self.state.judged = None;
@@ -211,5 +215,6 @@ fn expectation(form: &crate::state::ExpectForm, model: &ModelSource) -> Result<E
         } else {
             None
         },
+        skips: form.skips,
     })
 }

@@ -63,7 +63,8 @@ impl App {
             })),
             "theme": if self.is_dark { "dark" } else { "light" },
             "zoom": state.settings.zoom(),
-            "page": match state.page { Page::Verify => "verify", Page::Prove => "prove", Page::Ask => "ask" },
+            "page": match state.page { Page::Verify => "verify", Page::Prove => "prove", Page::Ask => "ask", Page::Study => "study" },
+            "study": state.study.as_ref().map(|sheet| sheet.title.clone()),
             "prover": state.asking.address,
             "live": json!({
                 "text": state.asking.told.text,

@@ -1,5 +1,6 @@
 //! News from outside taken in: what a job came to, what was chosen or dropped, where a link leads.
 
+use assay_sheet::Sheet;
 use assay_trace::Manifest;
 use assay_verify::Details;
 use assay_work::message::{
@@ -112,8 +113,9 @@ impl App {
             Outcome::Sorted {
                 traces,
                 model,
+                sheets,
                 ignored,
-            } => self.sorted(traces, model, &ignored),
+            } => self.sorted(traces, model, sheets, &ignored),
             Outcome::Inspected(claims) => {
                 if self.inspecting == Some(job.id) {
                     self.inspected(claims);
@@ -140,6 +142,7 @@ impl App {
                 self.state.prove.text.clone_from(&proved.text);
                 self.state.prove.done = Some(proved);
             }
+            Outcome::Sheet(text) => self.studied(&text),
             Outcome::Hashes(hashes) => self.state.hashes = Some(hashes),
             Outcome::Bytes(bytes) => {
                 if let Purpose::Save(name) = &job.purpose {
@@ -180,6 +183,7 @@ impl App {
             Purpose::Prove => "generating",
             Purpose::Ask | Purpose::AskWithKey => "asking the prover",
             Purpose::Inspect => "reading the trace",
+            Purpose::Sheet => "reading the study",
             Purpose::OpenModel if is_key => "opening the key",
             Purpose::OpenModel => "opening the model",
             _ => "opening files",
@@ -223,8 +227,15 @@ impl App {
         &mut self,
         traces: Vec<Source>,
         model: Option<ModelSource>,
+        sheets: Vec<Source>,
         ignored: &[String],
     ) {
+        if let Some(sheet) = sheets.into_iter().next() {
+            self.set_study(sheet);
+            if traces.is_empty() && model.is_none() {
+                return;
+            }
+        }
         if traces.is_empty() && model.is_none() {
             let names = ignored
                 .iter()
@@ -232,7 +243,7 @@ impl App {
                 .map(|name| text::plain(name, 60))
                 .collect::<Vec<_>>()
                 .join(", ");
-            let failure = Failure::new("unsupported", format!("neither a trace nor a model nor a key: {names}"))
+            let failure = Failure::new("unsupported", format!("neither a trace nor a model nor a key nor a study: {names}"))
                 .with_next("A trace is a .bin file that a prover wrote. A model is a Hugging Face folder with safetensors, or a llama2.c .bin file. A key is what `assay keygen` wrote.");
             self.shell
                 .announce(&format!("Error: {}", failure.message), true);
@@ -262,6 +273,20 @@ impl App {
         if many > 1 {
             self.state
                 .toast(format!("The first of {many} traces was taken"), false);
+        }
+    }
+
+    /// A study's sheet was read.
+    fn studied(&mut self, text: &str) {
+        // The worker has held it to the rules; here it is read again because it came as bytes.
+        match Sheet::parse(text.as_bytes()) {
+            Ok(sheet) => {
+                let title = text::plain(&sheet.title, 120);
+                self.shell.announce(&format!("Study: {title}"), true);
+                self.state.study = Some(Box::new(sheet));
+                self.state.page = Page::Study;
+            }
+            Err(err) => self.state.toast(err.to_string(), true),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The bar at the top: the name, the three pages, menus.
+//! The bar at the top: the name, the pages, menus.
 
 use egui::{Margin, Rect, Role, Sense, Stroke, Ui, WidgetInfo, vec2};
 
@@ -23,15 +23,15 @@ pub(super) fn show(ui: &mut Ui, state: &mut State, is_narrow: bool) {
             mark(ui, state, is_narrow);
             ui.add_space(if is_narrow { 0.0 } else { 16.0 });
             let mut page = state.page;
-            if widgets::segmented(
-                ui,
-                &mut page,
-                &[
-                    (Page::Verify, "Verify"),
-                    (Page::Prove, "Prove"),
-                    (Page::Ask, "Ask"),
-                ],
-            ) {
+            let all = [
+                (Page::Verify, "Verify"),
+                (Page::Prove, "Prove"),
+                (Page::Ask, "Ask"),
+                (Page::Study, "Study"),
+            ];
+            // The last one is there once a study was opened.
+            let shown = all.len() - usize::from(state.study.is_none());
+            if widgets::segmented(ui, &mut page, &all[..shown]) {
                 state.page = page;
             }
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {

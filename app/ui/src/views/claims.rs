@@ -1,6 +1,6 @@
 //! What was chosen, before it is judged: what the trace claims, which model it is held against, what the user asked for.
 
-use assay_trace::Manifest;
+use assay_trace::{Manifest, SparseRule};
 use egui::{Ui, vec2};
 
 use crate::command::Command;
@@ -91,6 +91,21 @@ fn trace(ui: &mut Ui, state: &mut State) {
     }
 }
 
+/// Whether every neuron of the MLPs was computed.
+fn neurons(manifest: &Manifest) -> String {
+    let Some(sparse) = &manifest.sparse else {
+        return "all computed".to_owned();
+    };
+    let rule = sparse.rule.kind();
+    match &sparse.rule {
+        SparseRule::TopK { keep } | SparseRule::Predicted { keep, .. } => {
+            let width = sparse.masks.last().map_or(0, |mask| mask.width);
+            format!("{keep} of {width} in each layer, by the rule {rule}; the others were skipped")
+        }
+        _ => format!("some skipped, by the rule {rule}"),
+    }
+}
+
 fn rows(manifest: &Manifest) -> Vec<(&'static str, String)> {
     let words = |text: &str| text::plain(text, 120);
     let model = &manifest.model;
@@ -123,6 +138,7 @@ fn rows(manifest: &Manifest) -> Vec<(&'static str, String)> {
             ),
         ),
         ("sampler", text::sampler(&manifest.sampler)),
+        ("neurons", neurons(manifest)),
         (
             "nonce",
             manifest.nonce.as_ref().map_or_else(

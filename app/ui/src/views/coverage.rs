@@ -121,6 +121,16 @@ fn covered(report: &Report) -> Vec<String> {
             text::count(coverage.tokens as u64, "emitted token")
         ));
     }
+    if let Some(masks) = &report.statistics.masks {
+        all.push(format!(
+            "Skipped neurons against the rule {}: {:.1} % of all were active; {} of {} would have gone the other way here, each within \
+             what errors allow at its threshold.",
+            text::plain(&masks.rule, 40),
+            100.0 * masks.active_fraction,
+            text::grouped(masks.flipped),
+            text::count(masks.bits, "decision"),
+        ));
+    }
     if coverage.freshness == Freshness::Nonce {
         all.push("Fresh: it holds the nonce that you asked for.".to_owned());
     }

@@ -10,6 +10,11 @@ use crate::widgets;
 
 pub(super) fn show(ui: &mut Ui, state: &mut State) {
     let is_audit = state.model.source.is_key();
+    let manifest = state
+        .trace
+        .as_ref()
+        .and_then(|trace| trace.manifest.as_ref());
+    let skips = manifest.is_some_and(|manifest| manifest.sparse.is_some()) && !is_audit;
     widgets::card(ui, |ui| {
         let form = &mut state.expect;
         head(ui, &mut form.is_open);
@@ -44,6 +49,16 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
         );
         if is_audit && !form.prompt.is_empty() {
             problem(ui, PROMPT_NEEDS_MODEL);
+        }
+        if skips {
+            ui.checkbox(
+                &mut form.skips,
+                "I asked for skipped neurons, by the rule that the trace names",
+            );
+            widgets::muted(
+                ui,
+                "A model that skips neurons is another function than the whole one. Unless you asked for it, such a trace is rejected.",
+            );
         }
         ui.checkbox(&mut form.with_sampler, "Compare the sampler");
         if form.with_sampler {

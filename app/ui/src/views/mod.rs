@@ -27,6 +27,7 @@ mod running;
 mod start;
 mod storage;
 pub(crate) mod strip;
+mod study;
 mod toast;
 mod token;
 
@@ -54,6 +55,7 @@ pub(crate) fn draw(ui: &mut Ui, state: &mut State) {
         let page = match (state.page, state.judged.is_some()) {
             (Page::Prove, _) => "prove",
             (Page::Ask, _) => "ask",
+            (Page::Study, _) => "study",
             (Page::Verify, true) => "result",
             (Page::Verify, false) => "verify",
         };
@@ -112,6 +114,10 @@ fn content(ui: &mut Ui, state: &mut State) {
     }
     if state.page == Page::Ask {
         ask::show(ui, state);
+        return;
+    }
+    if state.page == Page::Study {
+        study::show(ui, state);
         return;
     }
     if state.jobs.long().is_some_and(|job| job.purpose.judges()) {
@@ -207,7 +213,7 @@ fn drop_overlay(ui: &mut Ui, state: &State) {
     painter.text(
         below,
         egui::Align2::CENTER_CENTER,
-        "a trace, a model or a key, or several: they stay on this machine",
+        "a trace, a model, a key or a study, or several: they stay on this machine",
         theme::fonts::body(),
         colors.muted,
     );

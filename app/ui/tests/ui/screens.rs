@@ -174,6 +174,7 @@ fn hostile_words_are_shown_escaped() {
             bytes: 9,
         }],
         model: None,
+        sheets: Vec::new(),
         ignored: vec![hostile.clone()],
     };
     rig.news(sort, News::Done(Ok(Box::new(sorted))));

@@ -1,0 +1,67 @@
+//! What a study found, drawn from its sheet.
+
+mod chart;
+mod table;
+
+use assay_sheet::{Block, Sheet};
+use egui::Ui;
+
+use crate::state::State;
+use crate::text;
+use crate::theme;
+use crate::widgets;
+
+pub(super) fn show(ui: &mut Ui, state: &mut State) {
+    // Put back below: charts remember where they are in the same state.
+    let Some(sheet) = state.study.take() else {
+        widgets::card(ui, |ui| {
+            widgets::card_title(ui, "Study");
+            widgets::muted(
+                ui,
+                "What `assay sparse` and other studies write as sheet.json. Drop one anywhere.",
+            );
+        });
+        return;
+    };
+    head(ui, &sheet);
+    for (index, section) in sheet.sections.iter().enumerate() {
+        ui.push_id(index, |ui| {
+            widgets::card(ui, |ui| {
+                widgets::card_title(ui, &text::plain(&section.heading, 200));
+                for (index, block) in section.blocks.iter().enumerate() {
+                    ui.push_id(index, |ui| match block {
+                        Block::Text(words) => {
+                            widgets::paragraph(ui, &text::lines(words, 8192));
+                        }
+                        Block::Table(of) => table::show(ui, of),
+                        Block::Chart(of) => chart::show(ui, of, &mut state.view),
+                    });
+                    ui.add_space(8.0);
+                }
+            });
+        });
+    }
+    state.study = Some(sheet);
+}
+
+fn head(ui: &mut Ui, sheet: &Sheet) {
+    widgets::card(ui, |ui| {
+        widgets::heading(ui, &text::plain(&sheet.title, 200), theme::fonts::LARGE);
+        widgets::paragraph(ui, &text::lines(&sheet.lead, 8192));
+        let facts: Vec<(String, String)> = sheet
+            .facts
+            .iter()
+            .map(|(name, value)| (text::plain(name, 40), text::plain(value, 400)))
+            .collect();
+        widgets::facts(
+            ui,
+            facts
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.clone())),
+        );
+        widgets::muted(
+            ui,
+            "Figures from a file. Nothing here was checked, and no verdict rests on it.",
+        );
+    });
+}
