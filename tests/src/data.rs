@@ -15,6 +15,11 @@ pub fn shared(name: &str) -> Option<PathBuf> {
     None
 }
 
+/// The trained OPT of the demo's size, which lies in the checkout (tests/models).
+pub fn demo_opt() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo-opt")
+}
+
 /// A safetensors file's tensors as f32 or i32 values.
 pub struct Tensors(Vec<u8>);
 

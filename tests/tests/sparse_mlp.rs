@@ -7,7 +7,7 @@ use assay_engine::{Device, Engine, EngineError, Numerics, Outputs, Quiet, Want};
 use assay_model::Model;
 use assay_prove::{Request, prove};
 use assay_tests::prover::{self, SAMPLED, request, root};
-use assay_tests::{adapters, data::shared, random};
+use assay_tests::{adapters, data::demo_opt, random};
 use assay_trace::{Digest, EditableTrace, MaskName, Trace, reroot};
 use assay_verify::{Options, Report, Verdict};
 
@@ -508,10 +508,7 @@ fn masks_that_the_rule_does_not_give_are_refused() {
 /// OPT is a family like the others: proved, verified, sparse.
 #[test]
 fn opt_traces_are_accepted_between_all_devices() {
-    let Some(folder) = shared("demo-opt") else {
-        return;
-    };
-    let model = Model::open(&folder).expect("demo-opt loads");
+    let model = Model::open(&demo_opt()).expect("demo-opt loads");
     let prompt = model
         .tokenizer()
         .expect("a tokenizer")

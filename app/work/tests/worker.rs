@@ -363,6 +363,18 @@ fn a_huge_file_is_refused_by_its_head() {
     assert!(READ_OF_ZEROS.load(Ordering::SeqCst) < 1 << 20);
 }
 
+/// So is one that is to be a study's sheet, and anything else that is none.
+#[test]
+fn what_is_no_sheet_is_refused() {
+    let mut worker = worker();
+    for sheet in [Source::Path("zeros".into()), Source::Sample(Sample::Honest)] {
+        let failure = run(&mut worker, Job::Sheet { sheet }).0.unwrap_err();
+        assert_eq!(failure.code, "not-a-sheet", "{failure:?}");
+        assert!(failure.next.is_some());
+    }
+    assert!(READ_OF_ZEROS.load(Ordering::SeqCst) < 1 << 20);
+}
+
 #[test]
 fn files_are_sorted() {
     let mut worker = worker();

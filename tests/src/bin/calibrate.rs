@@ -35,10 +35,9 @@ fn main() {
             }
         }
     }
-    let opt_folder = data::shared("demo-opt").filter(|_| opt);
+    let opt_folder = opt.then(data::demo_opt);
     let (demo_name, demo) = match &opt_folder {
         Some(folder) => ("demo-opt", Model::open(folder).expect("it loads")),
-        None if opt => panic!("../shared/data/demo-opt is not here"),
         None => ("demo-llama", Model::demo().expect("the demo model")),
     };
     let mut models: Vec<Measured> = vec![(

@@ -20,7 +20,11 @@ pub(super) fn show(ui: &mut Ui, state: &mut State, is_narrow: bool) {
     let response = panel.show(ui, |ui| {
         ui.horizontal(|ui| {
             ui.set_height(40.0);
-            mark(ui, state, is_narrow);
+            // With four pages a phone has no room for it.
+            let is_tight = is_narrow && state.study.is_some();
+            if !is_tight {
+                mark(ui, state, is_narrow);
+            }
             ui.add_space(if is_narrow { 0.0 } else { 16.0 });
             let mut page = state.page;
             let all = [
@@ -31,7 +35,8 @@ pub(super) fn show(ui: &mut Ui, state: &mut State, is_narrow: bool) {
             ];
             // The last one is there once a study was opened.
             let shown = all.len() - usize::from(state.study.is_none());
-            if widgets::segmented(ui, &mut page, &all[..shown]) {
+            let room = if is_tight { 16.0 } else { 24.0 };
+            if widgets::segmented_with(ui, &mut page, &all[..shown], room) {
                 state.page = page;
             }
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {

@@ -44,6 +44,23 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
     state.study = Some(sheet);
 }
 
+/// Three digits, without zeros that say nothing.
+fn number(value: f64) -> String {
+    let size = value.abs();
+    if value == 0.0 || value.fract() == 0.0 && size < 1e6 {
+        return format!("{value}");
+    }
+    if !(1e-4..1e6).contains(&size) {
+        return format!("{value:.2e}");
+    }
+    let places = (2 - size.log10().floor() as i32).max(0) as usize;
+    let shown = format!("{value:.places$}");
+    match shown.contains('.') {
+        true => shown.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => shown,
+    }
+}
+
 fn head(ui: &mut Ui, sheet: &Sheet) {
     widgets::card(ui, |ui| {
         widgets::heading(ui, &text::plain(&sheet.title, 200), theme::fonts::LARGE);
@@ -64,4 +81,25 @@ fn head(ui: &mut Ui, sheet: &Sheet) {
             "Figures from a file. Nothing here was checked, and no verdict rests on it.",
         );
     });
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn numbers_have_three_digits() {
+        for (value, want) in [
+            (0.0, "0"),
+            (8.0, "8"),
+            (0.95, "0.95"),
+            (0.12345, "0.123"),
+            (12.345, "12.3"),
+            (99.96, "100"),
+            (1234.5, "1234"),
+            (1e-7, "1.00e-7"),
+            (-0.0456, "-0.0456"),
+            (2.5e8, "2.50e8"),
+        ] {
+            assert_eq!(super::number(value), want);
+        }
+    }
 }

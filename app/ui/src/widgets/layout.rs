@@ -200,6 +200,16 @@ pub(crate) fn segmented<T: PartialEq + Copy>(
     chosen: &mut T,
     all: &[(T, &str)],
 ) -> bool {
+    segmented_with(ui, chosen, all, 24.0)
+}
+
+/// The same with other room around the words, both sides together.
+pub(crate) fn segmented_with<T: PartialEq + Copy>(
+    ui: &mut Ui,
+    chosen: &mut T,
+    all: &[(T, &str)],
+    room: f32,
+) -> bool {
     let colors = theme::of(ui);
     let mut changed = false;
     let height = ui.spacing().interact_size.y;
@@ -210,7 +220,7 @@ pub(crate) fn segmented<T: PartialEq + Copy>(
                 .layout_no_wrap((*label).to_owned(), fonts::body(), colors.text)
         })
         .collect();
-    let total: f32 = widths.iter().map(|galley| galley.size().x + 24.0).sum();
+    let total: f32 = widths.iter().map(|galley| galley.size().x + room).sum();
     let (frame, _) = ui.allocate_exact_size(vec2(total + 4.0, height), Sense::hover());
     ui.painter().rect(
         frame,
@@ -223,7 +233,7 @@ pub(crate) fn segmented<T: PartialEq + Copy>(
     for ((value, label), galley) in all.iter().zip(widths) {
         let rect = Rect::from_min_size(
             egui::pos2(x, frame.min.y + 2.0),
-            vec2(galley.size().x + 24.0, height - 4.0),
+            vec2(galley.size().x + room, height - 4.0),
         );
         x = rect.max.x;
         let is_chosen = chosen == value;

@@ -10,3 +10,4 @@ mod raster;
 mod rig;
 mod screens;
 mod shots;
+mod studies;

@@ -339,6 +339,7 @@ impl Rig {
         );
         let mut files = samples().clone();
         files.extend(crate::keys::files().clone());
+        files.extend(crate::studies::files().clone());
         Self {
             harness,
             log,

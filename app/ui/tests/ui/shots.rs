@@ -259,3 +259,32 @@ fn shots() {
         }
     }
 }
+
+/// A study's sheet, and a trace of a model that skips.
+#[test]
+#[ignore = "writes pictures, for eyes"]
+fn study_shots() {
+    for (theme, choice) in [("dark", ThemeChoice::Dark), ("light", ThemeChoice::Light)] {
+        for (width, size, all) in [("wide", WIDE, 2000.0), ("narrow", NARROW, 2600.0)] {
+            let settings = Settings {
+                theme: choice,
+                ..Settings::default()
+            };
+            for file in ["sheet.json", "skipping.bin"] {
+                let mut one = Rig::with(size, settings.clone(), Start::default());
+                one.work();
+                one.tell(Input::Chosen(vec![(
+                    file.to_owned(),
+                    Source::Path(file.to_owned()),
+                )]));
+                one.work();
+                let name = format!("{theme}-{width}-s-{}", file.split('.').next().unwrap());
+                shoot(&one, size, &name);
+                let all = (size.0, all);
+                one.harness.set_size(all.into());
+                one.harness.run();
+                shoot(&one, all, &format!("{name}-all"));
+            }
+        }
+    }
+}

@@ -37,7 +37,7 @@ pub(super) fn show(ui: &mut Ui, chart: &Chart, view: &mut ViewState) {
         .marks
         .iter()
         .map(|mark| {
-            let at = text::number(mark.at);
+            let at = super::number(mark.at);
             format!("{} {at}", text::plain(&mark.label, 80))
         })
         .collect();
@@ -53,9 +53,9 @@ pub(super) fn show(ui: &mut Ui, chart: &Chart, view: &mut ViewState) {
         } => Some(format!(
             "{plot_name}\n{} {}\n{} {}",
             text::plain(&x.label, 40),
-            text::number(back(x, position.x)),
+            super::number(back(x, position.x)),
             text::plain(&y.label, 40),
-            text::number(back(y, position.y)),
+            super::number(back(y, position.y)),
         )),
         egui_plot::HoverPosition::Elsewhere { .. } => None,
     };
@@ -65,6 +65,14 @@ pub(super) fn show(ui: &mut Ui, chart: &Chart, view: &mut ViewState) {
             .x_axis_label(text::plain(&x.label, 60))
             .y_axis_label(text::plain(&y.label, 60))
             .label_formatter(label);
+        let all = chart.series.iter().flat_map(|series| &series.points);
+        if x.scale == Scale::Linear
+            && all
+                .clone()
+                .all(|point| point[0].fract() == 0.0 && point[0] >= 0.0)
+        {
+            drawn = drawn.x_grid_spacer(plot::wholes);
+        }
         if x.scale == Scale::Log {
             drawn = drawn
                 .x_axis_formatter(|mark, _| plot::power(mark))

@@ -50,7 +50,7 @@ pub(super) fn show(ui: &mut Ui, table: &Table) {
 
 fn shown(cell: &Cell) -> String {
     match cell {
-        Cell::Number(value) => text::number(*value),
+        Cell::Number(value) => super::number(*value),
         Cell::Text(words) => text::plain(words, 60),
         Cell::Nothing => "–".to_owned(),
     }
