@@ -47,11 +47,14 @@ after(async () => {
 
 // --- what the tests share ---------------------------------------------------------------------------------------------------
 
-// A page at `query`, once the app runs.
-async function start(query = "", options = {}) {
+// A page at `query`, once the app runs. `settings` are what an earlier visit kept.
+async function start(query = "", { settings, ...options } = {}) {
   const page = await open(browser, options);
+  if (settings) {
+    await page.addInitScript((text) => window.localStorage.setItem("assay-settings", text), JSON.stringify(settings));
+  }
   await page.goto(home.url + query);
-  await page.waitForFunction(() => window.assay && window.assay.state() !== "", null, { timeout: 60_000 });
+  await page.waitForFunction(() => window.assay && window.assay.state() !== "", null, { timeout: 300_000 });
   return page;
 }
 
@@ -59,8 +62,9 @@ async function state(page) {
   return JSON.parse(await page.evaluate(() => window.assay.state()));
 }
 
-// Waits until the app's state is as `is` wants it; its last state is in the error otherwise.
-async function until(page, is, what, seconds = 120) {
+// Waits until the app's state is as `is` wants it; its last state is in the error otherwise. The time is a guard against hanging, and far
+// above what a slow machine needs: no test is about speed.
+async function until(page, is, what, seconds = 600) {
   const end = Date.now() + seconds * 1000;
   for (;;) {
     const now = await state(page);
@@ -192,7 +196,7 @@ test("light and narrow screens", { skip: !SHOTS }, async () => {
       await command(page, `theme-${theme}`);
       await shot(page, `empty-${theme}-${size}`);
       await command(page, "verify-sample");
-      await until(page, (now) => now.stage !== null, "working", 20);
+      await until(page, (now) => now.stage !== null, "working", 120);
       await shot(page, `running-${theme}-${size}`);
       await until(page, judged, "judged");
       await shot(page, `accepted-${theme}-${size}`);
@@ -223,7 +227,7 @@ test("what the native program proves on llvmpipe is accepted here, and the other
   const trace = path.join(temporary, "native.bin");
   const sampling = ["--prompt", "KING HENRY:", "-n", "24", "--temperature", "0.9", "--seed", "11"];
   await run(ASSAY, ["prove", ...sampling, "--adapter", "llvmpipe", "--trace", trace]);
-  const page = await start();
+  const page = await start("", { settings: { max_tokens: 12 } });
   await page.setInputFiles("#pick-files", trace);
   await until(page, (now) => now.trace === "native.bin" && now.claims?.manifest, "inspected");
   const now = (await state(page)).phase === "done" ? await state(page) : await verdict(page, "verify");
@@ -233,7 +237,7 @@ test("what the native program proves on llvmpipe is accepted here, and the other
   await command(page, "prove");
   await command(page, "run-prove");
   const proved = await until(page, (now) => now.proved, "proved");
-  assert.ok(proved.proved.tokens > 0 && proved.text.length > 0);
+  assert.ok(proved.proved.tokens > 0 && proved.proved.tokens <= 12 && proved.text.length > 0);
   const download = page.waitForEvent("download");
   await command(page, "save-trace");
   const saved = path.join(temporary, "page.bin");
@@ -541,12 +545,12 @@ test("asking is cancelled at each stage, and the prover is told by the closed co
     const staller = await dishonest(prover.url, lie);
     await asking(staller, async (page) => {
       await command(page, "run-ask");
-      await until(page, (now) => now.stage === stage, `at ${stage}`, 60);
+      await until(page, (now) => now.stage === stage, `at ${stage}`, 300);
       // News come before what they announce.
-      if (lie === "stall-run") await until(page, (now) => now.live.text.length > 0, "answered", 60);
+      if (lie === "stall-run") await until(page, (now) => now.live.text.length > 0, "answered", 300);
       await new Promise((resolve) => setTimeout(resolve, 500));
       await command(page, "cancel");
-      const now = await until(page, (now) => now.phase !== "working", "cancelled", 30);
+      const now = await until(page, (now) => now.phase !== "working", "cancelled", 180);
       assert.deepEqual([now.phase, now.error, now.verdict, now.page], ["idle", null, null, "ask"]);
       for (let tries = 0; staller.hungUp === 0 && tries < 50; tries += 1) await new Promise((resolve) => setTimeout(resolve, 100));
       assert.equal(staller.hungUp, 1, `${lie}: the connection was closed`);
@@ -573,7 +577,7 @@ test("asking on light and narrow screens", { skip: !SHOTS }, async () => {
       await shots("stall-run", async (page, shot) => {
         await shot("empty");
         await command(page, "run-ask");
-        await until(page, (now) => now.live.text.length > 0, "answering", 60);
+        await until(page, (now) => now.live.text.length > 0, "answering", 300);
         await shot("running");
       });
       for (const [lie, what] of [["none", "accepted"], ["other-run", "rejected"]]) {
@@ -682,12 +686,12 @@ test("a job that is cancelled in the middle leaves the app usable", async () => 
   const page = await start(`?trace=${away.url}slow/samples/honest.bin`);
   await until(page, (now) => now.phase === "working", "working");
   await command(page, "cancel");
-  await until(page, (now) => now.phase !== "working", "cancelled", 30);
+  await until(page, (now) => now.phase !== "working", "cancelled", 180);
   assert.equal((await state(page)).verdict, null);
   await command(page, "verify-sample");
-  await until(page, (now) => now.stage === "prefill" || now.stage === "load" || judged(now), "in its middle", 60);
+  await until(page, (now) => now.stage === "prefill" || now.stage === "load" || judged(now), "in its middle", 300);
   await command(page, "cancel");
-  await until(page, (now) => now.phase !== "working", "cancelled again", 30);
+  await until(page, (now) => now.phase !== "working", "cancelled again", 180);
   await stillWorks(page);
   await page.context().close();
 });
@@ -701,7 +705,7 @@ test("offline after the first load: the page, the sample and its model", async (
   await page.waitForFunction(() => navigator.serviceWorker.controller !== null);
   await page.context().setOffline(true);
   await page.reload();
-  await page.waitForFunction(() => window.assay && window.assay.state() !== "", null, { timeout: 60_000 });
+  await page.waitForFunction(() => window.assay && window.assay.state() !== "", null, { timeout: 300_000 });
   await stillWorks(page);
   await page.context().close();
 });

@@ -8,5 +8,5 @@ pub(crate) use button::{Kind, button, icon_button, menu_button, menu_command, wi
 pub(crate) use hash::{Match, hash_line};
 pub(crate) use layout::{
     card, card_title, chip, facts, field, fit_text, hairline, heading, muted, name_heading,
-    paragraph, secret_field, segmented, tabs,
+    paragraph, secret_field, segmented, segmented_with, tabs,
 };
