@@ -126,9 +126,9 @@ pub(crate) fn to_json(config: &ModelConfig, dtype: crate::Dtype) -> Result<Strin
 #[cfg(feature = "native")]
 fn torch_dtype(dtype: crate::Dtype) -> &'static str {
     match dtype {
-        crate::Dtype::F32 => "float32",
         crate::Dtype::F16 => "float16",
         crate::Dtype::BF16 => "bfloat16",
+        _ => "float32",
     }
 }
 

@@ -221,6 +221,8 @@ pub enum ModelError {
         got: String,
         file: String,
     },
+    #[error("a scale in row {row} of tensor `{name}` is not a finite number")]
+    ScaleNotFinite { name: String, row: usize },
     #[error("tensor `{name}` is in two files: {first}, {second}")]
     TensorTwice {
         name: String,

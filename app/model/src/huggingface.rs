@@ -186,14 +186,12 @@ impl Stored<'_> {
                 file: self.label(source),
             });
         }
-        Ok(TensorRef {
+        Ok(TensorRef::single(
             name,
             dtype,
-            shape: want.to_vec(),
-            source,
-            offset,
-            bytes,
-        })
+            want.to_vec(),
+            (source, offset, bytes),
+        ))
     }
 
     fn same_bytes(&self, first: &TensorRef, second: &TensorRef) -> Result<(), ModelError> {
@@ -207,25 +205,28 @@ impl Stored<'_> {
             return Err(differ(0));
         }
         let source = |tensor: &TensorRef| {
-            let shard = self.shards.get(tensor.source);
+            let part = tensor.parts.first();
+            let shard = part.and_then(|part| self.shards.get(part.source));
             shard
-                .map(|shard| &shard.source)
+                .zip(part)
+                .map(|(shard, part)| (shard.source.clone(), part.offset))
                 .ok_or_else(|| ModelError::ForeignTensor {
                     name: tensor.name.clone(),
                 })
         };
-        let (first_source, second_source) = (source(first)?, source(second)?);
+        let ((first_source, first_at), (second_source, second_at)) =
+            (source(first)?, source(second)?);
         for at in (0..first.bytes).step_by(STEP as usize) {
             let len = STEP.min(first.bytes - at) as usize;
             let (a, b) = (
-                first_source.read(first.offset + at, len)?,
-                second_source.read(second.offset + at, len)?,
+                first_source.read(first_at + at, len)?,
+                second_source.read(second_at + at, len)?,
             );
             if let Some(within) = a.iter().zip(b.iter()).position(|(a, b)| a != b) {
                 return Err(differ(at + within as u64));
             }
-            first_source.release(first.offset + at, len as u64);
-            second_source.release(second.offset + at, len as u64);
+            first_source.release(first_at + at, len as u64);
+            second_source.release(second_at + at, len as u64);
         }
         Ok(())
     }

@@ -131,16 +131,8 @@ fn layout(
     let mut at = HEADER_BYTES;
     // No overflow: `ModelConfig::check` bounds each size, so that a tensor has under 2^40 bytes and there are under 2^14 of them.
     let mut next = |name: &str, shape: Vec<usize>| {
-        let bytes =
-            shape.iter().map(|dim| *dim as u64).product::<u64>() * Dtype::F32.bytes() as u64;
-        let tensor = TensorRef {
-            name: name.to_owned(),
-            dtype: Dtype::F32,
-            shape,
-            source: 0,
-            offset: at,
-            bytes,
-        };
+        let bytes = shape.iter().map(|dim| *dim as u64).product::<u64>() * 4;
+        let tensor = TensorRef::single(name.to_owned(), Dtype::F32, shape, (0, at, bytes));
         at += bytes;
         tensor
     };
