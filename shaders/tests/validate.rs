@@ -101,7 +101,9 @@ fn stored_types() -> Vec<Vec<(&'static str, i64)>> {
         [&[(name, 1), ("W_PACKED", 1)], more].concat()
     };
     let mut types: Vec<_> = ["W_F32", "W_F16", "W_BF16"].map(|t| vec![(t, 1)]).into();
-    types.extend(["W_Q8_0", "W_Q4_0", "W_Q5_0", "W_Q4_K", "W_Q6_K", "W_INT8"].map(|t| packed(t, &[])));
+    types.extend(
+        ["W_Q8_0", "W_Q4_0", "W_Q5_0", "W_Q4_K", "W_Q6_K", "W_INT8"].map(|t| packed(t, &[])),
+    );
     types.extend([
         packed("W_INT8", &[("GROUP", 64), ("GROUP_WORDS", 17)]),
         packed("W_INT4", &[("GROUP", 32), ("GROUP_WORDS", 5)]),
@@ -111,7 +113,8 @@ fn stored_types() -> Vec<Vec<(&'static str, i64)>> {
 }
 
 fn with(defines: &Defines, more: &[(&'static str, i64)]) -> Defines {
-    more.iter().fold(defines.clone(), |d, (name, value)| d.with(name, *value))
+    more.iter()
+        .fold(defines.clone(), |d, (name, value)| d.with(name, *value))
 }
 
 /// Stored types, loads, rows of a tile and the sizes that go with them.

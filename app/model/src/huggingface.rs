@@ -1,6 +1,8 @@
 //! A Hugging Face checkpoint: one or more safetensors files whose tensors must be exactly those that the config asks for.
 pub(crate) mod folder;
+mod quantised;
 
+use crate::config_json::Quantization;
 use crate::names::{self, LM_HEAD, Names, Wanted};
 use crate::safetensors_file::{Entry, read_header};
 use crate::{
@@ -28,8 +30,11 @@ pub(crate) fn assemble(
     weight_map: Option<&BTreeMap<String, String>>,
     tokenizer: Option<Tokenizer>,
 ) -> Result<Model, ModelError> {
-    let config_json::Parsed { config, mut notes } =
-        config_json::parse(config_json, generation_config)?;
+    let config_json::Parsed {
+        config,
+        mut notes,
+        quantization,
+    } = config_json::parse(config_json, generation_config)?;
     if shards.len() > MAX_SHARDS {
         return Err(ModelError::TooManyShards {
             got: shards.len(),
@@ -39,6 +44,7 @@ pub(crate) fn assemble(
     let mut stored = Stored {
         entries: BTreeMap::new(),
         shards: &shards,
+        quantization,
     };
     for (index, shard) in shards.iter().enumerate() {
         stored.add(index, read_header(&*shard.source, &shard.label)?)?;
@@ -55,6 +61,7 @@ pub(crate) fn assemble(
 struct Stored<'a> {
     entries: BTreeMap<String, (usize, Entry)>,
     shards: &'a [Shard],
+    quantization: Option<Quantization>,
 }
 
 impl Stored<'_> {
@@ -101,7 +108,11 @@ impl Stored<'_> {
         let names = Names::in_checkpoint(config.family, self.entries.keys());
         let mut tensors = self.take_embeddings(config, &names, notes)?;
         for Wanted { role, name, shape } in names::wanted_but_embeddings(config, &names) {
-            tensors.insert(role, self.take(&name, &shape)?);
+            let tensor = match self.take_quantised(&name, &shape)? {
+                Some(tensor) => tensor,
+                None => self.take(&name, &shape)?,
+            };
+            tensors.insert(role, tensor);
         }
         if let Some((name, why)) = self
             .entries

@@ -22,6 +22,7 @@ mod gather;
 mod noise;
 mod rows;
 
+#[cfg(test)]
 pub(crate) use blocks::stored_block_bytes;
 pub(crate) use gather::{Int4Layout, ScaleType};
 pub use rows::Rows;
@@ -121,7 +122,11 @@ impl Dtype {
                 let group = if group == 0 { cols } else { group as usize };
                 for unit in row.chunks_exact(WORD + group.next_multiple_of(WORD)) {
                     let d = f32::from_bits(word(unit, 0));
-                    out.extend(unit[WORD..WORD + group].iter().map(|q| d * f32::from(*q as i8)));
+                    out.extend(
+                        unit[WORD..WORD + group]
+                            .iter()
+                            .map(|q| d * f32::from(*q as i8)),
+                    );
                 }
             }
             Self::Int4 { group } => {

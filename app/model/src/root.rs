@@ -112,8 +112,7 @@ impl RootHasher<'_> {
         if self.chunks.len() == n_chunks {
             // Dimensions are positive, so there is a chunk.
             let bytes_root = merkle_root(&self.chunks).unwrap_or(Digest([0; 32]));
-            self.leaves
-                .push(leaf_hash(&tensor_leaf(part, &bytes_root)));
+            self.leaves.push(leaf_hash(&tensor_leaf(part, &bytes_root)));
             self.chunks.clear();
         }
         Ok(self.leaves.len() > self.parts.len())

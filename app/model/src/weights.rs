@@ -104,6 +104,18 @@ impl Element {
         }
     }
 
+    /// The name in a safetensors header; none has ggml's blocks.
+    pub fn safetensors_name(self) -> &'static str {
+        match self {
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+            Self::BF16 => "BF16",
+            Self::I8 => "I8",
+            Self::I32 => "I32",
+            _ => "",
+        }
+    }
+
     /// How a type lies in a file where a matrix is one tensor; the quants' type where it is several.
     pub fn of(dtype: Dtype) -> Self {
         match dtype {
@@ -137,8 +149,8 @@ pub(crate) struct Part {
 pub(crate) enum Form {
     /// One part, row after row.
     Rows,
-    /// Quants row after row, and scales.
-    Int8 { scales: ScaleType },
+    /// Quants row after row, and a scale for each `group` of them, counted through the whole matrix.
+    Int8 { scales: ScaleType, group: usize },
     /// Words of quants, words of zeros, scales `[groups, rows]`, and perhaps which group each column is of.
     Int4 {
         layout: Int4Layout,
@@ -362,7 +374,11 @@ mod tests {
         ] {
             assert_eq!(Dtype::from_safetensors_name(name), Some(dtype));
             assert_eq!(
-                (dtype.as_str(), dtype.row_bytes(1), Element::of(dtype).code()),
+                (
+                    dtype.as_str(),
+                    dtype.row_bytes(1),
+                    Element::of(dtype).code()
+                ),
                 (name.to_lowercase().as_str(), bytes, code)
             );
         }

@@ -176,7 +176,9 @@ impl Uploader<'_> {
         to: &wgpu::Buffer,
     ) -> Result<(), EngineError> {
         let row_bytes = tensor.row_bytes().max(1);
-        let step = ((PIECE_BYTES / row_bytes) as usize).max(1).next_multiple_of(8);
+        let step = ((PIECE_BYTES / row_bytes) as usize)
+            .max(1)
+            .next_multiple_of(8);
         self.gpu.write(to, 0, stored.prefix());
         let mut at = stored.prefix().len() as u64;
         let mut unreleased = 0;

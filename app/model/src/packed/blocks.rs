@@ -23,7 +23,9 @@ pub(super) fn pack(dtype: Dtype, stored: &[u8], out: &mut Vec<u8>) -> bool {
         Dtype::Q5_0 => pack_pairs(stored, 22, out),
         Dtype::Q4K => {
             out.extend(stored);
-            stored.chunks_exact(144).all(|block| are_finite(&block[..4]))
+            stored
+                .chunks_exact(144)
+                .all(|block| are_finite(&block[..4]))
         }
         Dtype::Q6K => stored.chunks_exact(210).fold(true, |fine, block| {
             out.extend(block);
@@ -43,7 +45,12 @@ fn pack_pairs(stored: &[u8], block: usize, out: &mut Vec<u8>) -> bool {
     let mut fine = true;
     for pair in stored.chunks(2 * block) {
         let mut scales = [0; WORD];
-        for (slot, block) in scales.as_chunks_mut::<2>().0.iter_mut().zip(pair.chunks(block)) {
+        for (slot, block) in scales
+            .as_chunks_mut::<2>()
+            .0
+            .iter_mut()
+            .zip(pair.chunks(block))
+        {
             slot.copy_from_slice(&block[..2]);
         }
         fine &= are_finite(&scales);
@@ -104,13 +111,20 @@ fn scale_and_min(scales: &[u8], j: usize) -> (u8, u8) {
 
 pub(super) fn q4_k(block: &[u8], out: &mut Vec<f32>) {
     let mut of_block = halves(&block[..WORD]);
-    let (d, dmin) = (of_block.next().unwrap_or(0.0), of_block.next().unwrap_or(0.0));
+    let (d, dmin) = (
+        of_block.next().unwrap_or(0.0),
+        of_block.next().unwrap_or(0.0),
+    );
     let scales = &block[WORD..16];
     for (pair, bytes) in block[16..].chunks_exact(32).enumerate() {
         for (side, quants) in [0, 1].into_iter().zip([0, 4]) {
             let (scale, min) = scale_and_min(scales, 2 * pair + side);
             let (scale, min) = (d * f32::from(scale), dmin * f32::from(min));
-            out.extend(bytes.iter().map(|byte| scale * f32::from((byte >> quants) & 15) - min));
+            out.extend(
+                bytes
+                    .iter()
+                    .map(|byte| scale * f32::from((byte >> quants) & 15) - min),
+            );
         }
     }
 }

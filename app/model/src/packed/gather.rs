@@ -79,7 +79,10 @@ impl Int4<'_> {
             Int4Layout::Awq => self.of_eight_rows(self.zeros, group, row, AWQ_NIBBLE[row % 8]),
         };
         let (scales, _) = self.scales.as_chunks();
-        let scale = scales.get(group * self.n + row).copied().unwrap_or_default();
+        let scale = scales
+            .get(group * self.n + row)
+            .copied()
+            .unwrap_or_default();
         let scale = u16::from_le_bytes(scale);
         (
             u32::from(scale) | (zero << 16),
@@ -104,7 +107,8 @@ impl ScaleType {
         }
     }
 
-    fn read(self, scales: &[u8], at: usize) -> f32 {
+    /// The scale at index `at`; 0 beyond the end.
+    pub fn read(self, scales: &[u8], at: usize) -> f32 {
         let half = || {
             let halves = scales.as_chunks::<2>().0;
             u16::from_le_bytes(halves.get(at).copied().unwrap_or_default())
@@ -117,17 +121,17 @@ impl ScaleType {
     }
 }
 
-/// Appends the row form of 8-bit `quants`, whose groups' scales begin at index `first`. False if one is not finite.
+/// Appends the row form of a row of 8-bit `quants`, of which each `unit` shares the scale that `scale` gives for its first column. False
+/// if one is not finite.
 pub(super) fn int8_row(
     quants: &[u8],
-    group: usize,
-    (scales, kind): (&[u8], ScaleType),
-    first: usize,
+    unit: usize,
+    scale: impl Fn(usize) -> f32,
     out: &mut Vec<u8>,
 ) -> bool {
     let mut fine = true;
-    for (at, quants) in quants.chunks(group.max(1)).enumerate() {
-        let scale = kind.read(scales, first + at);
+    for (at, quants) in quants.chunks(unit.max(1)).enumerate() {
+        let scale = scale(at * unit);
         fine &= scale.is_finite();
         out.extend(scale.to_le_bytes());
         out.extend(quants);

@@ -33,7 +33,11 @@ impl Dtype {
             let bits = next();
             let size = (bits >> 40) as f32 / (1u64 << 24) as f32 - 0.5;
             // Every eighth one below f16's smallest normal number, 6.1e-5.
-            let size = if bits % 8 == 0 { size * 1e-4 } else { size * 0.05 };
+            let size = if bits % 8 == 0 {
+                size * 1e-4
+            } else {
+                size * 0.05
+            };
             f16::from_f32(size).to_le_bytes()
         };
         let mut pairs = |row: &mut [u8], unit: usize| {
@@ -59,10 +63,9 @@ impl Dtype {
                 }
             }
             Self::Int4 { group } => heads(row.chunks_mut(WORD + group as usize / 2), scale),
-            Self::Int4Ordered { groups } => heads(
-                row[..groups as usize * WORD].chunks_exact_mut(WORD),
-                scale,
-            ),
+            Self::Int4Ordered { groups } => {
+                heads(row[..groups as usize * WORD].chunks_exact_mut(WORD), scale)
+            }
         }
     }
 }

@@ -98,17 +98,25 @@ impl Rows<'_> {
                     blocks::pack(dtype, row, out)
                 })?;
             }
-            Form::Int8 { scales } => {
-                let group = match dtype.block() {
+            Form::Int8 { scales, group } => {
+                let unit = match dtype.block() {
                     1 => k,
-                    group => group,
+                    unit => unit,
                 };
-                let groups = k / group.max(1);
                 let quants = part(0, k as u64)?;
-                let of_rows = part(1, (groups * scales.bytes()) as u64)?;
+                let scale_of = |row: usize, col: usize| ((row * k + col) / (*group).max(1)) as u64;
+                let size = scales.bytes() as u64;
+                let first = scale_of(rows.start, 0);
+                let end = match n {
+                    0 => first,
+                    _ => scale_of(rows.end - 1, k - 1) + 1,
+                };
+                let len = ((end - first) * size) as usize;
+                let values = self.model.read_part(tensor, 1, first * size, len)?;
                 gather(&mut |index, out| {
                     let row = &quants[index * k..(index + 1) * k];
-                    int8_row(row, group, (&of_rows, *scales), index * groups, out)
+                    let scale = |col| (scale_of(rows.start + index, col) - first) as usize;
+                    int8_row(row, unit, |col| scales.read(&values, scale(col)), out)
                 })?;
             }
             Form::Int4 {
