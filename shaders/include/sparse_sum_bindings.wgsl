@@ -42,10 +42,10 @@ fn last4(u: vec4<u32>) -> vec4<f32> { return vec4<f32>(low16(u.z), high16(u.z), 
 // Four columns of a row of w, from element i, which is column c, on. What lies beyond the last column is not used.
 fn columns(i: u32, c: u32) -> vec4<f32> {
 #if VEC
-    return w4(i);
+    return w4(i, 0u);
 #else
     let most = max(params.d, c + 1u) - 1u - c;
-    return vec4<f32>(w1(i), w1(i + min(1u, most)), w1(i + min(2u, most)), w1(i + min(3u, most)));
+    return vec4<f32>(w1(i, 0u), w1(i, min(1u, most)), w1(i, min(2u, most)), w1(i, min(3u, most)));
 #endif
 }
 #endif

@@ -1,4 +1,7 @@
-// Binding 2: weights in their stored type, row major. With VEC every row starts at a multiple of four elements.
+// Binding 2: weights in row form, row major. With VEC every row of floats starts at a multiple of four elements.
+#if W_PACKED
+@group(0) @binding(2) var<storage, read> w: array<u32>;
+#else
 #if W_F32
 #if VEC
 @group(0) @binding(2) var<storage, read> w: array<vec4<f32>>;
@@ -10,5 +13,6 @@
 @group(0) @binding(2) var<storage, read> w: array<vec2<u32>>;
 #else
 @group(0) @binding(2) var<storage, read> w: array<u32>;
+#endif
 #endif
 #endif

@@ -13,11 +13,7 @@ struct Params {
     first: u32,   // the table's row for the chunk's first token
 }
 @group(0) @binding(0) var<uniform> params: Params;
-#if W_F32
-@group(0) @binding(2) var<storage, read> w: array<f32>;
-#else
-@group(0) @binding(2) var<storage, read> w: array<u32>;
-#endif
+#include "weights_binding"
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
 #include "numerics"
@@ -27,5 +23,5 @@ struct Params {
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if (id.x >= params.hidden || id.y >= params.rows) { return; }
     let i = id.y * params.hidden + id.x;
-    y[i] = opq(y[i] + w1((params.first + id.y) * params.hidden + id.x));
+    y[i] = opq(y[i] + w1(w_row(params.first + id.y, params.hidden), id.x));
 }

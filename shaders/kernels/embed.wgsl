@@ -4,7 +4,7 @@
 // Shapes     ids u32 [rows], w (the table's shard) stored type [count, hidden], y f32 [rows, hidden]
 // Bindings   0 params, 1 ids, 2 w, 3 y
 // Dispatch   workgroup 64; x over ceil(hidden / 64), y over rows
-// Order      none: a copy, exact for f32, f16 and bf16
+// Order      none: a copy: one value for each stored weight
 // Twin       engine/src/kernels/embed.rs
 struct Params {
     zero: u32,     // always 0, unknown to the compiler
@@ -18,13 +18,10 @@ struct Params {
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> ids: array<u32>;
-#if W_F32
-@group(0) @binding(2) var<storage, read> w: array<f32>;
-#else
-@group(0) @binding(2) var<storage, read> w: array<u32>;
-#endif
+#include "weights_binding"
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
+#include "numerics"
 #include "weights"
 
 @compute @workgroup_size(64)
@@ -32,5 +29,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if (id.x >= params.hidden || id.y >= params.rows) { return; }
     let row = ids[id.y] - params.first;
     if (row >= params.count) { return; }
-    y[id.y * params.hidden + id.x] = w1(row * params.hidden + id.x);
+    y[id.y * params.hidden + id.x] = w1(w_row(row, params.hidden), id.x);
 }

@@ -24,7 +24,7 @@ fn main(
     let col0 = group.x * 64u;
     // Each invocation stages one row of either tile: 16 values in four loads.
     let stage_row = min(row0 + lane, params.m - 1u);
-    let stage_col = min(col0 + lane, params.n - 1u) * params.k;
+    let stage_col = w_row(min(col0 + lane, params.n - 1u), params.k);
     for (var k0 = 0u; k0 < params.k; k0 = k0 + SEGMENT) {
         let k1 = min(k0 + SEGMENT, params.k);
 #for I 0 8
@@ -38,7 +38,7 @@ fn main(
                 var vw = vec4<f32>(0.0);
                 if (k + s < k1) {
                     vx = x4(stage_row, k + s);
-                    vw = w4(stage_col + k + s);
+                    vw = w4(stage_col, k + s);
                 }
 #for C 0 4
                 sh_x[(s + ${C}u) * 64u + lane] = vx[${C}];

@@ -18,7 +18,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let r${I} = min(row0 + ${I}u, params.m - 1u);
 #endfor
 #for J 0 TILE_N
-    let b${J} = min(col0 + ${J}u, params.n - 1u) * params.k;
+    let b${J} = w_row(min(col0 + ${J}u, params.n - 1u), params.k);
 #endfor
     for (var k0 = 0u; k0 < params.k; k0 = k0 + SEGMENT) {
         let k1 = min(k0 + SEGMENT, params.k);
@@ -29,7 +29,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 #endfor
         for (var k = k0; k < k1; k = k + 4u) {
 #for J 0 TILE_N
-            let wv${J} = w4(b${J} + k);
+            let wv${J} = w4(b${J}, k);
 #endfor
 #for I 0 TILE_M
             let xv${I} = x4(r${I}, k);

@@ -17,7 +17,7 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let col = group.x * 8u + lid.y;
-    let base = min(col, params.n - 1u) * params.k;
+    let base = w_row(min(col, params.n - 1u), params.k);
     let segments = (params.k + SEGMENT - 1u) / SEGMENT;
     for (var round = 0u; round < segments; round = round + 8u) {
         let k0 = (round + lid.x) * SEGMENT;
@@ -25,7 +25,7 @@ fn main(
         var sum = 0.0;
         for (var k = k0; k < k1; k = k + 4u) {
             let vx = x4(0u, k);
-            let vw = w4(base + k);
+            let vw = w4(base, k);
 #for C 0 4
             sum = madd(sum, vx[${C}], vw[${C}]);
 #endfor

@@ -49,11 +49,11 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         var sum${J} = vec4<f32>(0.0);
 #endfor
         for (var o = s; o < end; o = o + 1u) {
+            let at = w_row(o, params.k);
 #if VEC
-            let wv = w4(o * params.k + c);
+            let wv = w4(at, c);
 #else
-            let at = o * params.k;
-            let wv = vec4<f32>(w1(at + c), w1(at + min(c + 1u, last)), w1(at + min(c + 2u, last)), w1(at + min(c + 3u, last)));
+            let wv = vec4<f32>(w1(at, c), w1(at, min(c + 1u, last)), w1(at, min(c + 2u, last)), w1(at, min(c + 3u, last)));
 #endif
 #for J 0 PROJECTIONS
             {

@@ -53,7 +53,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 #endif
 #else
 #for Q 0 QUADS
-            let w${J}_${Q} = w4(b${J} + k + ${Q*4}u);
+            let w${J}_${Q} = w4(b${J}, k + ${Q*4}u);
 #if GATED
             let g${J}_${Q} = gate4(b${J} + k + ${Q*4}u);
 #endif

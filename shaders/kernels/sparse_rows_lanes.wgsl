@@ -41,7 +41,7 @@ fn main(
         var sg${I} = 0.0;
 #endfor
         for (var k = k0; k < k1; k = k + 4u) {
-            let wv = w4(base + k);
+            let wv = w4(base, k);
 #if GATED
             let gv = gate4(base + k);
 #endif

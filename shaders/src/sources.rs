@@ -64,6 +64,7 @@ pub fn source(name: &str) -> Option<&'static str> {
         "include/lane_energy" => include_str!("../include/lane_energy.wgsl"),
         "include/weights_binding" => include_str!("../include/weights_binding.wgsl"),
         "include/rounding" => include_str!("../include/rounding.wgsl"),
+        "include/weights_packed" => include_str!("../include/weights_packed.wgsl"),
         "include/weights" => include_str!("../include/weights.wgsl"),
         "include/matmul_bindings" => include_str!("../include/matmul_bindings.wgsl"),
         "include/attention_bindings" => include_str!("../include/attention_bindings.wgsl"),

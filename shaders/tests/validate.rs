@@ -16,14 +16,10 @@ fn variants(kernel: &str) -> Vec<Defines> {
     };
     let is_product = kernel.starts_with("mat") && kernel != "matmul_i8";
     if is_product || ["embed", "add_position", "project_weights"].contains(&kernel) {
-        all = cross(
-            all,
-            ["W_F32", "W_F16", "W_BF16"]
-                .map(|t| {
-                    Box::new(move |d: Defines| d.flag(t, true)) as Box<dyn Fn(Defines) -> Defines>
-                })
-                .into(),
-        );
+        all = all
+            .iter()
+            .flat_map(|d| stored_types().into_iter().map(|t| with(d, &t)))
+            .collect();
     }
     if is_product {
         for name in ["VEC", "BIAS", "RESIDUAL", "ABS"] {
@@ -97,6 +93,28 @@ fn variants(kernel: &str) -> Vec<Defines> {
             .collect();
     }
     all
+}
+
+/// Every stored type as the engine defines it.
+fn stored_types() -> Vec<Vec<(&'static str, i64)>> {
+    let packed = |name: &'static str, more: &[(&'static str, i64)]| {
+        [&[(name, 1), ("W_PACKED", 1)], more].concat()
+    };
+    let mut types: Vec<_> = ["W_F32", "W_F16", "W_BF16"].map(|t| vec![(t, 1)]).into();
+    types.extend(
+        ["W_Q8_0", "W_Q4_0", "W_Q5_0", "W_Q4_K", "W_Q6_K", "W_INT8"].map(|t| packed(t, &[])),
+    );
+    types.extend([
+        packed("W_INT8", &[("GROUP", 64), ("GROUP_WORDS", 17)]),
+        packed("W_INT4", &[("GROUP", 32), ("GROUP_WORDS", 5)]),
+        packed("W_INT4_ORDERED", &[("GROUPS", 3), ("PREFIX", 48)]),
+    ]);
+    types
+}
+
+fn with(defines: &Defines, more: &[(&'static str, i64)]) -> Defines {
+    more.iter()
+        .fold(defines.clone(), |d, (name, value)| d.with(name, *value))
 }
 
 /// Stored types, loads, rows of a tile and the sizes that go with them.

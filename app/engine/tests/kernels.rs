@@ -111,6 +111,63 @@ const SINGLE: &[(usize, usize, usize)] = &[
     (1, 8, 4097),
 ];
 
+/// Quantised types, each with rows whose number of blocks is odd and rows that cross a segment.
+const QUANTISED: [(Dtype, [usize; 2]); 11] = [
+    (Dtype::Q8_0, [96, 576]),
+    (Dtype::Q4_0, [96, 576]),
+    (Dtype::Q5_0, [96, 576]),
+    (Dtype::Q4K, [256, 768]),
+    (Dtype::Q6K, [256, 768]),
+    (Dtype::Int8 { group: 0 }, [77, 516]),
+    (Dtype::Int8 { group: 4 }, [28, 516]),
+    (Dtype::Int8 { group: 64 }, [64, 576]),
+    (Dtype::Int4 { group: 32 }, [72, 544]),
+    (Dtype::Int4 { group: 128 }, [40, 640]),
+    (Dtype::Int4Ordered { groups: 3 }, [40, 520]),
+];
+
+/// One small and one longer product a type.
+fn quantised(numerics: Numerics, path: MatmulKernel) -> Vec<Case> {
+    let rows = match path {
+        MatmulKernel::Vector => 1,
+        _ => 9,
+    };
+    let epilogue = Epilogue {
+        bias: true,
+        residual: false,
+    };
+    QUANTISED
+        .iter()
+        .flat_map(|(dtype, widths)| widths.map(|k| (*dtype, k)))
+        .map(|(dtype, k)| matmul(numerics, path, dtype, rows, 11, k, epilogue))
+        .collect()
+}
+
+#[test]
+fn quantised_products_match_their_twin() {
+    for path in [
+        MatmulKernel::Tile { m: 4, n: 8 },
+        MatmulKernel::Shared,
+        MatmulKernel::Vector,
+    ] {
+        on_every_adapter(|numerics| quantised(numerics, path));
+    }
+}
+
+#[test]
+fn quantised_tables_and_projections_match_their_twins() {
+    on_every_adapter(|numerics| {
+        let tables = QUANTISED.iter().flat_map(|(dtype, [few, many])| {
+            [
+                embed(*dtype, 5, *few, 23),
+                add_position(numerics, *dtype, 3, *few, 2),
+                project(numerics, *dtype, 3, 40, *many),
+            ]
+        });
+        tables.collect()
+    });
+}
+
 #[test]
 fn matmul_tile_matches_its_twin() {
     for (m, n) in [(8, 8), (4, 8), (1, 8)] {

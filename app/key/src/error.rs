@@ -27,6 +27,8 @@ pub enum KeyError {
         "verifier keys know models with rotary positions, RMSNorm and gated MLPs, and not {family}"
     )]
     Family { family: &'static str },
+    #[error("verifier keys know weights stored as f32, f16 or bf16, and not {got}")]
+    StoredType { got: &'static str },
     #[error("the model has no {what}")]
     Lacks { what: String },
     #[error("not all weights of {what} are finite numbers, or their sums overflow")]
@@ -108,6 +110,7 @@ impl KeyError {
             Self::Randomness { .. } => "randomness",
             Self::Model(_) => "model",
             Self::Family { .. } => "family",
+            Self::StoredType { .. } => "stored-type",
             Self::Lacks { .. } => "tensor-missing",
             Self::NotFinite { .. } => "not-finite",
             Self::PartOrder { .. } => "part-order",

@@ -30,12 +30,17 @@ pub(crate) enum Stored {
     Bf16,
 }
 
-impl From<Dtype> for Stored {
-    fn from(dtype: Dtype) -> Self {
+impl TryFrom<Dtype> for Stored {
+    type Error = KeyError;
+
+    fn try_from(dtype: Dtype) -> Result<Self, KeyError> {
         match dtype {
-            Dtype::F32 => Self::F32,
-            Dtype::F16 => Self::F16,
-            Dtype::BF16 => Self::Bf16,
+            Dtype::F32 => Ok(Self::F32),
+            Dtype::F16 => Ok(Self::F16),
+            Dtype::BF16 => Ok(Self::Bf16),
+            quantised => Err(KeyError::StoredType {
+                got: quantised.as_str(),
+            }),
         }
     }
 }

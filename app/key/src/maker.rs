@@ -5,7 +5,7 @@ use std::fmt;
 use assay_model::{Model, Role, TensorRef, Tokenizer};
 use assay_trace::Digest;
 
-use crate::facts::Facts;
+use crate::facts::{Facts, Stored};
 use crate::layout::{Kind, Layout, Places, copied};
 use crate::normals::{choose, normals};
 use crate::part::MATRICES;
@@ -68,8 +68,10 @@ impl<'a> KeyMaker<'a> {
         let parts: Vec<Part> = layers.iter().flat_map(layer).chain([Part::Head]).collect();
         let stored = parts
             .iter()
-            .map(|part| Ok(tensor(model, part.role())?.dtype.into()))
+            .map(|part| tensor(model, part.role())?.dtype.try_into())
             .collect::<Result<_, KeyError>>()?;
+        // Its rows are sketched as they are stored.
+        Stored::try_from(tensor(model, Role::Embedding)?.dtype)?;
         let mut facts = Facts::new(options, config.clone(), model.dtype(), layers, stored);
         facts.root = root;
         facts.parameters = model.parameters();

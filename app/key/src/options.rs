@@ -48,7 +48,7 @@ impl KeyOptions {
     /// [`KeyError::FileTooLarge`].
     pub fn file_bytes(&self, config: &ModelConfig, dtype: Dtype) -> Result<u64, KeyError> {
         let layers = self.covered(config)?;
-        let stored = vec![dtype.into(); layers.len() * MATRICES.len() + 1];
+        let stored = vec![dtype.try_into()?; layers.len() * MATRICES.len() + 1];
         let mut facts = Facts::new(self, config.clone(), dtype.as_str(), layers, stored);
         facts.parameters = parameters(config);
         facts.check()?;

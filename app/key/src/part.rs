@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use assay_model::{LayerRole, ModelConfig, Role};
+use assay_model::{Family, LayerRole, ModelConfig, Role};
 
 use crate::KeyError;
 
@@ -92,6 +92,7 @@ pub(crate) fn word(role: LayerRole) -> &'static str {
 /// Whether this model's matrices of that role have biases.
 pub(crate) fn has_bias(config: &ModelConfig, matrix: LayerRole) -> bool {
     match matrix {
+        LayerRole::O if config.family == Family::Qwen2 => false,
         LayerRole::Q | LayerRole::K | LayerRole::V | LayerRole::O => config.attention_bias,
         LayerRole::Gate | LayerRole::Up | LayerRole::Down => config.mlp_bias,
         _ => false,

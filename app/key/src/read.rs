@@ -162,15 +162,15 @@ fn first_not_finite(bytes: &[u8], dtype: Dtype) -> Option<usize> {
             .position(|half| u16::from_le_bytes(*half) & mask == mask)
     };
     match dtype {
-        Dtype::F32 => {
+        Dtype::F16 => halves(0x7c00),
+        Dtype::BF16 => halves(0x7f80),
+        _ => {
             let (words, _) = bytes.as_chunks();
             let mask = 0x7f80_0000;
             words
                 .iter()
                 .position(|word| u32::from_le_bytes(*word) & mask == mask)
         }
-        Dtype::F16 => halves(0x7c00),
-        Dtype::BF16 => halves(0x7f80),
     }
 }
 

@@ -36,7 +36,7 @@ impl Sketcher {
     /// Sketches of the embedding rows in `bytes`, f32 `[rows, width]`; each a sum in f64 over ascending channels, rounded once.
     pub fn sketch(&self, bytes: &[u8], dtype: Dtype) -> Vec<f32> {
         let groups = self.width.div_ceil(LANES);
-        let row_bytes = (self.lanes.len() / groups * dtype.bytes()).max(1);
+        let row_bytes = dtype.row_bytes(self.lanes.len() / groups).max(1);
         let mut out = vec![0.0; bytes.len() / row_bytes * self.width];
         parallel::for_each_chunk(&mut out, ROWS * self.width, |chunk, out| {
             let rows = bytes.chunks_exact(row_bytes).skip(chunk * ROWS);

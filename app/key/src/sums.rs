@@ -168,7 +168,7 @@ impl Stripe {
             factors,
             probe,
         } = *batch;
-        let (row_bytes, size) = (k * dtype.bytes(), dtype.bytes());
+        let (row_bytes, size) = (dtype.row_bytes(k), dtype.row_bytes(1));
         let columns = first * size..(first + self.width) * size;
         let probe = probe.get(first..first + self.width).unwrap_or_default();
         let mut panel = [[0.0; WIDTH]; BLOCK];
@@ -276,7 +276,7 @@ fn decode(bytes: &[u8], dtype: Dtype, out: &mut [f64], scratch: &mut Vec<f32>) {
                 *slot = f64::from(f32::from_bits(bits));
             }
         }
-        Dtype::F32 | Dtype::F16 => {
+        _ => {
             scratch.clear();
             dtype.decode(bytes, scratch);
             for (slot, value) in out.iter_mut().zip(&*scratch) {

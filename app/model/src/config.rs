@@ -23,6 +23,8 @@ pub enum Family {
     Llama,
     /// Mistral 7B, within its sliding window.
     Mistral,
+    /// Qwen2 and Qwen2.5: a Llama with biases of q, k and v.
+    Qwen2,
     /// OPT (arXiv:2205.01068) with its norms before attention and MLP: all sizes but 350M.
     Opt,
 }
@@ -61,6 +63,7 @@ impl Family {
         match self {
             Self::Llama => "llama",
             Self::Mistral => "mistral",
+            Self::Qwen2 => "qwen2",
             Self::Opt => "opt",
         }
     }
@@ -68,7 +71,7 @@ impl Family {
     /// Which norm its layers have, the last one included.
     pub fn norm(self) -> Norm {
         match self {
-            Self::Llama | Self::Mistral => Norm::Rms,
+            Self::Llama | Self::Mistral | Self::Qwen2 => Norm::Rms,
             Self::Opt => Norm::Layer,
         }
     }
@@ -76,7 +79,7 @@ impl Family {
     /// Which MLP its layers have.
     pub fn mlp(self) -> Mlp {
         match self {
-            Self::Llama | Self::Mistral => Mlp::Gated,
+            Self::Llama | Self::Mistral | Self::Qwen2 => Mlp::Gated,
             Self::Opt => Mlp::Relu,
         }
     }
@@ -113,7 +116,7 @@ pub struct ModelConfig {
     pub rope: Option<Rope>,
     /// Whether the output projection is the embedding.
     pub tied_embeddings: bool,
-    /// Whether q, k, v and o have biases.
+    /// Whether q, k, v and o have biases; in a Qwen2, where they always do, q, k and v.
     pub attention_bias: bool,
     /// Whether gate (where there is one), up and down have biases.
     pub mlp_bias: bool,
@@ -156,7 +159,9 @@ impl ModelConfig {
     /// (rotary positions in an OPT, say). It does not say that such a model exists.
     pub fn check(&self) -> Result<(), ModelError> {
         let (intermediate, eps) = match self.family {
-            Family::Llama | Family::Mistral => ("intermediate_size", "rms_norm_eps"),
+            Family::Llama | Family::Mistral | Family::Qwen2 => {
+                ("intermediate_size", "rms_norm_eps")
+            }
             Family::Opt => ("ffn_dim", "layer_norm_eps"),
         };
         let sizes = [
@@ -218,8 +223,13 @@ impl ModelConfig {
             Err(ModelError::ConfigValue { key, got, want })
         };
         match (self.family, &self.rope) {
-            (Family::Llama | Family::Mistral, Some(rope)) => return rope.check(),
-            (Family::Llama | Family::Mistral, None) => {
+            (Family::Qwen2, _) if !self.attention_bias || self.mlp_bias => {
+                let got = format!("{} and {}", self.attention_bias, self.mlp_bias);
+                let want = "true and false, as `qwen2` has".to_owned();
+                return refuse("attention_bias and mlp_bias", got, want);
+            }
+            (Family::Llama | Family::Mistral | Family::Qwen2, Some(rope)) => return rope.check(),
+            (Family::Llama | Family::Mistral | Family::Qwen2, None) => {
                 let want = format!("rotary positions, as `{family}` has");
                 return refuse("rope", "none".to_owned(), want);
             }

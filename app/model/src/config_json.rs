@@ -3,9 +3,11 @@
 mod llama;
 mod object;
 mod opt;
+mod quantization;
 
 use crate::{Family, ModelConfig, ModelError};
 use object::{Object, unsupported};
+pub(crate) use quantization::Quantization;
 use serde_json::Value;
 
 /// The largest `config.json` or `generation_config.json` that is read.
@@ -16,6 +18,8 @@ pub(crate) const MAX_CONFIG_BYTES: usize = 1 << 20;
 pub(crate) struct Parsed {
     pub config: ModelConfig,
     pub notes: Vec<String>,
+    /// How some matrices are quantised.
+    pub quantization: Option<Quantization>,
 }
 
 /// Reads `config.json` and, for its end-of-sequence ids, `generation_config.json`.
@@ -29,27 +33,33 @@ pub(crate) fn parse(
         .transpose()?;
     let mut notes = Vec::new();
     let family = family(&map)?;
-    refuse_foreign_code_and_types(&map)?;
+    refuse_foreign_code(&map)?;
+    let quantization = quantization::read(&map)?;
     let mut config = match family {
-        Family::Llama | Family::Mistral => llama::read(&map, family, &mut notes)?,
+        Family::Llama | Family::Mistral | Family::Qwen2 => llama::read(&map, family, &mut notes)?,
         Family::Opt => opt::read(&map)?,
     };
-    let default_bos = match family {
-        Family::Llama | Family::Mistral => 1,
-        Family::Opt => 2,
+    let (default_bos, default_eos) = match family {
+        Family::Llama | Family::Mistral => (Some(1), Some(2)),
+        Family::Opt => (Some(2), Some(2)),
+        Family::Qwen2 => (None, None),
     };
     let vocab = config.vocab;
-    config.eos = map.ids("eos_token_id", Some(2), vocab, &mut notes)?;
+    config.eos = map.ids("eos_token_id", default_eos, vocab, &mut notes)?;
     if let Some(generation) = &generation {
         let more = generation.ids("eos_token_id", None, vocab, &mut notes)?;
         config.eos.extend(more);
     }
     config.eos.sort_unstable();
     config.eos.dedup();
-    let bos = map.ids("bos_token_id", Some(default_bos), vocab, &mut notes)?;
+    let bos = map.ids("bos_token_id", default_bos, vocab, &mut notes)?;
     config.bos = bos.first().copied();
     config.check()?;
-    Ok(Parsed { config, notes })
+    Ok(Parsed {
+        config,
+        notes,
+        quantization,
+    })
 }
 
 fn family(map: &Object) -> Result<Family, ModelError> {
@@ -61,9 +71,10 @@ fn family(map: &Object) -> Result<Family, ModelError> {
         }
         Some("llama") => Family::Llama,
         Some("mistral") => Family::Mistral,
+        Some("qwen2") => Family::Qwen2,
         Some("opt") => Family::Opt,
         Some(other) => {
-            let supported = "`llama`, `mistral`, `opt`";
+            let supported = "`llama`, `mistral`, `qwen2`, `opt`";
             return Err(unsupported("model_type", other, supported));
         }
     };
@@ -83,11 +94,12 @@ fn architecture(family: Family) -> &'static str {
     match family {
         Family::Llama => "LlamaForCausalLM",
         Family::Mistral => "MistralForCausalLM",
+        Family::Qwen2 => "Qwen2ForCausalLM",
         Family::Opt => "OPTForCausalLM",
     }
 }
 
-fn refuse_foreign_code_and_types(map: &Object) -> Result<(), ModelError> {
+fn refuse_foreign_code(map: &Object) -> Result<(), ModelError> {
     if let Some(Value::Object(auto_map)) = map.raw("auto_map")
         && let Some(code) = auto_map
             .get("AutoModelForCausalLM")
@@ -99,14 +111,6 @@ fn refuse_foreign_code_and_types(map: &Object) -> Result<(), ModelError> {
             "models without code of their own",
         ));
     }
-    if let Some(quantization) = map.raw("quantization_config") {
-        let method = quantization.get("quant_method").unwrap_or(quantization);
-        return Err(unsupported(
-            "quantization_config",
-            method.clone(),
-            "weights in F32, F16 or BF16",
-        ));
-    }
     Ok(())
 }
 
@@ -114,7 +118,7 @@ fn refuse_foreign_code_and_types(map: &Object) -> Result<(), ModelError> {
 #[cfg(feature = "native")]
 pub(crate) fn to_json(config: &ModelConfig, dtype: crate::Dtype) -> Result<String, ModelError> {
     let json = match config.family {
-        Family::Llama | Family::Mistral => llama::to_json(config, dtype)?,
+        Family::Llama | Family::Mistral | Family::Qwen2 => llama::to_json(config, dtype)?,
         Family::Opt => opt::to_json(config, dtype)?,
     };
     serde_json::to_string_pretty(&json).map_err(|source| ModelError::Json {
@@ -126,9 +130,9 @@ pub(crate) fn to_json(config: &ModelConfig, dtype: crate::Dtype) -> Result<Strin
 #[cfg(feature = "native")]
 fn torch_dtype(dtype: crate::Dtype) -> &'static str {
     match dtype {
-        crate::Dtype::F32 => "float32",
         crate::Dtype::F16 => "float16",
         crate::Dtype::BF16 => "bfloat16",
+        _ => "float32",
     }
 }
 

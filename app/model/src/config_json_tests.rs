@@ -95,7 +95,7 @@ fn what_would_run_wrongly_is_refused_by_name() {
     let mixtral = json!({"model_type": "mixtral"});
     let cases = [
         (mixtral, "model_type", "mixtral"),
-        (json!({"model_type": "qwen2"}), "model_type", "qwen2"),
+        (json!({"model_type": "qwen3"}), "model_type", "qwen3"),
         (
             json!({"model_type": "opt"}),
             "architectures",
@@ -115,9 +115,9 @@ fn what_would_run_wrongly_is_refused_by_name() {
         ),
         (json!({"hidden_act": "gelu"}), "hidden_act", "gelu"),
         (
-            json!({"quantization_config": {"quant_method": "gptq"}}),
-            "quantization_config",
-            "gptq",
+            json!({"quantization_config": {"quant_method": "quanto"}}),
+            "quantization_config.quant_method",
+            "quanto",
         ),
         (
             json!({"quantization_config": {"load_in_4bit": true}}),
@@ -344,7 +344,7 @@ fn ids_come_from_both_files_and_from_the_vocabulary_only() {
     let config =
         with(json!({"eos_token_id": [9, 3, 3, -1, 4000], "bos_token_id": null})).to_string();
     let generation = br#"{"eos_token_id": [5, 9]}"#;
-    let Parsed { config, notes } = parse(config.as_bytes(), Some(generation)).unwrap();
+    let Parsed { config, notes, .. } = parse(config.as_bytes(), Some(generation)).unwrap();
     assert_eq!((config.eos, config.bos), (vec![3, 5, 9], None));
     assert_eq!(notes.len(), 2, "{notes:?}");
     assert!(parse(base().to_string().as_bytes(), Some(b"[]")).is_err());

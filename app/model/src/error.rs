@@ -215,12 +215,23 @@ pub enum ModelError {
         want: Vec<usize>,
         file: String,
     },
-    #[error("tensor `{name}` has an unsupported type: got {got}, want F32, F16 or BF16: {file}")]
+    #[error(
+        "tensor `{name}` has an unsupported type: got {got}, and docs/formats.md lists what is read: {file}"
+    )]
     TensorDtype {
         name: String,
         got: String,
         file: String,
     },
+    #[error("quantised matrix `{name}`: {what} is {got}, want {want}")]
+    Quantised {
+        name: String,
+        what: &'static str,
+        got: String,
+        want: String,
+    },
+    #[error("a scale in row {row} of tensor `{name}` is not a finite number")]
+    ScaleNotFinite { name: String, row: usize },
     #[error("tensor `{name}` is in two files: {first}, {second}")]
     TensorTwice {
         name: String,
@@ -250,7 +261,7 @@ pub enum ModelError {
     ReadOutside { begin: u64, end: u64, most: u64 },
 
     // llama2.c
-    #[error("llama2.c file of version {version} is not supported; supported: version 0")]
+    #[error("llama2.c file of version {version} is not supported; supported: versions 0, 1 and 2")]
     Llama2cVersion { version: i32 },
     #[error("llama2.c header: `{field}` is {got}, want a positive number")]
     Llama2cField { field: &'static str, got: i32 },

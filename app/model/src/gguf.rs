@@ -1,4 +1,5 @@
-//! GGUF files of the architecture `llama`, versions 2 and 3, with weights in F32, F16 or BF16.
+//! GGUF files of the architecture `llama`, versions 2 and 3, with weights in F32, F16, BF16, Q8_0, Q4_0, Q5_0, Q4_K or Q6_K,
+//! in any mixture.
 //!
 //! llama.cpp's converter reorders the rows of q and k so that rotary pairs are neighbours. The config says so, the model root binds
 //! it, and the bytes stay as they are stored: the same weights have another root here than in a Hugging Face folder.
@@ -136,8 +137,16 @@ impl Stored<'_> {
             return Ok(None);
         }
         let tensor = self.take(rope_freqs::NAME, vec![head_dim / 2])?;
+        if !tensor.dtype.is_float() {
+            return Err(ModelError::TensorDtype {
+                name: tensor.name,
+                got: tensor.dtype.as_str().to_owned(),
+                file: self.file.to_owned(),
+            });
+        }
         // As small as the head, whose size the config has checked.
-        let bytes = source.read(tensor.offset, tensor.bytes as usize)?;
+        let (offset, bytes) = (tensor.parts[0].offset, tensor.bytes);
+        let bytes = source.read(offset, bytes as usize)?;
         let mut factors = Vec::new();
         tensor.dtype.decode(&bytes, &mut factors);
         Ok(Some(factors))
@@ -197,14 +206,7 @@ impl Stored<'_> {
                 file: self.file.to_owned(),
             });
         }
-        Ok(TensorRef {
-            name,
-            dtype,
-            shape: want,
-            source: 0,
-            offset,
-            bytes,
-        })
+        Ok(TensorRef::single(name, dtype, want, (0, offset, bytes)))
     }
 }
 

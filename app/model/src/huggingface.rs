@@ -1,6 +1,8 @@
 //! A Hugging Face checkpoint: one or more safetensors files whose tensors must be exactly those that the config asks for.
 pub(crate) mod folder;
+mod quantised;
 
+use crate::config_json::Quantization;
 use crate::names::{self, LM_HEAD, Names, Wanted};
 use crate::safetensors_file::{Entry, read_header};
 use crate::{
@@ -28,8 +30,11 @@ pub(crate) fn assemble(
     weight_map: Option<&BTreeMap<String, String>>,
     tokenizer: Option<Tokenizer>,
 ) -> Result<Model, ModelError> {
-    let config_json::Parsed { config, mut notes } =
-        config_json::parse(config_json, generation_config)?;
+    let config_json::Parsed {
+        config,
+        mut notes,
+        quantization,
+    } = config_json::parse(config_json, generation_config)?;
     if shards.len() > MAX_SHARDS {
         return Err(ModelError::TooManyShards {
             got: shards.len(),
@@ -39,6 +44,7 @@ pub(crate) fn assemble(
     let mut stored = Stored {
         entries: BTreeMap::new(),
         shards: &shards,
+        quantization,
     };
     for (index, shard) in shards.iter().enumerate() {
         stored.add(index, read_header(&*shard.source, &shard.label)?)?;
@@ -55,6 +61,7 @@ pub(crate) fn assemble(
 struct Stored<'a> {
     entries: BTreeMap<String, (usize, Entry)>,
     shards: &'a [Shard],
+    quantization: Option<Quantization>,
 }
 
 impl Stored<'_> {
@@ -101,7 +108,11 @@ impl Stored<'_> {
         let names = Names::in_checkpoint(config.family, self.entries.keys());
         let mut tensors = self.take_embeddings(config, &names, notes)?;
         for Wanted { role, name, shape } in names::wanted_but_embeddings(config, &names) {
-            tensors.insert(role, self.take(&name, &shape)?);
+            let tensor = match self.take_quantised(&name, &shape)? {
+                Some(tensor) => tensor,
+                None => self.take(&name, &shape)?,
+            };
+            tensors.insert(role, tensor);
         }
         if let Some((name, why)) = self
             .entries
@@ -186,14 +197,12 @@ impl Stored<'_> {
                 file: self.label(source),
             });
         }
-        Ok(TensorRef {
+        Ok(TensorRef::single(
             name,
             dtype,
-            shape: want.to_vec(),
-            source,
-            offset,
-            bytes,
-        })
+            want.to_vec(),
+            (source, offset, bytes),
+        ))
     }
 
     fn same_bytes(&self, first: &TensorRef, second: &TensorRef) -> Result<(), ModelError> {
@@ -207,25 +216,28 @@ impl Stored<'_> {
             return Err(differ(0));
         }
         let source = |tensor: &TensorRef| {
-            let shard = self.shards.get(tensor.source);
+            let part = tensor.parts.first();
+            let shard = part.and_then(|part| self.shards.get(part.source));
             shard
-                .map(|shard| &shard.source)
+                .zip(part)
+                .map(|(shard, part)| (shard.source.clone(), part.offset))
                 .ok_or_else(|| ModelError::ForeignTensor {
                     name: tensor.name.clone(),
                 })
         };
-        let (first_source, second_source) = (source(first)?, source(second)?);
+        let ((first_source, first_at), (second_source, second_at)) =
+            (source(first)?, source(second)?);
         for at in (0..first.bytes).step_by(STEP as usize) {
             let len = STEP.min(first.bytes - at) as usize;
             let (a, b) = (
-                first_source.read(first.offset + at, len)?,
-                second_source.read(second.offset + at, len)?,
+                first_source.read(first_at + at, len)?,
+                second_source.read(second_at + at, len)?,
             );
             if let Some(within) = a.iter().zip(b.iter()).position(|(a, b)| a != b) {
                 return Err(differ(at + within as u64));
             }
-            first_source.release(first.offset + at, len as u64);
-            second_source.release(second.offset + at, len as u64);
+            first_source.release(first_at + at, len as u64);
+            second_source.release(second_at + at, len as u64);
         }
         Ok(())
     }

@@ -111,10 +111,8 @@ fn reading_stays_inside_the_tensor() {
     #[allow(clippy::reversed_empty_ranges, reason = "that is the test")]
     let reversed = model.read_rows_f32(gate, 3..2);
     assert!(matches!(reversed, Err(ModelError::RangeOutside { .. })));
-    let foreign = TensorRef {
-        source: 9,
-        ..gate.clone()
-    };
+    let mut foreign = gate.clone();
+    foreign.parts[0].source = 9;
     assert!(matches!(
         model.read(&foreign, 0, 1),
         Err(ModelError::ForeignTensor { .. })

@@ -19,7 +19,8 @@
 //! | `gguf` | llama.cpp's format |
 //! | `llama2c` | llama2.c's format |
 //! | `bytes` | where bytes come from: a mapped file, memory, or a browser |
-//! | `weights` | tensors, roles and decoding to f32 |
+//! | `weights` | tensors and roles |
+//! | `packed` | rows of every stored type as kernels take them, and decoding to f32 |
 //! | `root` | the Merkle root of config and weights |
 //! | `tokenizer` | text to ids and back |
 //! | `synth` | synthetic checkpoints of real shapes |
@@ -36,6 +37,7 @@ mod huggingface;
 mod llama2c;
 mod model;
 mod names;
+mod packed;
 mod root;
 mod rope;
 mod safetensors_file;
@@ -51,6 +53,7 @@ pub use config::{Family, Mlp, ModelConfig, Norm};
 pub use error::ModelError;
 pub use files::NamedSource;
 pub use model::Model;
+pub use packed::Rows;
 pub use root::{CHUNK_BYTES, RootHasher};
 pub use rope::{Rope, RopeLayout, RopeScaling};
 pub use tokenizer::{HuggingFaceTokenizer, Llama2cTokenizer, SentencePieceTokenizer, Tokenizer};

@@ -86,7 +86,7 @@ fn every_other_length_is_refused() {
 
 #[test]
 fn later_versions_are_refused_by_name() {
-    for version in [1i32, 2] {
+    for version in [3i32, 0, -1] {
         let bytes = [b"24ka".as_slice(), &version.to_le_bytes(), &[0; 300]].concat();
         let err = read(bytes).unwrap_err();
         assert!(
@@ -198,5 +198,71 @@ proptest! {
         let mut bytes: Vec<u8> = header.iter().flat_map(|field| field.to_le_bytes()).collect();
         bytes.resize(28 + rest, 0);
         let _ = read(bytes);
+    }
+}
+
+/// A header of version 1 or 2, and what follows it.
+fn later(version: i32, fields: [i32; 7], shared: u8, group: i32, data: usize) -> Vec<u8> {
+    let mut bytes = b"24ka".to_vec();
+    bytes.extend(version.to_le_bytes());
+    bytes.extend(fields.iter().flat_map(|field| field.to_le_bytes()));
+    bytes.push(shared);
+    bytes.extend(group.to_le_bytes());
+    bytes.resize(256, 0);
+    bytes.extend((0..data).map(|at| (at % 3) as u8));
+    bytes
+}
+
+#[test]
+fn versions_1_and_2_have_norms_first() {
+    // dim 8, hidden 12, one layer, 2 heads, 1 KV head, 5 pieces, 3 positions.
+    let fields = [8, 12, 1, 2, 1, 5, 3];
+    let (norms, matrices) = (3 * 8, 5 * 8 + 2 * 64 + 2 * 32 + 3 * 96);
+    let plain = read(later(1, fields, 1, 0, 4 * (norms + matrices))).unwrap();
+    assert!(plain.config().tied_embeddings);
+    let q = plain.layer(0, LayerRole::Q).unwrap();
+    assert_eq!(
+        (q.dtype, q.parts[0].offset),
+        (Dtype::F32, 256 + 4 * (norms + 40) as u64)
+    );
+    let untied = read(later(1, fields, 0, 0, 4 * (norms + matrices + 40))).unwrap();
+    assert_ne!(untied.tensor(Role::Embedding), untied.tensor(Role::LmHead));
+
+    // Groups of 8 straddle rows of 12, which have groups of 4 then.
+    let bytes = later(2, fields, 1, 8, 4 * norms + matrices + matrices / 8 * 4);
+    let packed = read(bytes.clone()).unwrap();
+    let dtype = |role| packed.layer(0, role).unwrap().dtype;
+    assert_eq!(dtype(LayerRole::Q), Dtype::Int8 { group: 8 });
+    assert_eq!(dtype(LayerRole::Down), Dtype::Int8 { group: 4 });
+    let down = packed.layer(0, LayerRole::Down).unwrap();
+    let [quants, scales] = &down.parts[..] else {
+        panic!("two parts")
+    };
+    let at = |offset: u64| offset as usize;
+    let scale = |index: usize| {
+        let bytes = &bytes[at(scales.offset) + 4 * index..][..4];
+        f32::from_le_bytes(bytes.try_into().unwrap())
+    };
+    let want: Vec<f32> = (0..96)
+        .map(|i| scale(i / 8) * f32::from(bytes[at(quants.offset) + i] as i8))
+        .collect();
+    assert_eq!(packed.read_f32(down).unwrap(), want);
+    assert_eq!(packed.read_rows_f32(down, 3..6).unwrap(), want[36..72]);
+
+    for (shared, group) in [(2, 8), (1, 0), (1, -8), (1, 6), (1, 7)] {
+        assert!(
+            read(later(
+                2,
+                fields,
+                shared,
+                group,
+                4 * norms + matrices + matrices / 8 * 4
+            ))
+            .is_err()
+        );
+    }
+    for cut in [1, 40, 256, 300] {
+        let err = read(bytes[..bytes.len() - cut].to_vec()).unwrap_err();
+        assert!(matches!(err, ModelError::Llama2cBytes { .. }), "{err}");
     }
 }

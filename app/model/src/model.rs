@@ -1,7 +1,7 @@
 //! An open checkpoint: its config, its tensors by role, and their bytes on demand.
 use crate::{
     ByteSource, Dtype, LayerRole, ModelConfig, ModelError, NamedSource, Role, TensorRef, Tokenizer,
-    files, gguf, huggingface, llama2c,
+    files, gguf, huggingface, llama2c, weights::Part,
 };
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -149,7 +149,8 @@ impl Model {
         by_name.into_values().collect()
     }
 
-    /// `len` bytes of a tensor from `offset` within it, borrowed where the source can lend them.
+    /// `len` bytes of a tensor as stored, from `offset` within it, borrowed where the source can lend them. Where it is several tensors
+    /// of a file, they count as one after another.
     pub fn read(
         &self,
         tensor: &TensorRef,
@@ -158,16 +159,42 @@ impl Model {
     ) -> Result<Cow<'_, [u8]>, ModelError> {
         let end = offset.saturating_add(len as u64);
         if end > tensor.bytes {
-            let name = tensor.name.clone();
-            return Err(ModelError::RangeOutside {
-                name,
-                begin: offset,
-                end,
-                most: tensor.bytes,
-            });
+            return Err(outside(&tensor.name, (offset, end), tensor.bytes));
         }
-        self.source(tensor)?
-            .read(tensor.offset.saturating_add(offset), len)
+        let mut joined = Vec::new();
+        let mut begin = 0;
+        for (index, part) in tensor.parts.iter().enumerate() {
+            let (from, to) = (offset.max(begin), end.min(begin + part.bytes));
+            if from < to || tensor.parts.len() == 1 {
+                let some = self.read_part(tensor, index, from - begin, (to - from) as usize)?;
+                if some.len() == len {
+                    return Ok(some);
+                }
+                joined.extend_from_slice(&some);
+            }
+            begin += part.bytes;
+        }
+        Ok(joined.into())
+    }
+
+    /// The same within one of its tensors.
+    pub(crate) fn read_part(
+        &self,
+        tensor: &TensorRef,
+        part: usize,
+        offset: u64,
+        len: usize,
+    ) -> Result<Cow<'_, [u8]>, ModelError> {
+        let foreign = || ModelError::ForeignTensor {
+            name: tensor.name.clone(),
+        };
+        let part = tensor.parts.get(part).ok_or_else(foreign)?;
+        let end = offset.saturating_add(len as u64);
+        if end > part.bytes {
+            return Err(outside(&part.name, (offset, end), part.bytes));
+        }
+        let source = self.sources.get(part.source).ok_or_else(foreign)?;
+        source.read(part.offset.saturating_add(offset), len)
     }
 
     /// A whole tensor as f32: for norms, biases and twins on the CPU, not for a large matrix on its way to a GPU.
@@ -181,40 +208,27 @@ impl Model {
         tensor: &TensorRef,
         rows: Range<usize>,
     ) -> Result<Vec<f32>, ModelError> {
-        if rows.start > rows.end || rows.end > tensor.rows() {
-            let (begin, end) = (rows.start as u64, rows.end as u64);
-            return Err(ModelError::RangeOutside {
-                name: tensor.name.clone(),
-                begin,
-                end,
-                most: tensor.rows() as u64,
-            });
+        let (n, cols) = (rows.len(), tensor.cols());
+        let matrix = self.rows(tensor)?;
+        let matrix = matrix.matrix(rows)?;
+        let mut out = Vec::with_capacity(n * cols);
+        for row in 0..n {
+            tensor.dtype.decode_row(&matrix, row, cols, &mut out);
         }
-        // On a 32-bit machine a matrix may be larger than the address space; then the range is refused as any other too long.
-        let len = usize::try_from(rows.len() as u64 * tensor.row_bytes()).unwrap_or(usize::MAX);
-        let bytes = self.read(tensor, rows.start as u64 * tensor.row_bytes(), len)?;
-        let mut out = Vec::with_capacity(rows.len() * tensor.cols());
-        tensor.dtype.decode(&bytes, &mut out);
         Ok(out)
     }
 
     /// A hint that this tensor will not be read again soon, so that its pages need not stay resident.
     pub fn release(&self, tensor: &TensorRef) {
-        self.release_range(tensor, 0, tensor.bytes);
-    }
-
-    pub(crate) fn release_range(&self, tensor: &TensorRef, offset: u64, len: u64) {
-        if let Ok(source) = self.source(tensor) {
-            source.release(tensor.offset + offset, len);
+        for part in &tensor.parts {
+            self.release_range(part, 0, part.bytes);
         }
     }
 
-    fn source(&self, tensor: &TensorRef) -> Result<&Arc<dyn ByteSource>, ModelError> {
-        self.sources
-            .get(tensor.source)
-            .ok_or_else(|| ModelError::ForeignTensor {
-                name: tensor.name.clone(),
-            })
+    pub(crate) fn release_range(&self, part: &Part, offset: u64, len: u64) {
+        if let Some(source) = self.sources.get(part.source) {
+            source.release(part.offset + offset, len);
+        }
     }
 
     /// The stored type of all weights (`f32`, `f16`, `bf16`), or `mixed`.
@@ -256,6 +270,15 @@ impl std::fmt::Debug for Model {
             .field("notes", notes)
             .field("tensors", &tensors.len())
             .finish()
+    }
+}
+
+fn outside(name: &str, (begin, end): (u64, u64), most: u64) -> ModelError {
+    ModelError::RangeOutside {
+        name: name.to_owned(),
+        begin,
+        end,
+        most,
     }
 }
 

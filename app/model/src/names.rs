@@ -11,7 +11,7 @@ pub(crate) struct Wanted {
     pub shape: Vec<usize>,
 }
 
-/// Every layer role of a Llama or Mistral with its name within the layer, in forward order.
+/// Every layer role of a Llama, Mistral or Qwen2 with its name within the layer, in forward order.
 pub(crate) const LLAMA_LAYER: [(LayerRole, &str); 16] = [
     (LayerRole::AttnNorm, "input_layernorm.weight"),
     (LayerRole::Q, "self_attn.q_proj.weight"),
@@ -68,7 +68,7 @@ impl Names {
     /// As transformers writes them.
     pub fn of(family: Family) -> Self {
         match family {
-            Family::Llama | Family::Mistral => Self {
+            Family::Llama | Family::Mistral | Family::Qwen2 => Self {
                 prefix: "model.",
                 final_norm: "norm",
                 layer: &LLAMA_LAYER,
@@ -122,6 +122,7 @@ pub(crate) fn layer_shape(config: &ModelConfig, role: LayerRole) -> Option<Vec<u
         AttnNormBias | MlpNormBias if config.family.norm() == Norm::Rms => return None,
         Gate | GateBias if !config.family.mlp().has_gate() => return None,
         QBias | KBias | VBias | OBias if !config.attention_bias => return None,
+        OBias if config.family == Family::Qwen2 => return None,
         GateBias | UpBias | DownBias if !config.mlp_bias => return None,
         _ => {}
     }
@@ -201,6 +202,7 @@ pub(crate) fn contradiction(
     if layer_shape(config, *role).is_none() {
         return Some(match suffix.starts_with("self_attn") {
             _ if is_opt => "`enable_bias` is false",
+            true if config.family == Family::Qwen2 => "`qwen2` has biases of q, k and v only",
             true => "`attention_bias` is false",
             false => "`mlp_bias` is false",
         });

@@ -1,11 +1,14 @@
 //! The model root: an RFC 6962 Merkle root over the config and every weight, so that one tensor can be proven alone.
 //!
 //! Leaf 0 is `"assay/config/v1\0"` and the canonical config. Then one leaf a tensor, sorted by name, a tied matrix once:
-//! `"assay/tensor/v1\0"`, `u32` name length, name, `u8` type (f32 0, f16 1, bf16 2), `u32` rank, `u64` dimensions, and the 32 bytes
-//! of the root over the tensor's stored bytes in chunks of 1 MiB. Integers are little-endian. The order is that of the names'
+//! `"assay/tensor/v1\0"`, `u32` name length, name, `u8` type (f32 0, f16 1, bf16 2, i8 3, i32 4, ggml's quantised types
+//! 64 and ggml's number: Q4_0 66, Q5_0 70, Q8_0 72, Q4_K 76, Q6_K 78), `u32` rank, `u64` dimensions, and the 32 bytes
+//! of the root over the tensor's stored bytes in chunks of 1 MiB. Integers are little-endian. A tensor here is one of the file's: a
+//! quantised matrix may be several (quants, zeros, scales), each with its own leaf. The order is that of the names'
 //! bytes, whatever the tensors are for: learned positions, norm biases and linear biases stand among the rest. The special ids, the
 //! context's length and the tokenizer are not part of it: they do not change what the weights compute. (Where positions are learned,
 //! the context's length is bound by the shape of their table.)
+use crate::weights::Part;
 use crate::{Model, ModelError, TensorRef};
 use assay_trace::Digest;
 use assay_trace::merkle::{leaf_hash, root as merkle_root};
@@ -36,7 +39,7 @@ impl Model {
         let config = [CONFIG_DOMAIN, self.config_canonical_json().as_bytes()].concat();
         RootHasher {
             model: self,
-            tensors: self.tensors(),
+            parts: self.parts(),
             leaves: vec![leaf_hash(&config)],
             chunks: Vec::new(),
             done: 0,
@@ -44,15 +47,26 @@ impl Model {
         }
     }
 
+    /// Every tensor of the files, by name.
+    fn parts(&self) -> Vec<(&TensorRef, usize)> {
+        let tensors = self.tensors().into_iter();
+        let mut parts: Vec<_> = tensors
+            .flat_map(|tensor| (0..tensor.parts.len()).map(move |part| (tensor, part)))
+            .collect();
+        parts.sort_by(|(a, i), (b, j)| a.parts[*i].name.cmp(&b.parts[*j].name));
+        parts
+    }
+
     fn chunk_hashes(
         &self,
-        tensor: &TensorRef,
+        (tensor, part): (&TensorRef, usize),
         chunks: std::ops::Range<usize>,
     ) -> Result<Vec<Digest>, ModelError> {
+        let bytes = tensor.parts[part].bytes;
         let hash = |chunk: usize| {
             let begin = chunk as u64 * CHUNK_BYTES as u64;
-            let len = (tensor.bytes - begin).min(CHUNK_BYTES as u64) as usize;
-            Ok(leaf_hash(&self.read(tensor, begin, len)?))
+            let len = (bytes - begin).min(CHUNK_BYTES as u64) as usize;
+            Ok(leaf_hash(&self.read_part(tensor, part, begin, len)?))
         };
         #[cfg(feature = "native")]
         {
@@ -67,7 +81,8 @@ impl Model {
 /// A model root on its way: [`RootHasher::step`] until that says true, then [`RootHasher::finish`].
 pub struct RootHasher<'a> {
     model: &'a Model,
-    tensors: Vec<&'a TensorRef>,
+    /// Each with the number of one of its parts.
+    parts: Vec<(&'a TensorRef, usize)>,
     /// The config's and those of the tensors that are done.
     leaves: Vec<Digest>,
     /// Those of the tensor at hand, in its own tree.
@@ -80,26 +95,27 @@ impl RootHasher<'_> {
     /// Hashes the next 64 MiB, or what is left of a tensor, and releases the pages behind it. True when everything is hashed. A step
     /// that failed changed nothing and may be tried again.
     pub fn step(&mut self) -> Result<bool, ModelError> {
-        let Some(tensor) = self.tensors.get(self.leaves.len() - 1).copied() else {
+        let Some((tensor, index)) = self.parts.get(self.leaves.len() - 1).copied() else {
             return Ok(true);
         };
+        let part = &tensor.parts[index];
         let n_chunks =
-            usize::try_from(tensor.bytes.div_ceil(CHUNK_BYTES as u64)).unwrap_or(usize::MAX);
+            usize::try_from(part.bytes.div_ceil(CHUNK_BYTES as u64)).unwrap_or(usize::MAX);
         let first = self.chunks.len();
         let begin = first as u64 * CHUNK_BYTES as u64;
-        let len = (tensor.bytes - begin).min((BATCH_CHUNKS * CHUNK_BYTES) as u64);
+        let len = (part.bytes - begin).min((BATCH_CHUNKS * CHUNK_BYTES) as u64);
         let batch = first..n_chunks.min(first + BATCH_CHUNKS);
-        self.chunks.extend(self.model.chunk_hashes(tensor, batch)?);
-        self.model.release_range(tensor, begin, len);
+        self.chunks
+            .extend(self.model.chunk_hashes((tensor, index), batch)?);
+        self.model.release_range(part, begin, len);
         self.done += len;
         if self.chunks.len() == n_chunks {
             // Dimensions are positive, so there is a chunk.
             let bytes_root = merkle_root(&self.chunks).unwrap_or(Digest([0; 32]));
-            self.leaves
-                .push(leaf_hash(&tensor_leaf(tensor, &bytes_root)));
+            self.leaves.push(leaf_hash(&tensor_leaf(part, &bytes_root)));
             self.chunks.clear();
         }
-        Ok(self.leaves.len() > self.tensors.len())
+        Ok(self.leaves.len() > self.parts.len())
     }
 
     /// Bytes hashed so far.
@@ -115,13 +131,13 @@ impl RootHasher<'_> {
     /// The model root, once every step was done.
     pub fn finish(self) -> Result<Digest, ModelError> {
         let Self {
-            tensors,
+            parts,
             leaves,
             done,
             total,
             ..
         } = self;
-        if leaves.len() <= tensors.len() {
+        if leaves.len() <= parts.len() {
             return Err(ModelError::RootUnfinished { done, total });
         }
         // There is a leaf for the config, so the tree is not empty.
@@ -129,19 +145,19 @@ impl RootHasher<'_> {
     }
 }
 
-fn tensor_leaf(tensor: &TensorRef, bytes_root: &Digest) -> Vec<u8> {
-    let TensorRef {
+fn tensor_leaf(part: &Part, bytes_root: &Digest) -> Vec<u8> {
+    let Part {
         name,
-        dtype,
+        element,
         shape,
         source: _,
         offset: _,
         bytes: _,
-    } = tensor;
+    } = part;
     let mut leaf = TENSOR_DOMAIN.to_vec();
     leaf.extend((name.len() as u32).to_le_bytes());
     leaf.extend(name.as_bytes());
-    leaf.push(dtype.code());
+    leaf.push(element.code());
     leaf.extend((shape.len() as u32).to_le_bytes());
     for dim in shape {
         leaf.extend((*dim as u64).to_le_bytes());

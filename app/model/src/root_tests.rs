@@ -201,7 +201,7 @@ fn the_root_of_a_synthetic_opt_stays() {
     ] {
         let tensor = model.tensor(role).unwrap();
         let mut bytes = bytes.clone();
-        bytes[(tensor.offset + tensor.bytes) as usize - 1] ^= 1;
+        bytes[(tensor.parts[0].offset + tensor.bytes) as usize - 1] ^= 1;
         let changed = Model::from_memory(&config, None, vec![Arc::new(bytes)], None).unwrap();
         assert_ne!(changed.root(&mut |_, _| {}).unwrap(), root, "{role:?}");
     }

@@ -38,6 +38,13 @@ pub fn write_with_progress(
     dir: &Path,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), ModelError> {
+    if !dtype.is_float() {
+        return Err(ModelError::Unsupported {
+            key: "stored type".to_owned(),
+            got: dtype.as_str().to_owned(),
+            supported: "`f32`, `f16`, `bf16` in a synthetic checkpoint".to_owned(),
+        });
+    }
     let create =
         |path: &Path| -> io::Result<Box<dyn Write>> { Ok(Box::new(File::create_new(path)?)) };
     Synth {
@@ -145,7 +152,7 @@ impl Synth<'_> {
     }
 
     fn bytes(&self, tensor: &Wanted) -> u64 {
-        elements(tensor) * self.dtype.bytes() as u64
+        elements(tensor) * self.dtype.row_bytes(1) as u64
     }
 
     fn write_shard(
@@ -260,9 +267,9 @@ impl Draw {
 
     fn block(&self, range: std::ops::Range<u64>, dtype: Dtype) -> Vec<u8> {
         match dtype {
-            Dtype::F32 => self.encoded(range, f32::to_le_bytes),
             Dtype::F16 => self.encoded(range, |value| f16::from_f32(value).to_le_bytes()),
             Dtype::BF16 => self.encoded(range, |value| bf16_bits(value).to_le_bytes()),
+            _ => self.encoded(range, f32::to_le_bytes),
         }
     }
 

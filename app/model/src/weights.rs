@@ -1,7 +1,7 @@
-//! Tensors in their stored type, what each is for, and how its bytes become f32.
-use half::{bf16, f16};
+//! Tensors in their stored type, and what each is for.
+use crate::packed::{Int4Layout, ScaleType};
 
-/// Element types that weights are stored in.
+/// Types that weights are stored in. [`packed`](crate::Rows) says how rows of each lie in memory and what their values are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dtype {
     /// IEEE single.
@@ -10,76 +10,154 @@ pub enum Dtype {
     F16,
     /// The upper half of an IEEE single.
     BF16,
+    /// ggml's blocks of 32: an f16 scale, signed bytes.
+    Q8_0,
+    /// ggml's blocks of 32: an f16 scale, 4 bits less 8.
+    Q4_0,
+    /// ggml's blocks of 32: an f16 scale, 5 bits less 16.
+    Q5_0,
+    /// ggml's blocks of 256: eight sub-blocks with 6-bit scales and minima, 4 bits.
+    Q4K,
+    /// ggml's blocks of 256: sixteen sub-blocks with 8-bit scales, 6 bits less 32.
+    Q6K,
+    /// Signed bytes with an f32 scale for each `group` columns, or for the row where `group` is 0.
+    Int8 {
+        /// Columns of a group: a multiple of 4 that divides the row, or 0.
+        group: u32,
+    },
+    /// 4 bits with an f16 scale and a zero for each `group` columns.
+    Int4 {
+        /// Columns of a group, a multiple of 8; the last group may be shorter.
+        group: u32,
+    },
+    /// The same where a table says which group a column is of (act-order).
+    Int4Ordered {
+        /// Groups of a row.
+        groups: u32,
+    },
 }
 
 impl Dtype {
-    /// Bytes of one element.
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::F16 | Self::BF16 => 2,
-        }
-    }
-
-    /// The name in reports: `f32`, `f16` or `bf16`.
+    /// The name in reports: `f32`, `f16`, `bf16`, `q8_0`, `q4_0`, `q5_0`, `q4_k`, `q6_k`, `int8` or `int4`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::F16 => "f16",
             Self::BF16 => "bf16",
+            Self::Q8_0 => "q8_0",
+            Self::Q4_0 => "q4_0",
+            Self::Q5_0 => "q5_0",
+            Self::Q4K => "q4_k",
+            Self::Q6K => "q6_k",
+            Self::Int8 { .. } => "int8",
+            Self::Int4 { .. } | Self::Int4Ordered { .. } => "int4",
         }
     }
 
-    /// The name in a safetensors header.
+    /// The name in a safetensors header, of a float.
+    #[cfg_attr(not(feature = "native"), allow(dead_code))]
     pub(crate) fn safetensors_name(self) -> &'static str {
         match self {
-            Self::F32 => "F32",
             Self::F16 => "F16",
             Self::BF16 => "BF16",
+            _ => "F32",
         }
     }
 
+    /// A float by that name.
     pub(crate) fn from_safetensors_name(name: &str) -> Option<Self> {
         [Self::F32, Self::F16, Self::BF16]
             .into_iter()
             .find(|dtype| dtype.safetensors_name() == name)
     }
+}
 
-    /// The code that the model root binds.
-    pub(crate) fn code(self) -> u8 {
+/// The type of a tensor in a file, as the model root binds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Element {
+    F32,
+    F16,
+    BF16,
+    I8,
+    I32,
+    Q4_0,
+    Q5_0,
+    Q8_0,
+    Q4K,
+    Q6K,
+}
+
+impl Element {
+    /// The code that the model root binds; of ggml's blocks 64 and ggml's own number.
+    pub fn code(self) -> u8 {
         match self {
             Self::F32 => 0,
             Self::F16 => 1,
             Self::BF16 => 2,
+            Self::I8 => 3,
+            Self::I32 => 4,
+            Self::Q4_0 => 64 + 2,
+            Self::Q5_0 => 64 + 6,
+            Self::Q8_0 => 64 + 8,
+            Self::Q4K => 64 + 12,
+            Self::Q6K => 64 + 14,
         }
     }
 
-    /// Appends the elements in `bytes` (little-endian, as stored) to `out`; a rest shorter than an element is left out.
-    pub fn decode(self, bytes: &[u8], out: &mut Vec<f32>) {
+    /// The name in a safetensors header; none has ggml's blocks.
+    pub fn safetensors_name(self) -> &'static str {
         match self {
-            Self::F32 => out.extend(
-                bytes
-                    .as_chunks()
-                    .0
-                    .iter()
-                    .map(|element| f32::from_le_bytes(*element)),
-            ),
-            Self::F16 => out.extend(
-                bytes
-                    .as_chunks()
-                    .0
-                    .iter()
-                    .map(|element| f16::from_le_bytes(*element).to_f32()),
-            ),
-            Self::BF16 => out.extend(
-                bytes
-                    .as_chunks()
-                    .0
-                    .iter()
-                    .map(|element| bf16::from_le_bytes(*element).to_f32()),
-            ),
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+            Self::BF16 => "BF16",
+            Self::I8 => "I8",
+            Self::I32 => "I32",
+            _ => "",
         }
     }
+
+    /// How a type lies in a file where a matrix is one tensor; the quants' type where it is several.
+    pub fn of(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => Self::F32,
+            Dtype::F16 => Self::F16,
+            Dtype::BF16 => Self::BF16,
+            Dtype::Q8_0 => Self::Q8_0,
+            Dtype::Q4_0 => Self::Q4_0,
+            Dtype::Q5_0 => Self::Q5_0,
+            Dtype::Q4K => Self::Q4K,
+            Dtype::Q6K => Self::Q6K,
+            Dtype::Int8 { .. } => Self::I8,
+            Dtype::Int4 { .. } | Dtype::Int4Ordered { .. } => Self::I32,
+        }
+    }
+}
+
+/// One tensor of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub name: String,
+    pub element: Element,
+    pub shape: Vec<usize>,
+    pub source: usize,
+    pub offset: u64,
+    pub bytes: u64,
+}
+
+/// How the parts of a tensor make its rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// One part, row after row.
+    Rows,
+    /// Quants row after row, and a scale for each `group` of them, counted through the whole matrix.
+    Int8 { scales: ScaleType, group: usize },
+    /// Words of quants, words of zeros, scales `[groups, rows]`, and perhaps which group each column is of.
+    Int4 {
+        layout: Int4Layout,
+        groups: usize,
+        group: usize,
+        order: Option<Vec<u16>>,
+    },
 }
 
 /// What a tensor is for.
@@ -178,22 +256,67 @@ impl LayerRole {
     }
 }
 
-/// A tensor of an open model: what it is and where its bytes lie. Read it through the model that lent it.
+/// A tensor of an open model: what it is and where its bytes lie. Read it through the model that lent it. It may be several tensors of
+/// a file, if the weights are quantised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorRef {
-    /// Name under which it is stored (for llama2.c, the name that Hugging Face would use).
+    /// Name under which it is stored (for llama2.c, the name that Hugging Face would use; for several tensors, that of the matrix).
     pub name: String,
     /// Stored type.
     pub dtype: Dtype,
     /// `[rows, cols]`, row-major, or `[n]`.
     pub shape: Vec<usize>,
-    pub(crate) source: usize,
-    pub(crate) offset: u64,
-    /// Bytes as stored; always the product of shape and element size.
+    pub(crate) parts: Vec<Part>,
+    pub(crate) form: Form,
+    /// Bytes as stored, of all its parts.
     pub bytes: u64,
 }
 
 impl TensorRef {
+    /// A tensor that is one of a file's.
+    pub(crate) fn single(
+        name: String,
+        dtype: Dtype,
+        shape: Vec<usize>,
+        (source, offset, bytes): (usize, u64, u64),
+    ) -> Self {
+        let part = Part {
+            name: name.clone(),
+            element: Element::of(dtype),
+            shape: shape.clone(),
+            source,
+            offset,
+            bytes,
+        };
+        Self {
+            name,
+            dtype,
+            shape,
+            parts: vec![part],
+            form: Form::Rows,
+            bytes,
+        }
+    }
+
+    /// A matrix that is several.
+    pub(crate) fn several(
+        name: String,
+        dtype: Dtype,
+        shape: Vec<usize>,
+        parts: Vec<Part>,
+        form: Form,
+    ) -> Self {
+        let bytes = parts.iter().map(|part| part.bytes).sum();
+        Self {
+            name,
+            dtype,
+            shape,
+            parts,
+            form,
+            bytes,
+        }
+    }
+
     /// First dimension; 1 for a vector, so that `rows * cols` is always the number of elements.
     pub fn rows(&self) -> usize {
         match self.shape.as_slice() {
@@ -209,12 +332,12 @@ impl TensorRef {
 
     /// Number of elements.
     pub fn elements(&self) -> u64 {
-        self.bytes / self.dtype.bytes() as u64
+        self.rows() as u64 * self.cols() as u64
     }
 
-    /// Bytes of one row.
+    /// Bytes of one row in row form.
     pub fn row_bytes(&self) -> u64 {
-        self.cols() as u64 * self.dtype.bytes() as u64
+        self.dtype.row_bytes(self.cols()) as u64
     }
 }
 
@@ -251,7 +374,11 @@ mod tests {
         ] {
             assert_eq!(Dtype::from_safetensors_name(name), Some(dtype));
             assert_eq!(
-                (dtype.as_str(), dtype.bytes(), dtype.code()),
+                (
+                    dtype.as_str(),
+                    dtype.row_bytes(1),
+                    Element::of(dtype).code()
+                ),
                 (name.to_lowercase().as_str(), bytes, code)
             );
         }

@@ -189,7 +189,7 @@ fn products(gpu: &Gpu, peak: f64) {
             };
             for path in paths {
                 let x = vec![0x3c_u8; m * k * 4];
-                let w = vec![0x3c_u8; n * k * dtype.bytes()];
+                let w = vec![0x3c_u8; n * dtype.row_bytes(k)];
                 let one = |numerics| {
                     let key = matmul::key(path, dtype, k, Epilogue::default(), numerics);
                     let params = matmul::params(m as u32, n as u32, k as u32, n as u32, 0, 0);

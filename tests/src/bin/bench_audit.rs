@@ -137,7 +137,7 @@ fn dispatch(
     k: usize,
 ) -> Product {
     let x = noise(m * k, 1.0);
-    let w = noise(n * k * dtype.bytes() / 4, 0.05);
+    let w = noise(n * dtype.row_bytes(k) / 4, 0.05);
     let w: Vec<u8> = match dtype {
         Dtype::F32 => bytemuck_bytes(&w),
         // Any bf16 will do, as long as it is finite and of a usual size.

@@ -24,7 +24,9 @@ pub async fn project(
 ) -> Result<Vec<f32>, EngineError> {
     let (n, k) = crate::forward::matrix_shape(tensor)?;
     let projections = r.len() / n.max(1);
-    let row_bytes = (k * tensor.dtype.bytes()) as u64;
+    let row_bytes = tensor.dtype.row_bytes(k) as u64;
+    let stored = model.rows(tensor)?;
+    let prefix = stored.prefix().len() as u64;
     let fit = SHARD_BYTES.min(gpu.info.max_binding) / row_bytes.max(1);
     // Shards begin at a multiple of a segment, so that they change no order of addition.
     let step = ((fit as usize) / SEGMENT * SEGMENT).max(SEGMENT);
@@ -41,11 +43,11 @@ pub async fn project(
     let bytes = (projections * k * 4) as u64;
     let v = gpu.storage("projected weights", bytes).await?;
     let w = gpu
-        .storage("weights", step.min(n) as u64 * row_bytes)
+        .storage("weights", prefix + step.min(n) as u64 * row_bytes)
         .await?;
     for first in (0..n).step_by(step) {
         let rows = step.min(n - first);
-        let piece = model.read(tensor, first as u64 * row_bytes, rows * row_bytes as usize)?;
+        let piece = stored.matrix(first..first + rows)?;
         gpu.write(&w, 0, &piece);
         drop(piece);
         model.release(tensor);

@@ -12,7 +12,7 @@ use crate::sparsity::{Inside, LayerMasks, SparseModel};
 use crate::{EngineError, Rounding};
 use assay_model::{Dtype, LayerRole, Model, ModelConfig, Role, RopeLayout, TensorRef};
 
-/// A matrix in its stored type, in host memory.
+/// A matrix in its stored type and row form, in host memory.
 pub(super) struct Matrix {
     pub dtype: Dtype,
     pub bytes: Vec<u8>,
@@ -28,7 +28,7 @@ impl Matrix {
         bias: Option<&TensorRef>,
     ) -> Result<Self, EngineError> {
         let (n, k) = matrix_shape(weight)?;
-        let bytes = model.read(weight, 0, weight.bytes as usize)?.into_owned();
+        let bytes = model.rows(weight)?.matrix(0..n)?.into_owned();
         let bias = bias.map(|b| model.read_f32(b)).transpose()?;
         Ok(Self {
             dtype: weight.dtype,

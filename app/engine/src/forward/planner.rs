@@ -74,7 +74,7 @@ impl<'a> Planner<'a> {
         let width = self.config.hidden as u32;
         let look_up = |shard: &'a super::upload::Shard| {
             Draft::new(
-                embed::key(self.table.dtype),
+                embed::key(self.table.dtype, self.table.k),
                 vec![(1, &self.acts.ids), (2, &shard.buffer), (3, &self.acts.h)],
                 Work::Embed {
                     width,
@@ -88,7 +88,7 @@ impl<'a> Planner<'a> {
             // One shard: the loader refuses a table that needs more.
             steps.extend(table.shards.iter().map(|shard| {
                 Draft::new(
-                    add_position::key(table.dtype, self.numerics),
+                    add_position::key(table.dtype, table.k, self.numerics),
                     vec![(2, &shard.buffer), (3, &self.acts.h)],
                     Work::Position {
                         width,

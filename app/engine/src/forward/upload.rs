@@ -1,14 +1,15 @@
-//! Weights into GPU buffers: streamed in pieces, in their stored type, split where a binding is too small.
+//! Weights into GPU buffers: streamed in pieces, in their stored type and row form, split where a binding is too small.
 
 use super::matrix_shape;
 use crate::engine::{Monitor, Phase};
 use crate::{EngineError, Gpu};
-use assay_model::{Dtype, Model, TensorRef};
+use assay_model::{Dtype, Model, Rows, TensorRef};
+use std::ops::Range;
 
 /// Bytes read from the checkpoint and queued at a time.
 const PIECE_BYTES: u64 = 4 << 20;
 
-/// Bytes after which a mapped tensor's pages are let go; a multiple of the piece.
+/// Bytes after which a mapped tensor's pages are let go.
 const RELEASE_BYTES: u64 = 64 << 20;
 
 /// Rows `first .. first + rows` of a matrix, in one buffer.
@@ -50,7 +51,7 @@ impl GpuMatrix {
         }
         Err(EngineError::LimitTooSmall {
             what: format!("{what} in one binding"),
-            need: (self.n * self.k * self.dtype.bytes()) as u64,
+            need: (self.n * self.dtype.row_bytes(self.k)) as u64,
             have: gpu.info.max_binding,
         })
     }
@@ -79,9 +80,12 @@ impl Uploader<'_> {
         bias: Option<&TensorRef>,
     ) -> Result<GpuMatrix, EngineError> {
         let (n, k) = matrix_shape(weight)?;
-        let row_bytes = (k * weight.dtype.bytes()) as u64;
+        let row_bytes = weight.row_bytes();
+        let stored = self.model.rows(weight)?;
+        let prefix = stored.prefix().len() as u64;
         // Buffers are rounded up to 16 bytes, so a shard must leave that room.
-        let fit = (self.gpu.info.max_binding.min(self.gpu.info.max_buffer) & !15) / row_bytes;
+        let most = self.gpu.info.max_binding.min(self.gpu.info.max_buffer) & !15;
+        let fit = most.saturating_sub(prefix) / row_bytes;
         // A shard starts at a multiple of 8 rows, so that it starts on a whole word whatever the type.
         let fit = (fit / 8 * 8) as usize;
         if fit == 0 {
@@ -95,9 +99,9 @@ impl Uploader<'_> {
         let mut shards = Vec::new();
         for first in (0..n).step_by(shard_rows) {
             let rows = shard_rows.min(n - first);
-            let bytes = rows as u64 * row_bytes;
+            let bytes = prefix + rows as u64 * row_bytes;
             let buffer = self.gpu.storage(&weight.name, bytes).await?;
-            self.stream(weight, first as u64 * row_bytes, bytes, &buffer)
+            self.stream(weight, &stored, first..first + rows, &buffer)
                 .await?;
             shards.push(Shard {
                 buffer,
@@ -126,7 +130,13 @@ impl Uploader<'_> {
         bias: Option<&TensorRef>,
     ) -> Result<GpuMatrix, EngineError> {
         let (n, k) = matrix_shape(weight)?;
-        let size = weight.dtype.bytes();
+        let Some(size) = weight.dtype.element_bytes() else {
+            return Err(EngineError::Unsupported(format!(
+                "sparse products with `{}` stored as {}: what is skipped would not be contiguous",
+                weight.name,
+                weight.dtype.as_str()
+            )));
+        };
         let stored = self.model.read(weight, 0, weight.bytes as usize)?;
         let turned = match size {
             2 => transpose::<2>(&stored, n, k),
@@ -157,24 +167,34 @@ impl Uploader<'_> {
         Ok(buffer)
     }
 
+    /// Whole rows at a time, so many that each piece starts at a whole word.
     async fn stream(
         &mut self,
         tensor: &TensorRef,
-        from: u64,
-        bytes: u64,
+        stored: &Rows<'_>,
+        rows: Range<usize>,
         to: &wgpu::Buffer,
     ) -> Result<(), EngineError> {
-        let mut at = 0;
-        while at < bytes {
-            let len = PIECE_BYTES.min(bytes - at);
-            let piece = self.model.read(tensor, from + at, len as usize)?;
+        let row_bytes = tensor.row_bytes().max(1);
+        let step = ((PIECE_BYTES / row_bytes) as usize)
+            .max(1)
+            .next_multiple_of(8);
+        self.gpu.write(to, 0, stored.prefix());
+        let mut at = stored.prefix().len() as u64;
+        let mut unreleased = 0;
+        for first in rows.clone().step_by(step) {
+            let piece = stored.read(first..rows.end.min(first + step))?;
+            let len = piece.len() as u64;
             self.gpu.write(to, at, &piece);
+            drop(piece);
             at += len;
+            unreleased += len;
             self.advance(len).await?;
             // Pages that were read stay resident until they are let go: else a mapped checkpoint lies in
             // host memory once more, beside the driver's copy.
-            if at % RELEASE_BYTES == 0 || at == bytes {
+            if unreleased >= RELEASE_BYTES || first + step >= rows.end {
                 self.model.release(tensor);
+                unreleased = 0;
             }
         }
         Ok(())

@@ -5,11 +5,11 @@ use crate::gpu::PipelineKey;
 use crate::numerics::Numerics;
 use assay_model::Dtype;
 
-/// The pipeline for tables of `dtype`.
-pub fn key(dtype: Dtype, numerics: Numerics) -> PipelineKey {
+/// The pipeline for tables of `dtype` with `hidden` columns.
+pub fn key(dtype: Dtype, hidden: usize, numerics: Numerics) -> PipelineKey {
     PipelineKey {
         kernel: "add_position",
-        defines: stored(strict(numerics), dtype),
+        defines: stored(strict(numerics), dtype, hidden),
     }
 }
 
@@ -20,12 +20,10 @@ pub fn dispatch(rows: u32, hidden: u32, first: u32) -> (ParamBytes, Grid) {
 
 /// The twin: `y[r, :] += table[first + r, :]`, for rows inside the table; others are left alone.
 pub fn cpu(dtype: Dtype, table: &[u8], hidden: usize, first: usize, y: &mut [f32]) {
-    let row_bytes = hidden * dtype.bytes();
     let mut row = Vec::with_capacity(hidden);
-    let rows = table.chunks_exact(row_bytes).skip(first);
-    for (y, stored) in y.chunks_exact_mut(hidden).zip(rows) {
+    for (i, y) in y.chunks_exact_mut(hidden).enumerate() {
         row.clear();
-        dtype.decode(stored, &mut row);
+        dtype.decode_row(table, first + i, hidden, &mut row);
         for (y, p) in y.iter_mut().zip(&row) {
             *y += p;
         }

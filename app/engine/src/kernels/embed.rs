@@ -1,9 +1,9 @@
 //! Embedding lookup. Kernel: `shaders/kernels/embed.wgsl`.
 
-use super::{Grid, ParamBytes, stored};
+use super::{Grid, ParamBytes, stored, strict};
 use crate::gpu::PipelineKey;
+use crate::numerics::Numerics;
 use assay_model::Dtype;
-use assay_shaders::Defines;
 use bytemuck::{Pod, Zeroable};
 
 /// The kernel's uniform.
@@ -24,11 +24,12 @@ pub struct Params {
     pub unused: [u32; 3],
 }
 
-/// The pipeline for tables of `dtype`.
-pub fn key(dtype: Dtype) -> PipelineKey {
+/// The pipeline for tables of `dtype` with `hidden` columns.
+pub fn key(dtype: Dtype, hidden: usize) -> PipelineKey {
+    // Strict or not, a value is the same; the strict loader hides it from the compiler.
     PipelineKey {
         kernel: "embed",
-        defines: stored(Defines::new(), dtype),
+        defines: stored(strict(Numerics::Strict), dtype, hidden),
     }
 }
 
@@ -47,13 +48,11 @@ pub fn dispatch(rows: u32, hidden: u32, first: u32, count: u32) -> (ParamBytes, 
 
 /// The twin: `y[r, :] = table[ids[r], :]`, for ids inside the table; others are left alone.
 pub fn cpu(ids: &[u32], dtype: Dtype, table: &[u8], hidden: usize, y: &mut [f32]) {
-    let row_bytes = hidden * dtype.bytes();
     let mut row = Vec::with_capacity(hidden);
     for (id, out) in ids.iter().zip(y.chunks_exact_mut(hidden)) {
-        let start = *id as usize * row_bytes;
-        if let Some(stored) = table.get(start..start + row_bytes) {
-            row.clear();
-            dtype.decode(stored, &mut row);
+        row.clear();
+        dtype.decode_row(table, *id as usize, hidden, &mut row);
+        if row.len() == hidden {
             out.copy_from_slice(&row);
         }
     }

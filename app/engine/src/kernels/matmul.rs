@@ -49,7 +49,7 @@ pub fn key(
     epilogue: Epilogue,
     numerics: Numerics,
 ) -> PipelineKey {
-    let defines = stored(strict(numerics), dtype)
+    let defines = stored(strict(numerics), dtype, k)
         .flag("VEC", k.is_multiple_of(4))
         .flag("BIAS", epilogue.bias)
         .flag("RESIDUAL", epilogue.residual);
@@ -108,7 +108,7 @@ pub fn params(m: u32, n: u32, k: u32, stride: u32, n0: u32, x_row: u32) -> Param
 pub struct Stored<'a> {
     /// Stored type.
     pub dtype: Dtype,
-    /// Its bytes, n * k elements.
+    /// Its bytes in row form, with what stands before the rows.
     pub bytes: &'a [u8],
     /// Rows.
     pub n: usize,
@@ -147,9 +147,8 @@ pub fn cpu(
         let mut row = Vec::with_capacity(k);
         for (i, out) in out.chunks_exact_mut(m).enumerate() {
             let c = task * TASK_ROWS + i;
-            let row_bytes = k * dtype.bytes();
             row.clear();
-            dtype.decode(&bytes[c * row_bytes..(c + 1) * row_bytes], &mut row);
+            dtype.decode_row(bytes, c, k, &mut row);
             if m == 1 {
                 out[0] = dot(&x[..k], &row);
             } else {

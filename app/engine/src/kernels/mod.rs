@@ -46,12 +46,34 @@ pub(crate) fn rounded(defines: Defines, rounding: Rounding) -> Defines {
     }
 }
 
-pub(crate) fn stored(defines: Defines, dtype: Dtype) -> Defines {
-    match dtype {
-        Dtype::F32 => defines.flag("W_F32", true),
-        Dtype::F16 => defines.flag("W_F16", true),
-        Dtype::BF16 => defines.flag("W_BF16", true),
-    }
+/// Which loader of `include/weights.wgsl` decodes rows of `cols` columns; `w` is bound as words where a type is packed.
+pub(crate) fn stored(defines: Defines, dtype: Dtype, cols: usize) -> Defines {
+    let groups = |name: &str, group: u32, columns_a_word: u32| {
+        let words = i64::from(group / columns_a_word) + 1;
+        defines
+            .clone()
+            .flag(name, true)
+            .with("GROUP", group.into())
+            .with("GROUP_WORDS", words)
+    };
+    let defines = match dtype {
+        Dtype::F32 => return defines.flag("W_F32", true),
+        Dtype::F16 => return defines.flag("W_F16", true),
+        Dtype::BF16 => return defines.flag("W_BF16", true),
+        Dtype::Q8_0 => defines.flag("W_Q8_0", true),
+        Dtype::Q4_0 => defines.flag("W_Q4_0", true),
+        Dtype::Q5_0 => defines.flag("W_Q5_0", true),
+        Dtype::Q4K => defines.flag("W_Q4_K", true),
+        Dtype::Q6K => defines.flag("W_Q6_K", true),
+        Dtype::Int8 { group: 0 } => defines.flag("W_INT8", true),
+        Dtype::Int8 { group } => groups("W_INT8", group, 4),
+        Dtype::Int4 { group } => groups("W_INT4", group, 8),
+        Dtype::Int4Ordered { groups } => defines
+            .flag("W_INT4_ORDERED", true)
+            .with("GROUPS", groups.into())
+            .with("PREFIX", (dtype.prefix_bytes(cols) / 4) as i64),
+    };
+    defines.flag("W_PACKED", true)
 }
 
 /// Sum of a row's squares in the order of the kernels that give a row a workgroup of 64: strided lanes, then a tree.

@@ -36,7 +36,7 @@ pub struct Params {
 pub fn key(dtype: Dtype, k: usize, first: bool, numerics: Numerics) -> PipelineKey {
     PipelineKey {
         kernel: "project_weights",
-        defines: stored(strict(numerics), dtype)
+        defines: stored(strict(numerics), dtype, k)
             .flag("VEC", k.is_multiple_of(4))
             .flag("FIRST", first)
             .with("PROJECTIONS", PER_INVOCATION.into()),
@@ -68,17 +68,25 @@ pub fn cpu(r: &[f32], w: Stored<'_>, v: &mut [f32]) {
     let projections = r.len() / n;
     let mut columns = vec![0.0_f32; k * projections];
     let tasks: Vec<&mut [f32]> = columns.chunks_mut(TASK_COLUMNS * projections).collect();
-    let size = dtype.bytes();
     for_each(tasks, |task, out| {
         let (c0, width) = (task * TASK_COLUMNS, out.len() / projections);
-        let mut row = Vec::with_capacity(width);
+        let mut row = Vec::with_capacity(k);
         let mut sums = vec![0.0_f32; out.len()];
         for o0 in (0..n).step_by(SEGMENT) {
             sums.fill(0.0);
             for o in o0..n.min(o0 + SEGMENT) {
                 row.clear();
-                let at = (o * k + c0) * size;
-                dtype.decode(&bytes[at..at + width * size], &mut row);
+                match dtype.element_bytes() {
+                    Some(size) => {
+                        let at = (o * k + c0) * size;
+                        dtype.decode(&bytes[at..at + width * size], &mut row);
+                    }
+                    // Quants of some columns are found by decoding all.
+                    None => {
+                        dtype.decode_row(bytes, o, k, &mut row);
+                        row.drain(..c0);
+                    }
+                }
                 for (j, sums) in sums.chunks_exact_mut(width).enumerate() {
                     let f = r[j * n + o];
                     for (sum, w) in sums.iter_mut().zip(&row) {

@@ -121,7 +121,7 @@ pub fn matmul_i8(packed_dot: bool, m: usize, n: usize, k: usize) -> Case {
 pub fn project(numerics: Numerics, dtype: Dtype, projections: usize, n: usize, k: usize) -> Case {
     let mut seeded = Seeded((projections * 47 + n * 3 + k) as u64);
     let r = seeded.floats(projections * n);
-    let w = seeded.stored(dtype, n * k);
+    let w = seeded.matrix(dtype, n, k);
     let mut v = vec![0.0; projections * k];
     let stored = Stored {
         dtype,

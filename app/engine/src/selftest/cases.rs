@@ -120,10 +120,18 @@ impl Seeded {
             .collect()
     }
 
+    /// A matrix in row form, with what stands before its rows.
+    pub fn matrix(&mut self, dtype: Dtype, rows: usize, cols: usize) -> Vec<u8> {
+        match dtype.is_float() {
+            true => self.stored(dtype, rows * cols),
+            false => dtype.noise(rows, cols, &mut || self.next()),
+        }
+    }
+
+    /// `n` elements of a float type.
     pub fn stored(&mut self, dtype: Dtype, n: usize) -> Vec<u8> {
         let values = self.floats(n);
         match dtype {
-            Dtype::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
             // Scaled so that some f16 are subnormal.
             Dtype::F16 => values
                 .iter()
@@ -137,6 +145,7 @@ impl Seeded {
                 .iter()
                 .flat_map(|v| half::bf16::from_f32(*v).to_le_bytes())
                 .collect(),
+            _ => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
         }
     }
 }
@@ -161,7 +170,7 @@ pub fn matmul(
 ) -> Case {
     let mut seeded = Seeded((m * 1_000_003 + n * 1009 + k) as u64);
     let x = seeded.floats(m * k);
-    let w = seeded.stored(dtype, n * k);
+    let w = seeded.matrix(dtype, n, k);
     let bias = seeded.floats(n);
     let residual = seeded.floats(m * n);
     let mut y = vec![0.0; m * n];
@@ -197,7 +206,7 @@ pub fn matmul(
 /// An embedding of `rows` tokens from a table of `vocab` rows.
 pub fn embed(dtype: Dtype, rows: usize, hidden: usize, vocab: usize) -> Case {
     let mut seeded = Seeded((rows * 31 + hidden * 7 + vocab) as u64);
-    let table = seeded.stored(dtype, vocab * hidden);
+    let table = seeded.matrix(dtype, vocab, hidden);
     let ids: Vec<u32> = (0..rows)
         .map(|_| (seeded.next() % vocab as u64) as u32)
         .collect();
@@ -210,7 +219,7 @@ pub fn embed(dtype: Dtype, rows: usize, hidden: usize, vocab: usize) -> Case {
         (3, zeros(y.len())),
     ];
     Case {
-        key: kernels::embed::key(dtype),
+        key: kernels::embed::key(dtype, hidden),
         params,
         grid,
         buffers,

@@ -139,6 +139,15 @@ async fn run_cases(
 /// llvmpipe does after 65535 iterations.
 const LONG: usize = 1500;
 
+/// Columns of a case with weights of this type: over 256, and where they are stored in blocks an odd number of those.
+fn columns(dtype: Dtype, vec: bool) -> usize {
+    match dtype.block() {
+        1 if vec => 300,
+        1 => 301,
+        block => block * (300_usize.div_ceil(block) | 1),
+    }
+}
+
 fn of_model(gpu: &Gpu, numerics: Numerics, model: &Model) -> Vec<Case> {
     use LayerRole as R;
     let config = model.config();
@@ -173,7 +182,7 @@ fn of_model(gpu: &Gpu, numerics: Numerics, model: &Model) -> Vec<Case> {
     let mut cases = Vec::new();
     for (dtype, vec, epilogue) in products {
         // A multiple of four takes the wide loader; both cross a segment of 256.
-        let k = if vec { 300 } else { 301 };
+        let k = columns(dtype, vec);
         cases.push(matmul(numerics, many, dtype, 9, 70, k, epilogue));
         cases.push(matmul(
             numerics,
@@ -191,7 +200,7 @@ fn of_model(gpu: &Gpu, numerics: Numerics, model: &Model) -> Vec<Case> {
     let d = config.head_dim;
     let kernel = kernels::attention::choose(gpu.info.variants.attention, d);
     cases.extend([
-        embed(table, 5, 40, 23),
+        embed(table, 5, columns(table, true), 23),
         attention(numerics, Rounding::Keep, kernel, 3, 4, 2, d, 130),
         attention(numerics, Rounding::Keep, kernel, 1, 2, 1, d, LONG),
         match config.family.norm() {

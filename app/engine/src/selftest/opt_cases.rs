@@ -36,13 +36,13 @@ pub fn add_position(
     first: usize,
 ) -> Case {
     let mut seeded = Seeded((rows * 41 + hidden * 11 + first) as u64);
-    let table = seeded.stored(dtype, (first + rows + 1) * hidden);
+    let table = seeded.matrix(dtype, first + rows + 1, hidden);
     let y = seeded.floats(rows * hidden);
     let mut sum = y.clone();
     kernels::add_position::cpu(dtype, &table, hidden, first, &mut sum);
     let (params, grid) = kernels::add_position::dispatch(rows as u32, hidden as u32, first as u32);
     Case {
-        key: kernels::add_position::key(dtype, numerics),
+        key: kernels::add_position::key(dtype, hidden, numerics),
         params,
         grid,
         buffers: vec![(2, table), (3, bytes(&y))],

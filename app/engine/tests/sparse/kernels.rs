@@ -206,7 +206,7 @@ fn rows_case(
         if !variant.slots {
             return buffer(gpu, bytes);
         }
-        let row = k * variant.dtype.bytes();
+        let row = variant.dtype.row_bytes(k);
         let mut placed = vec![0xFF; (n as usize + 3) * row];
         for (bytes, slot) in bytes.chunks_exact(row).zip(&slots) {
             placed[*slot as usize * row..][..row].copy_from_slice(bytes);
@@ -335,7 +335,7 @@ fn sum_case(
         &mut want,
     );
     let slots: Vec<u32> = (0..n).map(|j| (j + n / 2) % n).collect();
-    let row = d * variant.dtype.bytes();
+    let row = variant.dtype.row_bytes(d);
     let mut placed = w.clone();
     if variant.slots {
         for (bytes, slot) in w.chunks_exact(row).zip(&slots) {

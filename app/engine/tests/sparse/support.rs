@@ -114,7 +114,7 @@ pub fn store(dtype: Dtype, values: &[f32]) -> Vec<u8> {
 
 /// The transpose of a stored matrix [n, k]: [k, n].
 pub fn transposed(w: Stored<'_>) -> Vec<u8> {
-    let size = w.dtype.bytes();
+    let size = w.dtype.row_bytes(1);
     let mut out = Vec::with_capacity(w.bytes.len());
     for c in 0..w.k {
         for r in 0..w.n {

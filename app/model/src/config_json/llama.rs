@@ -1,4 +1,4 @@
-//! Llama's and Mistral's config, in the classic spelling (`rope_theta`, `rope_scaling`) and in that of transformers 5
+//! Llama's, Mistral's and Qwen2's config, in the classic spelling (`rope_theta`, `rope_scaling`) and in that of transformers 5
 //! (`rope_parameters`).
 use super::object::{Object, conflict, unsupported};
 use crate::{Family, ModelConfig, ModelError, Rope, RopeLayout, RopeScaling};
@@ -21,10 +21,10 @@ pub(super) fn read(
         None if heads > 0 && hidden.is_multiple_of(heads) => hidden / heads,
         None => return Err(ModelError::HeadDimUnknown { hidden, heads }),
     };
-    let default_context = if family == Family::Mistral {
-        4096 * 32
-    } else {
-        2048
+    let default_context = match family {
+        Family::Mistral => 4096 * 32,
+        Family::Qwen2 => 32_768,
+        Family::Llama | Family::Opt => 2048,
     };
     let trained_context = map
         .size("max_position_embeddings")?
@@ -42,7 +42,10 @@ pub(super) fn read(
         norm_eps: map.number("rms_norm_eps")?.unwrap_or(1e-6) as f32,
         rope: Some(rope(map)?),
         tied_embeddings: map.flag("tie_word_embeddings")?.unwrap_or(false),
-        attention_bias: map.flag("attention_bias")?.unwrap_or(false),
+        attention_bias: match family {
+            Family::Qwen2 => true,
+            _ => map.flag("attention_bias")?.unwrap_or(false),
+        },
         mlp_bias: map.flag("mlp_bias")?.unwrap_or(false),
         eos: Vec::new(),
         bos: None,
@@ -66,10 +69,23 @@ fn refuse_what_changes_numbers(map: &Object, family: Family) -> Result<(), Model
             return Err(unsupported(key, true, "false for `mistral`"));
         }
     }
+    if family == Family::Qwen2 {
+        // transformers' Qwen2 has biases of q, k and v, and no others, whatever its config says.
+        for (key, want) in [("attention_bias", true), ("mlp_bias", false)] {
+            if let Some(got) = map.flag(key)?
+                && got != want
+            {
+                return Err(unsupported(key, got, &format!("{want} for `qwen2`")));
+            }
+        }
+        if map.flag("use_mrope")? == Some(true) {
+            return Err(unsupported("use_mrope", true, "false"));
+        }
+    }
     Ok(())
 }
 
-/// Mistral attends to the last `sliding_window` positions. Within the first window that is the same as attending to all, so the
+/// Mistral, and a Qwen2 if it says so, attends to the last `sliding_window` positions. Within the first window that is the same as attending to all, so the
 /// context is cut there. transformers' default window is 4096.
 fn within_window(
     map: &Object,
@@ -79,6 +95,9 @@ fn within_window(
 ) -> Result<usize, ModelError> {
     let window = match (family, map.contains("sliding_window")) {
         (Family::Llama | Family::Opt, _) => None,
+        // Only some layers have the window, and only if it is switched on.
+        (Family::Qwen2, _) if slides(map)? => map.size("sliding_window")?.or(Some(4096)),
+        (Family::Qwen2, _) => None,
         (Family::Mistral, true) => map.size("sliding_window")?,
         (Family::Mistral, false) => Some(4096),
     };
@@ -89,6 +108,13 @@ fn within_window(
         }
         _ => Ok(context),
     }
+}
+
+/// Whether a Qwen2 has layers with a window, in the classic spelling or by transformers 5's list.
+fn slides(map: &Object) -> Result<bool, ModelError> {
+    let listed = map.raw("layer_types").and_then(|types| types.as_array());
+    let any = |types: &Vec<serde_json::Value>| types.iter().any(|kind| kind != "full_attention");
+    Ok(map.flag("use_sliding_window")?.unwrap_or(false) || listed.is_some_and(any))
 }
 
 fn rope(map: &Object) -> Result<Rope, ModelError> {

@@ -75,7 +75,7 @@ fn what_is_given_is_taken() {
     });
     let text = with(&changes).to_string();
     let generation = br#"{"eos_token_id": 4}"#;
-    let Parsed { config, notes } = parse(text.as_bytes(), Some(generation)).unwrap();
+    let Parsed { config, notes, .. } = parse(text.as_bytes(), Some(generation)).unwrap();
     assert!(notes.is_empty(), "{notes:?}");
     assert!(!config.tied_embeddings && !config.attention_bias && !config.mlp_bias);
     assert_eq!(
@@ -116,9 +116,9 @@ fn what_would_run_wrongly_is_refused_by_name() {
             "false",
         ),
         (
-            json!({"quantization_config": {"quant_method": "gptq"}}),
-            "quantization_config",
-            "gptq",
+            json!({"quantization_config": {"quant_method": "quanto"}}),
+            "quantization_config.quant_method",
+            "quanto",
         ),
         (
             json!({"auto_map": {"AutoModelForCausalLM": "mine.Model"}}),

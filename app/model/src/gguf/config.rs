@@ -2,8 +2,31 @@
 use super::metadata::{Metadata, shown};
 use crate::{Family, ModelConfig, ModelError, Rope, RopeLayout, RopeScaling};
 
-/// `llama`, which llama.cpp calls Mistral too.
-const ARCHITECTURE: &str = "llama";
+/// Architectures by what their keys begin with. llama.cpp calls a Mistral `llama` too.
+fn family(metadata: &Metadata) -> Result<Family, ModelError> {
+    match metadata.text("general.architecture")? {
+        Some("llama") => Ok(Family::Llama),
+        Some("qwen2") => Ok(Family::Qwen2),
+        Some(other) => Err(unsupported(
+            "general.architecture",
+            shown(other),
+            "`llama`, `qwen2`",
+        )),
+        None => Err(ModelError::GgufMissing {
+            key: "general.architecture".to_owned(),
+        }),
+    }
+}
+
+/// A key of the architecture.
+struct Keys(Family);
+
+impl Keys {
+    fn of(&self, name: &str) -> String {
+        format!("{}.{name}", self.0.as_str())
+    }
+}
+
 /// What is read below, or does not touch the numbers of a dense model.
 const KNOWN: [&str; 22] = [
     "attention.causal",
@@ -45,22 +68,29 @@ pub(super) fn read(
     hints: &Hints,
     notes: &mut Vec<String>,
 ) -> Result<ModelConfig, ModelError> {
-    refuse_what_changes_numbers(metadata)?;
-    let hidden = metadata.required_size("llama.embedding_length")?;
-    let heads = metadata.required_size("llama.attention.head_count")?;
-    let head_dim = match metadata.size("llama.attention.key_length")? {
+    let family = family(metadata)?;
+    let keys = Keys(family);
+    refuse_what_changes_numbers(metadata, &keys)?;
+    let hidden = metadata.required_size(&keys.of("embedding_length"))?;
+    let heads = metadata.required_size(&keys.of("attention.head_count"))?;
+    let head_dim = match metadata.size(&keys.of("attention.key_length"))? {
         Some(head_dim) => head_dim,
         None if heads > 0 && hidden.is_multiple_of(heads) => hidden / heads,
         None => return Err(ModelError::HeadDimUnknown { hidden, heads }),
     };
-    for key in ["llama.attention.value_length", "llama.rope.dimension_count"] {
-        if let Some(got) = metadata.size(key)?
+    for key in ["attention.value_length", "rope.dimension_count"] {
+        let key = keys.of(key);
+        if let Some(got) = metadata.size(&key)?
             && got != head_dim
         {
-            return Err(unsupported(key, got, &format!("{head_dim}, as a head has")));
+            return Err(unsupported(
+                &key,
+                got,
+                &format!("{head_dim}, as a head has"),
+            ));
         }
     }
-    let vocab = match metadata.size("llama.vocab_size")? {
+    let vocab = match metadata.size(&keys.of("vocab_size"))? {
         Some(vocab) => Some(vocab),
         None => match metadata.texts("tokenizer.ggml.tokens")? {
             Some(tokens) => Some(tokens.len()),
@@ -68,29 +98,34 @@ pub(super) fn read(
         },
     };
     let vocab = vocab.ok_or_else(|| ModelError::GgufMissing {
-        key: "llama.vocab_size".to_owned(),
+        key: keys.of("vocab_size"),
     })?;
     let config = ModelConfig {
-        family: Family::Llama,
+        family,
         hidden,
-        intermediate: metadata.required_size("llama.feed_forward_length")?,
-        layers: metadata.required_size("llama.block_count")?,
+        intermediate: metadata.required_size(&keys.of("feed_forward_length"))?,
+        layers: metadata.required_size(&keys.of("block_count"))?,
         heads,
         kv_heads: metadata
-            .size("llama.attention.head_count_kv")?
+            .size(&keys.of("attention.head_count_kv"))?
             .unwrap_or(heads),
         head_dim,
         vocab,
-        context: context(metadata, notes)?,
-        norm_eps: metadata.required_number("llama.attention.layer_norm_rms_epsilon")? as f32,
+        context: context(metadata, &keys, notes)?,
+        norm_eps: metadata.required_number(&keys.of("attention.layer_norm_rms_epsilon"))? as f32,
         rope: Some(Rope {
-            theta: metadata.number("llama.rope.freq_base")?.unwrap_or(10_000.0),
-            scaling: scaling(metadata)?,
-            // The converter reorders the rows of q and k so that the two of a pair are neighbours.
-            layout: RopeLayout::Interleaved,
+            theta: metadata
+                .number(&keys.of("rope.freq_base"))?
+                .unwrap_or(10_000.0),
+            scaling: scaling(metadata, &keys)?,
+            // Of a Llama the converter reorders the rows of q and k so that the two of a pair are neighbours.
+            layout: match family {
+                Family::Llama => RopeLayout::Interleaved,
+                _ => RopeLayout::RotateHalf,
+            },
         }),
         tied_embeddings: hints.tied_embeddings,
-        attention_bias: hints.attention_bias,
+        attention_bias: hints.attention_bias || family == Family::Qwen2,
         mlp_bias: hints.mlp_bias,
         eos: eos(metadata, vocab, notes)?,
         bos: id(metadata, "bos_token_id", vocab, notes)?.or(default_id(metadata, 1, vocab)?),
@@ -99,47 +134,33 @@ pub(super) fn read(
     Ok(config)
 }
 
-fn refuse_what_changes_numbers(metadata: &Metadata) -> Result<(), ModelError> {
-    match metadata.text("general.architecture")? {
-        Some(ARCHITECTURE) => {}
-        Some(other) => {
-            return Err(unsupported("general.architecture", shown(other), "`llama`"));
-        }
-        None => {
-            return Err(ModelError::GgufMissing {
-                key: "general.architecture".to_owned(),
-            });
-        }
-    }
+fn refuse_what_changes_numbers(metadata: &Metadata, keys: &Keys) -> Result<(), ModelError> {
     if let Some(count) = metadata.size("split.count")?
         && count > 1
     {
         return Err(unsupported("split.count", count, "a model in one file"));
     }
     if let Some((key, value)) = metadata
-        .under("llama.")
+        .under(&keys.of(""))
         .find(|(key, _)| !KNOWN.contains(key))
     {
-        return Err(unsupported(
-            &format!("llama.{key}"),
-            value,
-            "models without this key",
-        ));
+        return Err(unsupported(&keys.of(key), value, "models without this key"));
     }
-    for key in ["llama.expert_count", "llama.expert_used_count"] {
-        if let Some(count) = metadata.size(key)?
+    for key in ["expert_count", "expert_used_count"] {
+        let key = keys.of(key);
+        if let Some(count) = metadata.size(&key)?
             && count > 0
         {
-            return Err(unsupported(key, count, "dense models"));
+            return Err(unsupported(&key, count, "dense models"));
         }
     }
-    if metadata.flag("llama.attention.causal")? == Some(false) {
-        return Err(unsupported("llama.attention.causal", false, "true"));
+    if metadata.flag(&keys.of("attention.causal"))? == Some(false) {
+        return Err(unsupported(&keys.of("attention.causal"), false, "true"));
     }
-    match metadata.text("llama.tensor_data_layout")? {
+    match metadata.text(&keys.of("tensor_data_layout"))? {
         None | Some("Meta AI original pth") => Ok(()),
         Some(other) => Err(unsupported(
-            "llama.tensor_data_layout",
+            &keys.of("tensor_data_layout"),
             shown(other),
             "`Meta AI original pth`",
         )),
@@ -147,9 +168,9 @@ fn refuse_what_changes_numbers(metadata: &Metadata) -> Result<(), ModelError> {
 }
 
 /// As in Hugging Face configs: within the first window, attending to the window and to all is the same.
-fn context(metadata: &Metadata, notes: &mut Vec<String>) -> Result<usize, ModelError> {
-    let context = metadata.required_size("llama.context_length")?;
-    match metadata.size("llama.attention.sliding_window")? {
+fn context(metadata: &Metadata, keys: &Keys, notes: &mut Vec<String>) -> Result<usize, ModelError> {
+    let context = metadata.required_size(&keys.of("context_length"))?;
+    match metadata.size(&keys.of("attention.sliding_window"))? {
         Some(window) if window > 0 && window < context => {
             notes.push(format!("context cut from {context} to the sliding window of {window} positions, within which results are equal"));
             Ok(window)
@@ -159,18 +180,18 @@ fn context(metadata: &Metadata, notes: &mut Vec<String>) -> Result<usize, ModelE
 }
 
 /// A factor without a type is a linear one, as in llama.cpp.
-fn scaling(metadata: &Metadata) -> Result<RopeScaling, ModelError> {
-    let kind = metadata.text("llama.rope.scaling.type")?;
-    let factor = match metadata.number("llama.rope.scaling.factor")? {
+fn scaling(metadata: &Metadata, keys: &Keys) -> Result<RopeScaling, ModelError> {
+    let kind = metadata.text(&keys.of("rope.scaling.type"))?;
+    let factor = match metadata.number(&keys.of("rope.scaling.factor"))? {
         Some(factor) => Some(factor),
-        None => metadata.number("llama.rope.scale_linear")?,
+        None => metadata.number(&keys.of("rope.scale_linear"))?,
     };
     match (kind, factor) {
         (Some("none"), _) => Ok(RopeScaling::None),
         (None | Some("linear"), None | Some(0.0 | 1.0)) => Ok(RopeScaling::None),
         (None | Some("linear"), Some(factor)) => Ok(RopeScaling::Linear { factor }),
         (Some(other), _) => Err(unsupported(
-            "llama.rope.scaling.type",
+            &keys.of("rope.scaling.type"),
             shown(other),
             "`none`, `linear`, and Llama 3's in `rope_freqs.weight`",
         )),

@@ -61,6 +61,11 @@ impl Kind {
             "F32" => Some(Dtype::F32),
             "F16" => Some(Dtype::F16),
             "BF16" => Some(Dtype::BF16),
+            "Q8_0" => Some(Dtype::Q8_0),
+            "Q4_0" => Some(Dtype::Q4_0),
+            "Q5_0" => Some(Dtype::Q5_0),
+            "Q4_K" => Some(Dtype::Q4K),
+            "Q6_K" => Some(Dtype::Q6K),
             _ => None,
         }
     }
@@ -100,9 +105,14 @@ mod tests {
         assert_eq!(names.len(), kinds.len());
         for kind in kinds {
             let plain = matches!(kind.name, "F32" | "F16" | "BF16");
-            assert_eq!(kind.dtype().is_some(), plain);
+            let blocks = matches!(kind.name, "Q8_0" | "Q4_0" | "Q5_0" | "Q4_K" | "Q6_K");
+            assert_eq!(kind.dtype().is_some(), plain || blocks);
             if let Some(dtype) = kind.dtype() {
-                assert_eq!((kind.block, kind.bytes), (1, dtype.bytes() as u64));
+                let bytes = dtype
+                    .element_bytes()
+                    .or(crate::packed::stored_block_bytes(dtype));
+                assert_eq!(kind.block, dtype.block() as u64);
+                assert_eq!(Some(kind.bytes as usize), bytes);
                 assert_eq!(kind.name.to_lowercase(), dtype.as_str());
             }
         }

@@ -37,6 +37,7 @@ pub enum Put {
 pub const F32: u32 = 0;
 pub const F16: u32 = 1;
 pub const Q4_K: u32 = 12;
+pub const I8: u32 = 24;
 pub const BF16: u32 = 30;
 
 fn text(text: &[u8]) -> Vec<u8> {
@@ -215,6 +216,7 @@ impl Gguf {
             F32 => (0..elements)
                 .flat_map(|n| (n as f32).to_le_bytes())
                 .collect(),
+            I8 => vec![0; elements as usize],
             F16 | BF16 => (0..elements)
                 .flat_map(|n| (n as u16).to_le_bytes())
                 .collect(),

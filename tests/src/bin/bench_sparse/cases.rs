@@ -284,7 +284,7 @@ struct Cached {
 
 impl Cached {
     fn new(gpu: &Gpu, w: &Weights, case: Case, mask: Mask, masks: [Vec<u32>; 2]) -> Self {
-        let row = u64::from(D) * DTYPE.bytes() as u64;
+        let row = DTYPE.row_bytes(D as usize) as u64;
         let active = N * case.percent / 100;
         let widths = [row; 3];
         let cache = WeightCache::new(gpu, N, active, &widths);

@@ -104,7 +104,7 @@ impl Weights {
     }
 
     pub fn host(&self) -> HostRows<'_> {
-        let row = D as usize * DTYPE.bytes();
+        let row = DTYPE.row_bytes(D as usize);
         HostRows::new(vec![(&self.bytes[..], row); 3])
     }
 }

@@ -81,7 +81,7 @@ pub fn per_group(variant: Variant) -> u32 {
 /// values ([`Mode::WithGate`]), 5 bias (`bias`), 6 list, 7 starts, 8 y.
 pub fn key(variant: Variant, k: usize, numerics: Numerics) -> PipelineKey {
     let wide = is_wide(variant.dtype, k);
-    let defines = stored(strict(numerics), variant.dtype)
+    let defines = stored(strict(numerics), variant.dtype, k)
         .with("ROWS", variant.tile.rows().into())
         .flag("VEC", k.is_multiple_of(4))
         .flag("BIAS", variant.bias)
@@ -176,7 +176,7 @@ fn products(x: &[f32], w: Stored<'_>, bias: Option<&[f32]>, list: &[u32]) -> Vec
     if list.is_empty() {
         return Vec::new();
     }
-    let row_bytes = w.k * w.dtype.bytes();
+    let row_bytes = w.dtype.row_bytes(w.k);
     let mut bytes = Vec::with_capacity(list.len() * row_bytes);
     for j in list {
         bytes.extend_from_slice(&w.bytes[*j as usize * row_bytes..][..row_bytes]);

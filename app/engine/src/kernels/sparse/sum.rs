@@ -66,7 +66,7 @@ fn half_quads(tile: Tile, d: usize) -> u32 {
 /// The pipeline for rows of `d` columns. Bindings: 1 factors, 2 rows, 3 bits (unless the tile is one row), 4 bias, 5 residual, 6 list,
 /// 7 starts, 8 y.
 pub fn key(variant: Variant, d: usize, numerics: Numerics) -> PipelineKey {
-    let defines = stored(strict(numerics), variant.dtype)
+    let defines = stored(strict(numerics), variant.dtype, d)
         .with("ROWS", variant.tile.rows().into())
         .flag("SHARED", variant.tile != Tile::One)
         .flag("VEC", d.is_multiple_of(4))
@@ -122,7 +122,7 @@ pub fn cpu(
     y: &mut [f32],
 ) {
     let (n, d, words) = (mask.n as usize, w.k, mask.words() as usize);
-    let (size, rows) = (w.dtype.bytes(), mask.rows as usize);
+    let (size, rows) = (w.dtype.row_bytes(1), mask.rows as usize);
     // Column-major blocks, so that tasks own contiguous memory: [block][row][column].
     let mut blocks = vec![0.0_f32; rows * d];
     let tasks: Vec<&mut [f32]> = blocks.chunks_mut(TASK_COLUMNS * rows).collect();
