@@ -159,6 +159,8 @@ pub(crate) struct ProveForm {
     pub prompt: String,
     pub max_tokens: String,
     pub nonce: String,
+    /// Whether to promise the same bits on every device.
+    pub strict: bool,
     /// Text as it comes.
     pub text: String,
     pub done: Option<Proved>,
@@ -261,6 +263,7 @@ impl State {
                 prompt: "To be, or not".to_owned(),
                 max_tokens,
                 nonce: String::new(),
+                strict: false,
                 text: String::new(),
                 done: None,
             },
@@ -321,6 +324,7 @@ impl State {
             }
             Command::VerifySample | Command::SampleSwapped | Command::SampleFlipped => !is_busy,
             Command::RunProve => !is_busy && !self.model.source.is_key(),
+            Command::Strict => !is_busy,
             Command::RunAsk => !is_busy && self.model.lock.is_none(),
             Command::Cancel => self.jobs.awaited().is_some() || self.dialog.is_some(),
             Command::StartOver => {
