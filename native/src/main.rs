@@ -14,6 +14,7 @@ mod interrupt;
 mod key_arg;
 mod live;
 mod model_arg;
+mod numerics_arg;
 mod open_arg;
 mod output;
 mod progress;

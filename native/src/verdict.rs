@@ -187,9 +187,13 @@ fn facts(report: &Report, model: &str) -> Vec<(&'static str, String)> {
     facts.push((
         "adapter",
         format!(
-            "{}, {} numerics",
+            "{}, {} numerics{}",
             in_a_line(&report.adapter),
-            report.numerics.verifier
+            report.numerics.verifier,
+            match report.numerics.comparison {
+                "exact" => ", compared bit for bit",
+                _ => "",
+            }
         ),
     ));
     facts

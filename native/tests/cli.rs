@@ -950,6 +950,41 @@ fn colour_only_where_it_is_wanted() {
 }
 
 #[test]
+fn a_strict_trace_is_compared_bit_for_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("strict.bin");
+    let made = prove(&path, &["--numerics", "strict", "-n", "5", "--json"]);
+    assert_eq!(code(&made), 0, "{}", text(&made.stderr));
+    let summary: Value = serde_json::from_slice(&made.stdout).unwrap();
+    assert_eq!(summary["numerics"], "strict");
+
+    let shown = verify(&path, &[]);
+    assert_eq!(code(&shown), 0, "{}", text(&shown.stdout));
+    assert!(text(&shown.stdout).contains("strict numerics, compared bit for bit"));
+    let json = verify(&path, &["--json"]);
+    let report: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(report["numerics"]["comparison"], "exact");
+    let checks = report["checks"].as_array().unwrap();
+    let strict = checks.iter().find(|check| check["id"] == "strict").unwrap();
+    assert_eq!(strict["outcome"], "pass", "{strict}");
+
+    assert_fails(&prove(&path, &["--numerics", "exact"]), 2, "--numerics");
+}
+
+#[test]
+fn strict_bits_are_digested_by_the_self_test() {
+    let output = run(&["adapters", "--adapter", "cpu", "--self-test"]);
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    let shown = text(&output.stdout);
+    assert!(shown.contains("the same bits as everywhere"), "{shown}");
+    let output = run(&["adapters", "--adapter", "cpu", "--self-test", "--json"]);
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let strict = &json["adapters"][0]["self_test"]["strict"];
+    assert_eq!(strict["digest"], strict["expected"]);
+    assert!(shown.contains(strict["digest"].as_str().unwrap()));
+}
+
+#[test]
 fn adapters_are_listed() {
     let output = run(&["adapters", "--adapter", "cpu"]);
     assert_eq!(code(&output), 0, "{}", text(&output.stderr));

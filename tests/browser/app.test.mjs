@@ -234,7 +234,8 @@ test("what the native program proves on llvmpipe is accepted here, and the other
   assert.equal(now.verdict, "accept", JSON.stringify(now));
   compare(await report(page), await native(trace, "--adapter", "SwiftShader"));
 
-  await command(page, "prove");
+  // Strict, so that the other compiler of shaders must give the very bits, and so the very root, that native devices give.
+  await command(page, "strict-numerics");
   await command(page, "run-prove");
   const proved = await until(page, (now) => now.proved, "proved");
   assert.ok(proved.proved.tokens > 0 && proved.proved.tokens <= 12 && proved.text.length > 0);
@@ -245,6 +246,10 @@ test("what the native program proves on llvmpipe is accepted here, and the other
   for (const adapter of ["llvmpipe", "cpu"]) {
     const judged = await native(saved, "--adapter", adapter);
     assert.equal(judged.verdict, "accept", judged.summary);
+    const strict = judged.checks.find((check) => check.id === "strict");
+    assert.equal(strict.outcome, "pass", strict.detail);
+    assert.equal(judged.trace.root, proved.proved.root);
+    assert.equal(judged.numerics.comparison, "exact");
   }
   await page.context().close();
 });

@@ -4,11 +4,16 @@ use assay_model::Model;
 
 /// A random checkpoint in Hugging Face layout from a config and a seed, weights in bf16.
 pub fn model(config: &serde_json::Value, seed: u64) -> Model {
+    stored_as(config, seed, safetensors::Dtype::BF16)
+}
+
+/// The same with weights of another stored type: `F32`, `F16` or `BF16`.
+pub fn stored_as(config: &serde_json::Value, seed: u64, dtype: safetensors::Dtype) -> Model {
     let tensors = match config["model_type"].as_str() {
         Some("opt") => of_opt(config),
         _ => of_llama(config),
     };
-    filled(config, tensors, seed)
+    filled(config, tensors, seed, dtype)
 }
 
 type Shapes = Vec<(String, Vec<usize>)>;
@@ -96,7 +101,12 @@ fn of_opt(config: &serde_json::Value) -> Shapes {
     tensors
 }
 
-fn filled(config: &serde_json::Value, tensors: Shapes, seed: u64) -> Model {
+fn filled(
+    config: &serde_json::Value,
+    tensors: Shapes,
+    seed: u64,
+    dtype: safetensors::Dtype,
+) -> Model {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let data: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
         .into_iter()
@@ -114,7 +124,7 @@ fn filled(config: &serde_json::Value, tensors: Shapes, seed: u64) -> Model {
                     state ^= state >> 7;
                     state ^= state << 17;
                     let v = (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
-                    half::bf16::from_f32(centre + scale * v).to_le_bytes()
+                    encoded(dtype, centre + scale * v)
                 })
                 .collect();
             (name, shape, bytes)
@@ -123,11 +133,7 @@ fn filled(config: &serde_json::Value, tensors: Shapes, seed: u64) -> Model {
     let views: Vec<(&str, safetensors::tensor::TensorView<'_>)> = data
         .iter()
         .map(|(name, shape, bytes)| {
-            let view = safetensors::tensor::TensorView::new(
-                safetensors::Dtype::BF16,
-                shape.clone(),
-                bytes,
-            );
+            let view = safetensors::tensor::TensorView::new(dtype, shape.clone(), bytes);
             (name.as_str(), view.expect("the view fits"))
         })
         .collect();
@@ -135,4 +141,13 @@ fn filled(config: &serde_json::Value, tensors: Shapes, seed: u64) -> Model {
     let config = serde_json::to_vec(config).expect("it serialises");
     Model::from_memory(&config, None, vec![std::sync::Arc::new(file)], None)
         .expect("the random model loads")
+}
+
+fn encoded(dtype: safetensors::Dtype, value: f32) -> Vec<u8> {
+    match dtype {
+        safetensors::Dtype::F32 => value.to_le_bytes().to_vec(),
+        safetensors::Dtype::F16 => half::f16::from_f32(value).to_le_bytes().to_vec(),
+        safetensors::Dtype::BF16 => half::bf16::from_f32(value).to_le_bytes().to_vec(),
+        other => panic!("no writer for {other:?}"),
+    }
 }

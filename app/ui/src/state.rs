@@ -164,6 +164,8 @@ pub(crate) struct ProveForm {
     pub prompt: String,
     pub max_tokens: String,
     pub nonce: String,
+    /// Whether to promise the same bits on every device.
+    pub strict: bool,
     /// Text as it comes.
     pub text: String,
     pub done: Option<Proved>,
@@ -267,6 +269,7 @@ impl State {
                 prompt: "To be, or not".to_owned(),
                 max_tokens,
                 nonce: String::new(),
+                strict: false,
                 text: String::new(),
                 done: None,
             },
@@ -338,6 +341,7 @@ impl State {
             }
             Command::VerifySample | Command::SampleSwapped | Command::SampleFlipped => !is_busy,
             Command::RunProve => !is_busy && !self.model.source.is_key(),
+            Command::Strict => !is_busy,
             Command::RunAsk => !is_busy && self.model.lock.is_none(),
             Command::Cancel => self.jobs.awaited().is_some() || self.dialog.is_some(),
             Command::StartOver => {

@@ -33,6 +33,8 @@ pub(crate) struct Draft {
     pub model: ModelReport,
     pub adapter: AdapterInfo,
     pub numerics: Numerics,
+    /// Whether digests decide alone.
+    pub is_exact: bool,
     pub checks: Vec<Check>,
     pub coverage: Coverage,
     pub statistics: Statistics,
@@ -74,6 +76,7 @@ impl Draft {
             } else {
                 options.numerics
             },
+            is_exact: false,
             checks: Vec::new(),
             coverage: Coverage {
                 positions: 0,
@@ -196,6 +199,7 @@ impl Draft {
             adapter: self.adapter,
             numerics: NumericsReport {
                 verifier: self.numerics.as_str(),
+                comparison: if self.is_exact { "exact" } else { "tolerance" },
             },
             prover_says: self.prover_says,
             timings,

@@ -15,6 +15,7 @@
 //! | `hidden` | hidden states as they stream |
 //! | `diagnose` | a name for those that fail |
 //! | `tokens` | emitted tokens against own logits |
+//! | `strict` | digests of a strict trace, all of them, and the first that differs |
 //! | `exact` | integer products over a prime field |
 //! | `statistics`, `verillm`, `fingerprint` | numbers of a pair of rows |
 //! | `sequential`, `binomial` | tests with a stated error |
@@ -41,6 +42,7 @@ pub mod sequential;
 pub mod shown;
 pub mod statement;
 pub mod statistics;
+mod strict;
 #[cfg(test)]
 mod testing;
 pub mod tokens;

@@ -104,6 +104,8 @@ struct Wrong {
 pub(crate) struct MaskCheck<'t> {
     trace: &'t Trace<'t>,
     profile: Option<&'t Profile>,
+    /// Whether scores have the prover's bits, so that no difference is rounding.
+    is_exact: bool,
     rule: &'t Sparsity,
     mlp: Mlp,
     /// One a layer, all positions.
@@ -117,10 +119,12 @@ pub(crate) struct MaskCheck<'t> {
 }
 
 impl<'t> MaskCheck<'t> {
-    /// Unpacks the trace's masks; `None` if they are not of this model's shape, which [`claim`] rules out.
+    /// Unpacks the trace's masks; `None` if they are not of this model's shape, which [`claim`] rules out. With `is_exact` no profile
+    /// lets anything through.
     pub fn new(
         trace: &'t Trace<'t>,
         profile: Option<&'t Profile>,
+        is_exact: bool,
         sparse: &'t SparseModel,
         config: &ModelConfig,
     ) -> Option<Self> {
@@ -140,7 +144,8 @@ impl<'t> MaskCheck<'t> {
         }
         Some(Self {
             trace,
-            profile,
+            profile: profile.filter(|_| !is_exact),
+            is_exact,
             rule,
             mlp: config.family.mlp(),
             masks,
@@ -366,7 +371,7 @@ impl<'t> MaskCheck<'t> {
             );
             let check = match self.profile {
                 Some(_) => Check::fail(ID, "mask-rule", detail),
-                None if matches!(self.rule, Sparsity::Given { .. }) => {
+                None if self.is_exact || matches!(self.rule, Sparsity::Given { .. }) => {
                     Check::fail(ID, "mask-rule", detail)
                 }
                 None => Check::new(ID, Outcome::Inconclusive, "no-profile", detail),

@@ -69,6 +69,13 @@ pub struct Where {
     /// Byte offset, in what `detail` names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub byte: Option<u64>,
+    /// Step of a forward pass, as a stable word of `docs/checks.md`.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "word::read_if_any"
+    )]
+    pub step: Option<Word>,
 }
 
 /// One check.
@@ -147,7 +154,7 @@ impl Check {
 }
 
 /// Every check's id in the order in which they run, with its source.
-pub const CHECKS: [(&str, &str); 23] = [
+pub const CHECKS: [(&str, &str); 24] = [
     ("live", "VeriLLM commit, challenge, reveal; Verathos nonces"),
     ("structure", "assay; CommitLLM fail-closed parsing"),
     ("commitment", "llama2-rs Merkle trace; CommitLLM; VeriLLM"),
@@ -174,6 +181,7 @@ pub const CHECKS: [(&str, &str); 23] = [
     ("token-agreement", "Token-DiFR exact-match rate"),
     ("stop-reason", "CommitLLM"),
     ("sequential", "OGONG sequential test (Ville)"),
+    ("strict", "llama2-rs hashes, made portable"),
 ];
 
 fn source_of(id: &str) -> &'static str {
@@ -311,6 +319,9 @@ pub struct NumericsReport {
     /// The verifier's own kernels: `fast` or `strict`.
     #[serde(deserialize_with = "word::read")]
     pub verifier: Word,
+    /// How the verdict compares: `exact`, where a strict trace's digests decide and no tolerance does, or `tolerance`.
+    #[serde(deserialize_with = "word::read")]
+    pub comparison: Word,
 }
 
 /// The prover's words: claims that nothing here confirms unless a check says so.

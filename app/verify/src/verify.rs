@@ -21,6 +21,7 @@ use crate::hidden::StateCheck;
 use crate::masks::MaskCheck;
 use crate::profile::{Profile, Profiles};
 use crate::report::{Check, Method, Outcome, ProfileReport, Report, Statistics};
+use crate::strict::{self, StrictCheck};
 use crate::tokens::TokenCheck;
 
 /// What the verifier asked for, and how it computes. What is `None` is not compared, and the report says so.
@@ -218,14 +219,13 @@ impl Draft {
     ) -> Result<(), VerifyError> {
         let begun = Instant::now();
         let sparse = options.sparse.as_deref();
-        let rule = sparse.map(SparseModel::sparsity);
-        let tested = selftest::run_for(device, options.numerics, model, rule).await?;
-        self.checks.push(self_test(&tested));
+        let how = Arithmetic::choose(trace, model, device, options).await?;
+        self.checks.push(self_test(&how.tested));
         let mut engine = Engine::load_with(
             device,
             model,
             trace.positions(),
-            options.numerics,
+            how.numerics,
             options.sparse.clone(),
             monitor,
         )
@@ -235,7 +235,10 @@ impl Draft {
 
         let mut states = StateCheck::new(trace, profile);
         let mut tokens = TokenCheck::new(trace, profile);
-        let masks = sparse.and_then(|s| MaskCheck::new(trace, profile, s, model.config()));
+        let mut bits = how.compares_bits.then(|| StrictCheck::new(trace));
+        let is_exact = how.compares_bits;
+        let masks =
+            sparse.and_then(|s| MaskCheck::new(trace, profile, is_exact, s, model.config()));
         let masks = masks.map(RefCell::new);
         if self.in_detail {
             states.keep_figures();
@@ -247,6 +250,9 @@ impl Draft {
         let sink = |outputs: Outputs| -> Result<(), VerifyError> {
             let begun = Instant::now();
             states.add(&outputs, hidden);
+            if let Some(bits) = &mut bits {
+                bits.add(&outputs, hidden, vocab);
+            }
             if let Some(masks) = &masks {
                 masks.borrow_mut().add(&outputs);
             }
@@ -262,6 +268,7 @@ impl Draft {
         let want = Want {
             logits_from,
             scores: masks.is_some(),
+            linears: how.linears(trace, model),
             ..Want::all_states(model.config())
         };
         let of = |positions: Range<usize>| match &masks {
@@ -276,6 +283,8 @@ impl Draft {
         monitor.progress(Phase::Checks, 0, 1)?;
         self.judge(trace, model, &states, &tokens);
         self.judge_masks(masks.map(RefCell::into_inner), sparse.is_some());
+        self.judge_bits(bits, &how, model, &mut engine, monitor)
+            .await?;
         if self.in_detail {
             self.details = details_of(trace, model, profile);
             if let Some(figures) = states.take_figures() {
@@ -288,6 +297,31 @@ impl Draft {
             }
         }
         monitor.progress(Phase::Checks, 1, 1)?;
+        Ok(())
+    }
+
+    async fn judge_bits(
+        &mut self,
+        bits: Option<StrictCheck<'_>>,
+        how: &Arithmetic,
+        model: &Model,
+        engine: &mut Engine,
+        monitor: &mut dyn Monitor,
+    ) -> Result<(), VerifyError> {
+        let check = match (bits, how.inexact) {
+            (Some(bits), _) => {
+                self.is_exact = true;
+                bits.finish(model, engine, monitor).await?
+            }
+            (None, Some(kernel)) => {
+                self.coverage.not_covered.push(format!(
+                    "bits: the trace claims strict numerics, which kernel `{kernel}` does not give on this device, so it was compared by distance only"
+                ));
+                strict::not_here(kernel)
+            }
+            (None, None) => strict::not_claimed(),
+        };
+        self.checks.push(check);
         Ok(())
     }
 
@@ -365,6 +399,59 @@ impl Draft {
             sequential: states.sequential_state(),
             masks: None,
         };
+    }
+}
+
+/// How the verifier computes and compares.
+struct Arithmetic {
+    numerics: Numerics,
+    tested: selftest::SelfTest,
+    /// Whether the trace's digests must be the verifier's own.
+    compares_bits: bool,
+    /// The kernel for which this device gives other bits than strict numerics must.
+    inexact: Option<&'static str>,
+}
+
+impl Arithmetic {
+    /// Strict, where the trace claims it and this device's kernels are bit-exact; else as the verifier wishes.
+    async fn choose(
+        trace: &Trace<'_>,
+        model: &Model,
+        device: &Device,
+        options: &Options,
+    ) -> Result<Self, VerifyError> {
+        let rule = options.sparse.as_deref().map(SparseModel::sparsity);
+        let mut inexact = None;
+        if strict::is_claimed(trace.manifest()) {
+            match selftest::run_for(device, Numerics::Strict, model, rule).await {
+                Ok(tested) => {
+                    return Ok(Self {
+                        numerics: Numerics::Strict,
+                        tested,
+                        compares_bits: true,
+                        inexact: None,
+                    });
+                }
+                Err(EngineError::SelfTest { kernel, .. }) => inexact = Some(kernel),
+                Err(err) => return Err(err.into()),
+            }
+        }
+        Ok(Self {
+            numerics: options.numerics,
+            tested: selftest::run_for(device, options.numerics, model, rule).await?,
+            compares_bits: false,
+            inexact,
+        })
+    }
+
+    /// Layers whose linear outputs are compared: all of them, if bits are and the trace commits to those.
+    fn linears(&self, trace: &Trace<'_>, model: &Model) -> Vec<usize> {
+        // The shape check has held the claim against a model with a gate; a sparse MLP has no such outputs.
+        let has_all = model.config().family.mlp().has_gate() && trace.sparse().is_none();
+        match self.compares_bits && trace.linears().is_some() && has_all {
+            true => (0..model.config().layers).collect(),
+            false => Vec::new(),
+        }
     }
 }
 

@@ -41,7 +41,8 @@ fn prove(ran: &Model, claimed: &Model, run_sampler: Sampler, sampler: Sampler) -
         },
         nonce: Some(Digest([7; 32])),
         numerics: NumericsClaim {
-            class: NumericsClass::Strict,
+            // Less than it keeps: what is tested here are the checks by distance.
+            class: NumericsClass::Fast,
             compute: Compute::F32,
         },
         opened: Manifest::default_opened(config.layers as u32),

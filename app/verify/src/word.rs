@@ -37,6 +37,16 @@ pub(crate) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Word, D
     keep(&word).ok_or_else(|| D::Error::custom("not a word of a report"))
 }
 
+/// The same for a word that may be missing.
+pub(crate) fn read_if_any<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Word>, D::Error> {
+    let word = Option::<Cow<'_, str>>::deserialize(deserializer)?;
+    let kept =
+        word.map(|word| keep(&word).ok_or_else(|| D::Error::custom("not a word of a report")));
+    kept.transpose()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

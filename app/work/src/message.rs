@@ -179,6 +179,8 @@ pub struct ProveRequest {
     pub nonce: Option<String>,
     /// Go on after an end-of-sequence token.
     pub ignore_eos: bool,
+    /// Promise the same bits on every device.
+    pub strict: bool,
 }
 
 /// One piece of work.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use assay_engine::sparsity::SparseModel;
-use assay_engine::{Device, Engine, Gpu, GpuOptions, Numerics, list_adapters};
+use assay_engine::{Device, Engine, Gpu, GpuOptions, Numerics, list_adapters, selftest};
 use assay_model::{ByteSource, Model};
 use assay_prove::{Request, prove};
 use assay_sheet::{Sheet, SheetError};
@@ -360,6 +360,10 @@ impl<P: Platform> Worker<P> {
             )
             .with_next("choose its tokenizer's file together with it"));
         };
+        let numerics = match request.strict {
+            true => Numerics::Strict,
+            false => Numerics::Fast,
+        };
         let request = Request {
             prompt: tokenizer.encode(&request.prompt)?,
             max_tokens: request.max_tokens as usize,
@@ -376,8 +380,8 @@ impl<P: Platform> Worker<P> {
             .with_tokenizer(model.tokenizer())
             .on(&device);
         let capacity = request.capacity(model.config());
-        let mut engine =
-            Engine::load(&device, &model, capacity, Numerics::Fast, &mut monitor).await?;
+        selftest::before_promise(&device, numerics, &model, None).await?;
+        let mut engine = Engine::load(&device, &model, capacity, numerics, &mut monitor).await?;
         let proved = prove(&mut engine, &model, root, &request, &mut monitor).await?;
         let bytes = proved.trace.to_bytes();
         let stop = serde_json::to_value(proved.trace.manifest().output.stop)

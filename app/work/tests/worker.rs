@@ -411,6 +411,7 @@ fn proof_is_streamed_kept_and_accepted() {
             sampler: SamplerSpec::Greedy,
             nonce: Some("ab".repeat(32)),
             ignore_eos: false,
+            strict: false,
         },
         device: DeviceChoice::Cpu,
     };

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use assay_engine::gpu::{AttentionKernel, MatmulKernel};
-use assay_engine::{AdapterInfo, Device, Gpu, GpuOptions, Numerics, list_adapters, selftest};
+use assay_engine::selftest::StrictBits;
+use assay_engine::{
+    AdapterInfo, Device, EngineError, Gpu, GpuOptions, Numerics, list_adapters, selftest,
+};
 use serde::Serialize;
 
 use crate::device_arg::{DeviceArgs, is_cpu};
@@ -18,7 +21,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 
-    /// Run every kernel's known-answer test on every adapter
+    /// Run every kernel's known-answer test on every adapter, and digest what strict numerics give there
     #[arg(long)]
     self_test: bool,
 }
@@ -44,6 +47,8 @@ struct Outcome {
     worst_error: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
+    /// What strict numerics give; null where they could not be run.
+    strict: Option<StrictBits>,
 }
 
 /// Lists them. A failed self-test is exit code 2: nothing is judged on such a device.
@@ -73,7 +78,7 @@ async fn list(self_test: bool, filter: Option<&str>) -> Listing {
         if !full_name(&info).to_lowercase().contains(&needle) {
             continue;
         }
-        let self_test = if self_test && !is_cpu(&info) {
+        let self_test = if self_test {
             Some(test(&info).await)
         } else {
             None
@@ -93,25 +98,32 @@ fn full_name(info: &AdapterInfo) -> String {
 
 async fn test(info: &AdapterInfo) -> Outcome {
     let run = async {
-        let gpu = Gpu::open(&GpuOptions {
-            adapter: Some(full_name(info)),
-            ..GpuOptions::default()
-        })
-        .await?;
-        selftest::run(&Device::Gpu(Arc::new(gpu)), Numerics::Fast).await
+        let device = if is_cpu(info) {
+            Device::Cpu
+        } else {
+            let options = GpuOptions {
+                adapter: Some(full_name(info)),
+                ..GpuOptions::default()
+            };
+            Device::Gpu(Arc::new(Gpu::open(&options).await?))
+        };
+        let tested = selftest::run(&device, Numerics::Fast).await?;
+        Ok::<_, EngineError>((tested, selftest::strict_bits(&device).await?))
     };
     match run.await {
-        Ok(result) => Outcome {
+        Ok((result, strict)) => Outcome {
             passed: true,
             kernels: result.kernels.len(),
             worst_error: result.worst(),
             problem: None,
+            strict: Some(strict),
         },
         Err(err) => Outcome {
             passed: false,
             kernels: 0,
             worst_error: 0.0,
             problem: Some(err.to_string()),
+            strict: None,
         },
     }
 }
@@ -137,6 +149,9 @@ fn print_entry(entry: &Entry, output: &Output) -> anyhow::Result<()> {
             "device",
             "Assay's own CPU kernels, the device of last resort: `--adapter cpu`",
         ))?;
+        if let Some(strict) = entry.self_test.as_ref().and_then(|t| t.strict.as_ref()) {
+            print_strict(strict, output)?;
+        }
         return Ok(());
     }
     output.line(output.field("backend", format_args!("{}, {}", info.backend, kind(info))))?;
@@ -168,11 +183,33 @@ fn print_entry(entry: &Entry, output: &Output) -> anyhow::Result<()> {
     output.line(output.field("kernels", kernels(info)))?;
     if let Some(test) = &entry.self_test {
         output.line(output.field("self-test", self_test(test, output)))?;
+        if let Some(strict) = &test.strict {
+            print_strict(strict, output)?;
+        }
     }
     if info.software {
         let warning = "software rasteriser: right, but slow, and no evidence about real GPUs";
         output.line(output.field("", output.paint(Style::Warn, warning)))?;
     }
+    Ok(())
+}
+
+/// The digest on a line of its own, so that it can be compared and reported; then what it means.
+fn print_strict(strict: &StrictBits, output: &Output) -> anyhow::Result<()> {
+    output.line(output.field("strict", &strict.digest))?;
+    let cases = text::count(strict.cases as u64, "case");
+    let said = if strict.holds() {
+        let same = format_args!("✓ the same bits as everywhere, in {cases}");
+        output.paint(Style::Good, same)
+    } else if strict.differing.is_empty() {
+        let other = "✗ not the digest of this version, though equal to the CPU's: please report it";
+        output.paint(Style::Bad, other)
+    } else {
+        let which = strict.differing.join(", ");
+        let other = format!("✗ other bits than everywhere (please report it) in {which}");
+        output.paint(Style::Bad, text::plain(&other))
+    };
+    output.line(output.field("", said))?;
     Ok(())
 }
 

@@ -3,16 +3,18 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use assay_engine::{AdapterInfo, Engine, Numerics};
+use assay_engine::sparsity::SparseModel;
+use assay_engine::{AdapterInfo, Engine, selftest};
 use assay_model::Model;
 use assay_prove::{Proved, Request, prove};
-use assay_trace::{Digest, Sampler, SparseClaim, StopReason};
+use assay_trace::{Digest, NumericsClass, Sampler, SparseClaim, StopReason};
 use serde::Serialize;
 
 use crate::atomic_file::AtomicFile;
 use crate::device_arg::{DeviceArgs, in_a_line};
 use crate::exit::Exit;
 use crate::model_arg::{self, ModelArgs};
+use crate::numerics_arg::NumericsArgs;
 use crate::output::{Output, Style};
 use crate::progress::Progress;
 use crate::prompt_arg::PromptArgs;
@@ -50,6 +52,9 @@ pub struct Args {
     open: Option<assay_prove::Open>,
 
     #[command(flatten)]
+    numerics: NumericsArgs,
+
+    #[command(flatten)]
     sparse: SparseArgs,
 
     /// Where to write the trace
@@ -83,6 +88,8 @@ struct Summary<'a> {
     /// A string: JSON numbers lose 64-bit integers. Null for greedy.
     seed: Option<String>,
     sampler: Sampler,
+    /// What the trace promises of its bits. A CPU's are always strict.
+    numerics: NumericsClass,
     /// The rule for active neurons; null where all are computed.
     sparse: Option<SparseClaim>,
     stop: StopReason,
@@ -115,13 +122,8 @@ pub fn run(args: &Args, device: &DeviceArgs, output: &Output) -> anyhow::Result<
     }
     let mut progress = Progress::start(true);
     let file = AtomicFile::create(&args.trace)?;
-    let (proved, info) = pollster::block_on(generate(
-        &model,
-        &request,
-        &args.sparse,
-        device,
-        &mut progress,
-    ))?;
+    let (proved, info) =
+        pollster::block_on(generate(&model, &request, args, device, &mut progress))?;
     progress.clear();
     crate::interrupt::check()?;
     file.finish(|file| proved.trace.write_to(file))
@@ -151,15 +153,17 @@ fn request(args: &Args, model: &Model) -> anyhow::Result<Request> {
 async fn generate(
     model: &Model,
     request: &Request,
-    sparse: &SparseArgs,
+    args: &Args,
     device: &DeviceArgs,
     progress: &mut Progress,
 ) -> anyhow::Result<(Proved, AdapterInfo)> {
     let device = device.open().await?;
     let root = model_arg::root(model, progress)?;
     let capacity = request.capacity(model.config());
-    let sparse = sparse.load(model, || Ok(root))?;
-    let numerics = Numerics::Fast;
+    let sparse = args.sparse.load(model, || Ok(root))?;
+    let numerics = args.numerics.class();
+    let rule = sparse.as_deref().map(SparseModel::sparsity);
+    selftest::before_promise(&device, numerics, model, rule).await?;
     let mut engine =
         Engine::load_with(&device, model, capacity, numerics, sparse, progress).await?;
     let proved = prove(&mut engine, model, root, request, progress).await?;
@@ -190,6 +194,7 @@ fn summary<'a>(
             Sampler::Gumbel { seed, .. } => Some(seed.to_string()),
         },
         sampler: manifest.sampler,
+        numerics: manifest.numerics.class,
         sparse: manifest.sparse.clone(),
         stop: manifest.output.stop,
         tokens_per_s: timings.tokens_per_s,
@@ -248,6 +253,9 @@ fn print(summary: &Summary<'_>, output: &Output) -> anyhow::Result<()> {
             summary.trace_overhead_percent
         ),
     );
+    if summary.numerics == NumericsClass::Strict {
+        output.note_field("numerics", "strict: the same bits on every device");
+    }
     if let Some(sparse) = &summary.sparse {
         output.note_field(
             "MLPs",

@@ -6,12 +6,16 @@ use std::path::PathBuf;
 use axum::http::HeaderValue;
 
 use crate::model_arg::ModelArgs;
+use crate::numerics_arg::NumericsArgs;
 
 /// Its flags.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     pub model: ModelArgs,
+
+    #[command(flatten)]
+    pub numerics: NumericsArgs,
 
     /// Where to listen; port 0 is any free one, and the address is printed
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8737")]

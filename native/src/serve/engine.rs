@@ -1,6 +1,6 @@
 //! The engine's thread: one run after another, each from an empty cache.
 
-use assay_engine::{AdapterInfo, Engine, EngineError, Monitor, Numerics, linear_widths};
+use assay_engine::{AdapterInfo, Engine, EngineError, Monitor, Numerics, linear_widths, selftest};
 use assay_live::{Fault, FaultCode, Limits, Line, ReceiptLine, RunId, RunRequest};
 use assay_model::{Model, ModelConfig};
 use assay_prove::{Open, ProveError, Request, Sealed, seal};
@@ -19,6 +19,7 @@ pub struct Machine<'a> {
     model: Model,
     root: Digest,
     capacity: usize,
+    numerics: Numerics,
     /// `None` until it is loaded, and again after it failed.
     engine: Option<Engine>,
 }
@@ -27,14 +28,15 @@ pub struct Machine<'a> {
 type Ending = Result<&'static str, (FaultCode, String)>;
 
 impl<'a> Machine<'a> {
-    /// With room for at most `capacity` positions.
-    pub fn new(device: &'a DeviceArgs, model: Model, root: Digest, capacity: usize) -> Self {
-        let capacity = capacity.min(model.config().context);
+    /// With room for as many positions as `args` say, and the model's context.
+    pub fn new(device: &'a DeviceArgs, model: Model, root: Digest, args: &Args) -> Self {
+        let capacity = args.capacity().min(model.config().context);
         Self {
             device,
             model,
             root,
             capacity,
+            numerics: args.numerics.class(),
             engine: None,
         }
     }
@@ -43,7 +45,8 @@ impl<'a> Machine<'a> {
     pub async fn load(&mut self, monitor: &mut dyn Monitor) -> anyhow::Result<AdapterInfo> {
         self.engine = None; // before there is another: both may not fit
         let device = self.device.open().await?;
-        let numerics = Numerics::Fast;
+        let numerics = self.numerics;
+        selftest::before_promise(&device, numerics, &self.model, None).await?;
         let engine = Engine::load(&device, &self.model, self.capacity, numerics, monitor).await?;
         let info = engine.info().clone();
         self.engine = Some(engine);

@@ -60,7 +60,7 @@ pub fn run(args: &Args, device: &DeviceArgs, output: &Output) -> anyhow::Result<
     let address = listener.local_addr()?;
     let mut progress = Progress::start(true);
     let root = model_arg::root(&model, &mut progress)?;
-    let mut machine = Machine::new(device, model, root, args.capacity());
+    let mut machine = Machine::new(device, model, root, args);
     let info = pollster::block_on(machine.load(&mut progress))?;
     drop(progress);
 

@@ -117,7 +117,7 @@ pub fn final_norm(model: &Model, hidden: &[f32]) -> Result<Vec<f32>, EngineError
     Ok(Norm::load(model, Role::FinalNorm, Role::FinalNormBias)?.of(hidden))
 }
 
-enum Positions {
+pub(super) enum Positions {
     Rotary {
         table: Vec<[f32; 2]>,
         layout: RopeLayout,
@@ -126,7 +126,7 @@ enum Positions {
 }
 
 impl Positions {
-    fn load(model: &Model, capacity: usize) -> Result<Self, EngineError> {
+    pub fn load(model: &Model, capacity: usize) -> Result<Self, EngineError> {
         let config = model.config();
         Ok(match &config.rope {
             Some(rope) => Self::Rotary {
@@ -136,6 +136,14 @@ impl Positions {
             None => Self::Learned(Matrix::load(model, need(model, Role::Positions)?, None)?),
         })
     }
+
+    /// Rotates `x`, [rows, heads * head_dim], from position `pos0` on; learned positions leave it alone.
+    fn rotate(&self, config: &ModelConfig, x: &mut [f32], heads: usize, pos0: usize) {
+        if let Self::Rotary { table, layout } = self {
+            let half = config.head_dim / 2;
+            rope_kv::rotate_cpu(x, heads, table, half, pos0, *layout, Rounding::Keep);
+        }
+    }
 }
 
 pub(super) struct Layer {
@@ -143,7 +151,7 @@ pub(super) struct Layer {
     q: Matrix,
     k: Matrix,
     v: Matrix,
-    o: Matrix,
+    pub o: Matrix,
     mlp_norm: Norm,
     /// `None` in an MLP without a gate.
     pub gate: Option<Matrix>,
@@ -154,7 +162,7 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    fn load(model: &Model, l: usize, capacity: usize) -> Result<Self, EngineError> {
+    pub fn load(model: &Model, l: usize, capacity: usize) -> Result<Self, EngineError> {
         use LayerRole as R;
         let matrix = |role| {
             let (weight, bias) = linear(model, l, role)?;
@@ -177,14 +185,103 @@ impl Layer {
             v_cache: vec![0.0; capacity * config.kv_dim()],
         })
     }
+
+    /// Queries of `x`, the normed residual stream from position `pos0` on, and its keys and values into the cache.
+    fn cached(
+        &mut self,
+        config: &ModelConfig,
+        positions: &Positions,
+        x: &[f32],
+        pos0: usize,
+        products: &mut Products,
+    ) -> Vec<f32> {
+        let mut q = products.apply(0, &self.q, x, None);
+        let mut k = products.apply(1, &self.k, x, None);
+        let v = products.apply(2, &self.v, x, None);
+        positions.rotate(config, &mut q, config.heads, pos0);
+        positions.rotate(config, &mut k, config.kv_heads, pos0);
+        kv_write::cpu(&k, config.kv_dim(), pos0, &mut self.k_cache);
+        kv_write::cpu(&v, config.kv_dim(), pos0, &mut self.v_cache);
+        q
+    }
+
+    /// What the heads put out.
+    pub fn attended(
+        &mut self,
+        config: &ModelConfig,
+        positions: &Positions,
+        h: &[f32],
+        pos0: usize,
+        products: &mut Products,
+    ) -> Vec<f32> {
+        let x = self.attn_norm.of(h);
+        let q = self.cached(config, positions, &x, pos0, products);
+        let shape = attention::Shape {
+            heads: config.heads,
+            kv_heads: config.kv_heads,
+            head_dim: config.head_dim,
+            pos0,
+        };
+        let mut attended = vec![0.0_f32; q.len()];
+        attention::cpu(
+            &q,
+            &self.k_cache,
+            &self.v_cache,
+            shape,
+            Rounding::Keep,
+            &mut attended,
+        );
+        attended
+    }
+
+    /// Positions that there is room for.
+    pub fn capacity(&self, config: &ModelConfig) -> usize {
+        self.k_cache.len() / config.kv_dim().max(1)
+    }
+
+    /// Keys and values of the residual stream `h`, from position 0 on, into the cache.
+    pub fn fill_cache(&mut self, config: &ModelConfig, positions: &Positions, h: &[f32]) {
+        let x = self.attn_norm.of(h);
+        let mut k = self.k.apply(&x, None);
+        let v = self.v.apply(&x, None);
+        positions.rotate(config, &mut k, config.kv_heads, 0);
+        kv_write::cpu(&k, config.kv_dim(), 0, &mut self.k_cache);
+        kv_write::cpu(&v, config.kv_dim(), 0, &mut self.v_cache);
+    }
+
+    /// What the down projection takes of `mid`, the residual stream after attention, where every neuron is computed.
+    pub fn active(&self, mid: &[f32], products: &mut Products) -> Result<Vec<f32>, EngineError> {
+        let x = self.mlp_norm.of(mid);
+        Ok(match &self.gate {
+            Some(gate) if products.0.is_some() => {
+                let gate = products.apply(4, gate, &x, None);
+                let up = products.apply(5, &self.up, &x, None);
+                let mut gated = vec![0.0_f32; gate.len()];
+                silu_mul::cpu(&gate, &up, Rounding::Keep, &mut gated);
+                gated
+            }
+            None if products.0.is_some() => {
+                return Err(EngineError::Unsupported(
+                    "linear outputs of an MLP without a gate".to_owned(),
+                ));
+            }
+            _ => cpu_sparse::activations(self, &x).active,
+        })
+    }
 }
 
 /// A layer's products, recorded if they are wanted: then bias and residual are steps of their own, with the same sums.
-struct Products(Option<[Vec<f32>; 7]>);
+pub(super) struct Products(pub Option<[Vec<f32>; 7]>);
 
 impl Products {
     /// The product at place `at` of the layer's linears.
-    fn apply(&mut self, at: usize, w: &Matrix, x: &[f32], residual: Option<&[f32]>) -> Vec<f32> {
+    pub fn apply(
+        &mut self,
+        at: usize,
+        w: &Matrix,
+        x: &[f32],
+        residual: Option<&[f32]>,
+    ) -> Vec<f32> {
         let Some(record) = &mut self.0 else {
             return w.apply(x, residual);
         };
@@ -311,36 +408,7 @@ impl CpuForward {
 
     /// What layer `l`'s heads put out.
     fn attended(&mut self, l: usize, h: &[f32], pos0: usize, products: &mut Products) -> Vec<f32> {
-        let config = &self.config;
-        let layer = &mut self.layers[l];
-        let x = layer.attn_norm.of(h);
-        let mut q = products.apply(0, &layer.q, &x, None);
-        let mut k = products.apply(1, &layer.k, &x, None);
-        let v = products.apply(2, &layer.v, &x, None);
-        if let Positions::Rotary { table, layout } = &self.positions {
-            let half = config.head_dim / 2;
-            for (heads, x) in [(config.heads, &mut q), (config.kv_heads, &mut k)] {
-                rope_kv::rotate_cpu(x, heads, table, half, pos0, *layout, Rounding::Keep);
-            }
-        }
-        kv_write::cpu(&k, config.kv_dim(), pos0, &mut layer.k_cache);
-        kv_write::cpu(&v, config.kv_dim(), pos0, &mut layer.v_cache);
-        let shape = attention::Shape {
-            heads: config.heads,
-            kv_heads: config.kv_heads,
-            head_dim: config.head_dim,
-            pos0,
-        };
-        let mut attended = vec![0.0_f32; q.len()];
-        attention::cpu(
-            &q,
-            &layer.k_cache,
-            &layer.v_cache,
-            shape,
-            Rounding::Keep,
-            &mut attended,
-        );
-        attended
+        self.layers[l].attended(&self.config, &self.positions, h, pos0, products)
     }
 
     /// The residual stream after layer `l`, from the one after its attention; and what the down projection took, unless it is sparse.
@@ -354,28 +422,14 @@ impl CpuForward {
         outputs: &mut Outputs,
     ) -> Result<(Vec<f32>, Vec<f32>), EngineError> {
         let layer = &self.layers[l];
-        let x = layer.mlp_norm.of(h);
         if let Some(sparse) = &self.sparse {
+            let x = layer.mlp_norm.of(h);
             let done = cpu_sparse::mlp(sparse.sparsity(), l, layer, h, &x, masks)?;
             outputs.masks.extend(want.masks.then_some(done.masks));
             outputs.scores.extend(want.scores.then_some(done.scores));
             return Ok((done.h, Vec::new()));
         }
-        let active = match &layer.gate {
-            Some(gate) if products.0.is_some() => {
-                let gate = products.apply(4, gate, &x, None);
-                let up = products.apply(5, &layer.up, &x, None);
-                let mut gated = vec![0.0_f32; gate.len()];
-                silu_mul::cpu(&gate, &up, Rounding::Keep, &mut gated);
-                gated
-            }
-            None if products.0.is_some() => {
-                return Err(EngineError::Unsupported(
-                    "linear outputs of an MLP without a gate".to_owned(),
-                ));
-            }
-            _ => cpu_sparse::activations(layer, &x).active,
-        };
+        let active = layer.active(h, products)?;
         let after = products.apply(6, &layer.down, &active, Some(h));
         Ok((after, active))
     }

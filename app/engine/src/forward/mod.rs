@@ -12,6 +12,7 @@
 mod cpu;
 mod cpu_sparse;
 mod gpu;
+mod layer_twin;
 mod planner;
 mod record;
 mod sparse;
@@ -22,6 +23,7 @@ pub use cpu::CpuForward;
 pub use cpu::final_norm;
 pub(crate) use cpu::matrix_shape;
 pub use gpu::GpuForward;
+pub use layer_twin::{LayerRun, LayerTwin};
 
 use crate::kernels::attention::{self, MAX_HEAD_DIM};
 use crate::{EngineError, Gpu};

@@ -265,7 +265,7 @@ pub fn rope(
     let table: Vec<[f32; 2]> = (0..capacity * half)
         .map(|i| {
             let angle = (i / half) as f64 / f64::from((i % half + 1) as u32);
-            [angle.cos() as f32, angle.sin() as f32]
+            [libm::cos(angle) as f32, libm::sin(angle) as f32]
         })
         .collect();
     let cache = capacity * kv_heads * d;

@@ -4,11 +4,13 @@
 //! seeded, small, and of shapes that are no multiples of a tile.
 
 mod audit_cases;
+mod bits;
 mod cases;
 mod opt_cases;
 mod sparse_cases;
 
 pub use audit_cases::{add, magnitudes, matmul_i8, project, residual, row_energy};
+pub use bits::{EXPECTED as EXPECTED_BITS, StrictBits, strict_bits};
 pub use cases::{Case, attention, embed, matmul, rmsnorm, rope, silu_mul};
 pub use opt_cases::{add_position, kv_write, layernorm, relu};
 pub use sparse_cases::{sparse_index, sparse_rows, sparse_sum, sparse_threshold, sparse_topk};
@@ -81,6 +83,20 @@ pub async fn run_for(
             run_cases(gpu, numerics, cases).await
         }
         Device::Cpu => Ok(SelfTest::default()),
+    }
+}
+
+/// Before a prover promises bits: under strict numerics the tests of [`run_for`], which must agree in every bit. Under fast ones
+/// nothing is promised, and nothing is run.
+pub async fn before_promise(
+    device: &Device,
+    numerics: Numerics,
+    model: &Model,
+    rule: Option<&Sparsity>,
+) -> Result<(), EngineError> {
+    match numerics {
+        Numerics::Fast => Ok(()),
+        Numerics::Strict => run_for(device, numerics, model, rule).await.map(drop),
     }
 }
 

@@ -146,6 +146,10 @@ impl App {
             }
             Command::Prove => state.page = Page::Prove,
             Command::RunProve => self.prove(),
+            Command::Strict => {
+                state.prove.strict = !state.prove.strict;
+                state.page = Page::Prove;
+            }
             Command::Ask => state.page = Page::Ask,
             Command::RunAsk => self.ask_prover(),
             Command::Cancel => self.cancel(),

@@ -171,6 +171,7 @@ impl App {
                 sampler: self.state.settings.sampler.spec()?,
                 nonce: settings::nonce(&form.nonce)?,
                 ignore_eos: false,
+                strict: form.strict,
             })
         })();
         match request {

@@ -18,6 +18,7 @@ pub(crate) enum Command {
     Edit,
     Prove,
     RunProve,
+    Strict,
     Ask,
     RunAsk,
     Cancel,
@@ -55,7 +56,7 @@ pub(crate) enum Command {
 
 impl Command {
     /// All, in the order in which the palette lists them.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 45] = [
         Self::VerifySample,
         Self::SampleSwapped,
         Self::SampleFlipped,
@@ -67,6 +68,7 @@ impl Command {
         Self::Edit,
         Self::Prove,
         Self::RunProve,
+        Self::Strict,
         Self::Ask,
         Self::RunAsk,
         Self::Cancel,

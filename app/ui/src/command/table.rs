@@ -105,6 +105,12 @@ impl Command {
                 "Runs the prompt of the Prove page",
                 &[],
             ),
+            Self::Strict => facts(
+                "strict-numerics",
+                "Strict numerics on or off",
+                "Whether the next trace promises the same bits on every device",
+                &[],
+            ),
             Self::Ask => facts(
                 "ask",
                 "Ask a live prover…",

@@ -96,6 +96,10 @@ fn form(ui: &mut Ui, state: &mut State) {
             if widgets::button(ui, Kind::Quiet, Some(Icon::Dice), "Draw a nonce").clicked() {
                 state.ask(Ask::DiceNonce);
             }
+            ui.checkbox(&mut state.prove.strict, "Strict numerics")
+                .on_hover_text(
+                    "The same bits on every device: a verifier compares digests and needs no tolerance",
+                );
         });
         ui.add_space(4.0);
         ui.horizontal(|ui| {

@@ -210,6 +210,7 @@ fn prove() -> Vec<u8> {
         },
         nonce: None,
         ignore_eos: false,
+        strict: false,
     };
     let job = Job::Prove {
         model: ModelSource::Demo,

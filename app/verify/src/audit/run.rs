@@ -39,6 +39,10 @@ const NOT_MADE: &[(&str, &str)] = &[
         "sequential",
         "not made: an audit has no hidden states of its own to compare with",
     ),
+    (
+        "strict",
+        "not made: an audit has no hidden states of its own to compare with",
+    ),
 ];
 
 /// Audits a trace with a `key` on `device`, by the profile that ships with Assay. No weights are needed.

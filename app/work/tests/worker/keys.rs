@@ -313,6 +313,7 @@ fn a_key_cannot_prove_and_has_no_words() {
             sampler: SamplerSpec::Greedy,
             nonce: None,
             ignore_eos: false,
+            strict: false,
         },
         device: DeviceChoice::Cpu,
     };

@@ -1,0 +1,83 @@
+//! One layer by the CPU twins, at one position: a second opinion on what a device made of it, and on what a prover says.
+
+use super::check_shapes;
+use super::cpu::{Layer, Positions, Products};
+use crate::EngineError;
+use assay_model::{Model, ModelConfig};
+
+/// A layer in host memory. Every neuron of its MLP is computed.
+pub struct LayerTwin {
+    config: ModelConfig,
+    layer: Layer,
+    positions: Positions,
+}
+
+/// What a layer made of one position.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LayerRun {
+    /// What its products put out, in the order of [`LayerRole::LINEARS`](assay_model::LayerRole::LINEARS); `None` of an MLP without
+    /// a gate.
+    pub linears: Option<[Vec<f32>; 7]>,
+    /// The residual stream after attention.
+    pub mid: Vec<f32>,
+    /// The residual stream after the layer.
+    pub after: Vec<f32>,
+    /// The same if attention had been left out.
+    pub without_attention: Vec<f32>,
+}
+
+impl LayerTwin {
+    /// Reads layer `l` of `model`, with room for `capacity` positions.
+    ///
+    /// # Errors
+    /// Of a model that cannot be read, or has no such layer.
+    pub fn load(model: &Model, l: usize, capacity: usize) -> Result<Self, EngineError> {
+        let config = model.config().clone();
+        check_shapes(&config)?;
+        Ok(Self {
+            layer: Layer::load(model, l, capacity)?,
+            positions: Positions::load(model, capacity)?,
+            config,
+        })
+    }
+
+    /// Runs the layer at the last position of `before`, the residual stream before it at all positions up to that one,
+    /// [positions, hidden]; at most as many as there is room for.
+    ///
+    /// # Errors
+    /// If `before` is empty or does not fit.
+    pub fn run_last(&mut self, before: &[f32]) -> Result<LayerRun, EngineError> {
+        let width = self.config.hidden;
+        let capacity = self.layer.capacity(&self.config);
+        let count = before.len() / width;
+        if count == 0 || before.len() % width != 0 || count > capacity {
+            return Err(EngineError::TooLong {
+                what: "a layer's cache",
+                got: count,
+                limit: capacity,
+            });
+        }
+        let (earlier, h) = before.split_at((count - 1) * width);
+        if !earlier.is_empty() {
+            self.layer
+                .fill_cache(&self.config, &self.positions, earlier);
+        }
+        let has_gate = self.layer.gate.is_some();
+        let mut products = Products(has_gate.then(Default::default));
+        let (config, positions) = (&self.config, &self.positions);
+        let attended = self
+            .layer
+            .attended(config, positions, h, count - 1, &mut products);
+        let mid = products.apply(3, &self.layer.o, &attended, Some(h));
+        let active = self.layer.active(&mid, &mut products)?;
+        let after = products.apply(6, &self.layer.down, &active, Some(&mid));
+        let mut unrecorded = Products(None);
+        let active = self.layer.active(h, &mut unrecorded)?;
+        Ok(LayerRun {
+            linears: products.0,
+            mid,
+            after,
+            without_attention: unrecorded.apply(6, &self.layer.down, &active, Some(h)),
+        })
+    }
+}
