@@ -13,6 +13,7 @@
 //! | `claim` | one digest over all that the program's root leaves unbound |
 //! | `forward`, `sampler`, `rng` | the program's arithmetic |
 //! | `replay` | a run, step by step |
+//! | `synth` | a small checkpoint with seeded weights |
 //! | `check` | a trace against a replay: what agrees, and the first place where it does not |
 //!
 //! No GPU is below this crate, and it opens no file.
@@ -28,6 +29,7 @@ mod read;
 mod replay;
 mod rng;
 mod sampler;
+pub mod synth;
 mod tree;
 mod write;
 
