@@ -181,7 +181,9 @@ impl Verifier<'_> {
         mut on: impl FnMut(usize, usize) -> bool,
     ) -> Result<Checked, ReplayError> {
         let total = trace.entries.len();
-        let n = expect.iteration.map_or(total, |last| total.min(last.saturating_add(1)));
+        let n = expect
+            .iteration
+            .map_or(total, |last| total.min(last.saturating_add(1)));
         let mut checks = vec![structure(trace)];
         checks.push(positions(trace, n));
         checks.push(leaves(trace, n));
@@ -283,7 +285,10 @@ fn positions(trace: &Trace, n: usize) -> Check {
         Some((index, entry)) => Check::fail(
             "positions",
             "position",
-            format!("entry {index} says that it is at position {}", entry.position),
+            format!(
+                "entry {index} says that it is at position {}",
+                entry.position
+            ),
         )
         .between(index, index, entry.position),
     }
@@ -319,7 +324,10 @@ fn roots(trace: &Trace, expect: &Expect) -> [Check; 2] {
     };
     let shown = |root: Option<Digest>| root.map_or("none".to_owned(), |root| root.to_string());
     let stored = if own == trace.root {
-        Check::pass("root", "the tree over all leaves has the root that the file names")
+        Check::pass(
+            "root",
+            "the tree over all leaves has the root that the file names",
+        )
     } else {
         Check::fail(
             "root",
@@ -417,11 +425,18 @@ fn proof(trace: &Trace, expect: &Expect) -> Check {
     });
     let want = expect.root.or(trace.root);
     if own.is_some() && own == want {
-        return Check::pass("proof", format!("the path of step {index} leads to the root"));
+        return Check::pass(
+            "proof",
+            format!("the path of step {index} leads to the root"),
+        );
     }
     let shown = |root: Option<Digest>| root.map_or("none".to_owned(), |root| root.to_string());
-    Check::fail("proof", "proof", format!("the path of step {index} does not lead to the root"))
-        .between(index, shown(want), shown(own))
+    Check::fail(
+        "proof",
+        "proof",
+        format!("the path of step {index} does not lead to the root"),
+    )
+    .between(index, shown(want), shown(own))
 }
 
 fn claim_check(claim: Option<Digest>, expect: &Expect) -> Check {
@@ -516,8 +531,7 @@ impl<'a> Replayed<'a> {
             let claimed = u32::try_from(entry.token).unwrap_or_default(); // `sizes` passed
             let wanted = given(position).or(own.as_ref().map(|choice| choice.token));
             let chosen = given(position).is_none();
-            let (token, logits) =
-                self.step(&mut transformer, position, entry, claimed, wanted)?;
+            let (token, logits) = self.step(&mut transformer, position, entry, claimed, wanted)?;
             if let (true, Some(choice)) = (chosen, &own) {
                 self.judge(position, claimed, token, choice);
             }
@@ -600,7 +614,12 @@ impl<'a> Replayed<'a> {
         }
         self.texts += 1;
         if stored != own {
-            note(&mut self.text, position, &format!("{own:?}"), &format!("{stored:?}"));
+            note(
+                &mut self.text,
+                position,
+                &format!("{own:?}"),
+                &format!("{stored:?}"),
+            );
         }
     }
 
@@ -610,7 +629,11 @@ impl<'a> Replayed<'a> {
             return ["logits", "tokens", "text"]
                 .map(|id| Check::skipped(id, "not run: the trace does not fit the model"));
         }
-        [self.logits_check(), self.tokens(has_prompt, known), self.texts()]
+        [
+            self.logits_check(),
+            self.tokens(has_prompt, known),
+            self.texts(),
+        ]
     }
 
     fn logits_check(&self) -> Check {
@@ -741,8 +764,13 @@ impl<'a> Replayed<'a> {
                 format!("the text at position {} is not that of its token", first.at),
             )
             .between(first.at, &first.expected, &first.got),
-            None if self.texts == 0 => Check::skipped("text", "there is nothing to compare it with"),
-            None => Check::pass("text", format!("{} texts are those of their tokens", self.texts)),
+            None if self.texts == 0 => {
+                Check::skipped("text", "there is nothing to compare it with")
+            }
+            None => Check::pass(
+                "text",
+                format!("{} texts are those of their tokens", self.texts),
+            ),
         }
     }
 
@@ -761,9 +789,14 @@ impl<'a> Replayed<'a> {
             return Check::pass("stop", "it ends where the model chose BOS");
         }
         if got < want && (self.last.is_empty() || !self.known && self.token.is_some()) {
-            return Check::open("stop", "sampler-unknown", "without the sampler, its end is unexplained");
+            return Check::open(
+                "stop",
+                "sampler-unknown",
+                "without the sampler, its end is unexplained",
+            );
         }
-        let detail = format!("it has {got} of {want} steps asked for, and the model did not end it");
+        let detail =
+            format!("it has {got} of {want} steps asked for, and the model did not end it");
         Check::fail("stop", "stop-reason", detail).sides(want, got)
     }
 }

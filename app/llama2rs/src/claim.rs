@@ -78,18 +78,54 @@ mod tests {
             sampler: seeded(0.8, 0.9, 42),
         };
         let others = [
-            Claim { root: Digest([9; 32]), ..base.clone() },
-            Claim { count: 4, ..base.clone() },
-            Claim { steps: 6, ..base.clone() },
-            Claim { prompt: "b", ..base.clone() },
-            Claim { prompt: "", ..base.clone() },
-            Claim { model: Digest([9; 32]), ..base.clone() },
-            Claim { tokenizer: None, ..base.clone() },
-            Claim { tokenizer: Some(Digest::ZERO), ..base.clone() },
-            Claim { sampler: SamplerSpec::Greedy, ..base.clone() },
-            Claim { sampler: seeded(0.7, 0.9, 42), ..base.clone() },
-            Claim { sampler: seeded(0.8, 0.8, 42), ..base.clone() },
-            Claim { sampler: seeded(0.8, 0.9, 43), ..base.clone() },
+            Claim {
+                root: Digest([9; 32]),
+                ..base.clone()
+            },
+            Claim {
+                count: 4,
+                ..base.clone()
+            },
+            Claim {
+                steps: 6,
+                ..base.clone()
+            },
+            Claim {
+                prompt: "b",
+                ..base.clone()
+            },
+            Claim {
+                prompt: "",
+                ..base.clone()
+            },
+            Claim {
+                model: Digest([9; 32]),
+                ..base.clone()
+            },
+            Claim {
+                tokenizer: None,
+                ..base.clone()
+            },
+            Claim {
+                tokenizer: Some(Digest::ZERO),
+                ..base.clone()
+            },
+            Claim {
+                sampler: SamplerSpec::Greedy,
+                ..base.clone()
+            },
+            Claim {
+                sampler: seeded(0.7, 0.9, 42),
+                ..base.clone()
+            },
+            Claim {
+                sampler: seeded(0.8, 0.8, 42),
+                ..base.clone()
+            },
+            Claim {
+                sampler: seeded(0.8, 0.9, 43),
+                ..base.clone()
+            },
         ];
         let mut digests: Vec<Digest> = others.iter().map(Claim::digest).collect();
         digests.push(base.digest());

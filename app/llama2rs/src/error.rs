@@ -83,7 +83,9 @@ pub enum ReplayError {
     SeedZero,
     #[error("cancelled")]
     Cancelled,
-    #[error("a run needs a prompt of 1 to {most} tokens and {most} steps at most: got {prompt} and {steps}")]
+    #[error(
+        "a run needs a prompt of 1 to {most} tokens and {most} steps at most: got {prompt} and {steps}"
+    )]
     Length {
         prompt: usize,
         steps: usize,

@@ -36,10 +36,10 @@ pub struct Transformer {
     vocab: usize,
     context: usize,
     layers: Vec<Layer>,
-    final_norm: Vec<f32>,        // [dim]
-    embedding: Vec<f32>,         // [vocab, dim]
+    final_norm: Vec<f32>,         // [dim]
+    embedding: Vec<f32>,          // [vocab, dim]
     classifier: Option<Vec<f32>>, // [vocab, dim]; `None` if it is the embedding
-    frequencies: Vec<f32>,       // [dim / 2]
+    frequencies: Vec<f32>,        // [dim / 2]
     position: usize,
 }
 
@@ -185,10 +185,7 @@ fn check(config: &ModelConfig) -> Result<(), ReplayError> {
         config.norm_eps != EPS,
         "its norms add another number than 1e-5",
     )?;
-    refuse(
-        config.attention_bias || config.mlp_bias,
-        "it has biases",
-    )?;
+    refuse(config.attention_bias || config.mlp_bias, "it has biases")?;
     refuse(
         config.head_dim * config.heads != config.hidden,
         "its heads are not as wide as its residual stream together",

@@ -41,4 +41,4 @@ pub use proof::StepProof;
 pub use read::{Entry, Metadata, Revision, Trace, looks_like};
 pub use replay::{BOS, Run, Step, prompt_ids, text_after};
 pub use sampler::{Choice, Sampler, SamplerSpec};
-pub use tree::{Proof, proof, root};
+pub use tree::{Proof, path_length, proof, root};

@@ -23,7 +23,10 @@ fn every_step_of_small_traces_proves_itself_and_nothing_else() {
         for index in 0..n as usize {
             let proof = StepProof::of(&trace, index).unwrap();
             assert_eq!(proof.root(), trace.root);
-            assert_eq!(StepProof::parse(proof.to_json().as_bytes()), Ok(proof.clone()));
+            assert_eq!(
+                StepProof::parse(proof.to_json().as_bytes()),
+                Ok(proof.clone())
+            );
             let stored = proof.as_stored().unwrap();
             assert_eq!(tree::proof(&trace.leaves, index), Some(stored));
 
@@ -34,10 +37,16 @@ fn every_step_of_small_traces_proves_itself_and_nothing_else() {
             };
             assert_ne!(bent(&|p| p.token += 1), trace.root);
             assert_ne!(bent(&|p| p.logits.0[0] ^= 1), trace.root);
-            assert_ne!(bent(&|p| p.index = (p.index + 1) % p.count.max(2)), trace.root);
+            assert_ne!(
+                bent(&|p| p.index = (p.index + 1) % p.count.max(2)),
+                trace.root
+            );
             assert_ne!(bent(&|p| p.siblings.push(Digest::ZERO)), trace.root);
             if n > 1 {
-                assert_ne!(bent(&|p| p.siblings.truncate(p.siblings.len() - 1)), trace.root);
+                assert_ne!(
+                    bent(&|p| p.siblings.truncate(p.siblings.len() - 1)),
+                    trace.root
+                );
                 assert_ne!(bent(&|p| p.siblings[0].0[31] ^= 128), trace.root);
             }
         }
@@ -64,15 +73,29 @@ fn files_are_hostile() {
         with("\"version\": 1", "\"version\": 2"),
         Err(ProofError::Version { got: 2, .. })
     ));
-    assert!(matches!(with("assay-llama2", "other"), Err(ProofError::Format { .. })));
-    assert!(matches!(with("\"token\"", "\"extra\": 1, \"token\""), Err(ProofError::Json(_))));
+    assert!(matches!(
+        with("assay-llama2", "other"),
+        Err(ProofError::Format { .. })
+    ));
+    assert!(matches!(
+        with("\"token\"", "\"extra\": 1, \"token\""),
+        Err(ProofError::Json(_))
+    ));
     for end in 0..json.len() {
         assert!(StepProof::parse(&json.as_bytes()[..end]).is_err());
     }
     let large = vec![b' '; MAX_PROOF_BYTES + 1];
-    assert!(matches!(StepProof::parse(&large), Err(ProofError::TooLarge { .. })));
+    assert!(matches!(
+        StepProof::parse(&large),
+        Err(ProofError::TooLarge { .. })
+    ));
     // A count of the same shape leads to the same root: a root alone does not bind it, which docs/llama2-rs.md says.
-    assert!(with("\"iterations\": 7", "\"iterations\": 8").unwrap().root().is_some());
+    assert!(
+        with("\"iterations\": 7", "\"iterations\": 8")
+            .unwrap()
+            .root()
+            .is_some()
+    );
 }
 
 #[test]

@@ -7,9 +7,7 @@ use assay_trace::Digest;
 
 use crate::error::ReadError;
 use crate::hash::leaf_hash;
-use crate::limits::{
-    MAX_FILE_BYTES, MAX_PATH_BYTES, MAX_PROMPT_BYTES, MAX_STEPS, MAX_TEXT_BYTES,
-};
+use crate::limits::{MAX_FILE_BYTES, MAX_PATH_BYTES, MAX_PROMPT_BYTES, MAX_STEPS, MAX_TEXT_BYTES};
 use crate::tree;
 
 /// Which form a file has.
@@ -94,7 +92,11 @@ impl Trace {
             (Ok(newer), _) => Ok(newer),
             (Err(_), Ok(older)) => Ok(older),
             // Of two readings that both failed, the one that got further says more.
-            (Err(newer), Err(older)) => Err(if older.at() > newer.at() { older } else { newer }),
+            (Err(newer), Err(older)) => Err(if older.at() > newer.at() {
+                older
+            } else {
+                newer
+            }),
         }
     }
 

@@ -155,7 +155,10 @@ fn text_must_be_utf8_and_tags_a_bit() {
     bytes[8] = 0xff;
     assert!(matches!(
         Trace::parse(&bytes),
-        Err(ReadError::Utf8 { what: "model path", at: 8 })
+        Err(ReadError::Utf8 {
+            what: "model path",
+            at: 8
+        })
     ));
 }
 

@@ -55,7 +55,10 @@ impl Run {
         let mut transformer = Transformer::load(model)?;
         let context = transformer.context();
         let steps = effective_steps(metadata.steps, context);
-        let Some(&first) = prompt.first().filter(|_| prompt.len() <= context && steps <= MAX_STEPS) else {
+        let Some(&first) = prompt
+            .first()
+            .filter(|_| prompt.len() <= context && steps <= MAX_STEPS)
+        else {
             return Err(ReplayError::Length {
                 prompt: prompt.len(),
                 steps,

@@ -32,7 +32,11 @@ impl SamplerSpec {
             true => Ok(()),
             false => Err(ReplayError::Sampler { name, got }),
         };
-        range("temperature", temperature, (0.0..=1e6).contains(&temperature))?;
+        range(
+            "temperature",
+            temperature,
+            (0.0..=1e6).contains(&temperature),
+        )?;
         range("top-p", top_p, (0.0..=1.0).contains(&top_p))?;
         if temperature == 0.0 {
             return Ok(Self::Greedy);
@@ -183,7 +187,11 @@ mod tests {
         assert_eq!(token(0.8, 0.6), 3);
         // The cutoff is (1 - 0.8) / 3 = 0.067, so 0.05 is not even sorted.
         assert_eq!(among_all(&probabilities, 0.62), 2);
-        assert_eq!(among_all(&probabilities, 2.0), 3, "rounding leaves the last");
+        assert_eq!(
+            among_all(&probabilities, 2.0),
+            3,
+            "rounding leaves the last"
+        );
     }
 
     #[test]

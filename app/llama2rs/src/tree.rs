@@ -37,6 +37,11 @@ pub(crate) fn sides(index: u64, count: u64) -> Vec<bool> {
     sides
 }
 
+/// Siblings of leaf `index` in a tree of `count` leaves: what its proof holds.
+pub fn path_length(index: usize, count: usize) -> usize {
+    sides(index as u64, count as u64).len()
+}
+
 /// A path from a leaf to a root, as llama2-rs stores it.
 ///
 /// The index is only a label there, and the root is the prover's own: a proof is worth what its caller checks beside it

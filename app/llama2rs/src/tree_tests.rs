@@ -9,10 +9,22 @@ fn leaves(n: u8) -> Vec<Digest> {
 #[test]
 fn roots_are_the_published_ones() {
     for (n, want) in [
-        (2, "5c85955f709283ecce2b74f1b1552918819f390911816e7bb466805a38ab87f3"),
-        (3, "a7f2fad943905535b10ccf63c832802ed84eaffb15e4fb6bee86a817c35eb833"),
-        (5, "243937fe91b8afccf77951af4e946c993e21cfe134644fad15da302ef093ae68"),
-        (7, "eb094e74c37828f22829f4678d5cc66f4f927ea675078ed54c43d5e21ca61f43"),
+        (
+            2,
+            "5c85955f709283ecce2b74f1b1552918819f390911816e7bb466805a38ab87f3",
+        ),
+        (
+            3,
+            "a7f2fad943905535b10ccf63c832802ed84eaffb15e4fb6bee86a817c35eb833",
+        ),
+        (
+            5,
+            "243937fe91b8afccf77951af4e946c993e21cfe134644fad15da302ef093ae68",
+        ),
+        (
+            7,
+            "eb094e74c37828f22829f4678d5cc66f4f927ea675078ed54c43d5e21ca61f43",
+        ),
     ] {
         assert_eq!(root(&leaves(n)).unwrap().to_string(), want, "{n} leaves");
     }
@@ -24,7 +36,11 @@ fn roots_are_the_published_ones() {
 fn proofs_have_the_published_shapes() {
     let siblings = |n: u8, index: usize| {
         let proof = proof(&leaves(n), index).unwrap();
-        proof.siblings.iter().map(|(_, right)| *right).collect::<Vec<bool>>()
+        proof
+            .siblings
+            .iter()
+            .map(|(_, right)| *right)
+            .collect::<Vec<bool>>()
     };
     assert_eq!(siblings(5, 4), [false]);
     assert_eq!(siblings(7, 6), [false, false]);

@@ -40,7 +40,10 @@ fn known(folder: &Path) -> Vec<Known> {
         };
         let (temperature, top_p) = (after("-t").parse().unwrap(), after("-p").parse().unwrap());
         let bytes = std::fs::read(folder.join(entry["file"].as_str().unwrap())).unwrap();
-        assert_eq!(Digest::of(&bytes).to_string(), entry["sha256"].as_str().unwrap());
+        assert_eq!(
+            Digest::of(&bytes).to_string(),
+            entry["sha256"].as_str().unwrap()
+        );
         Known {
             bytes,
             root: entry["root"].as_str().unwrap().parse().unwrap(),
@@ -56,17 +59,29 @@ fn known(folder: &Path) -> Vec<Known> {
 
 #[test]
 fn both_revisions_are_read_and_their_roots_recomputed() {
-    let Some(folder) = shared("llama2-rs-traces") else { return };
+    let Some(folder) = shared("llama2-rs-traces") else {
+        return;
+    };
     let known = known(&folder);
     assert_eq!(known.len(), 4);
-    for Known { bytes, root, revision, .. } in known {
+    for Known {
+        bytes,
+        root,
+        revision,
+        ..
+    } in known
+    {
         let trace = Trace::parse(&bytes).unwrap();
         assert_eq!((trace.revision, trace.root), (revision, Some(root)));
         assert!(trace.holds_together());
         assert_eq!(trace.entries.len(), 60);
         assert_eq!(trace.metadata.prompt, "Once upon a time");
         if revision == Revision::B {
-            assert_eq!(trace.to_bytes(), bytes, "what we write is what the program writes");
+            assert_eq!(
+                trace.to_bytes(),
+                bytes,
+                "what we write is what the program writes"
+            );
         }
     }
 }
@@ -88,7 +103,13 @@ fn every_trace_replays_bit_for_bit_and_is_written_again() {
         model_root: model.root(&mut |_, _| {}).unwrap(),
         keep_logits: false,
     };
-    for Known { bytes, root, sampler, revision } in known(&folder) {
+    for Known {
+        bytes,
+        root,
+        sampler,
+        revision,
+    } in known(&folder)
+    {
         let trace = Trace::parse(&bytes).unwrap();
         let expect = Expect {
             sampler: Some(sampler),
@@ -105,7 +126,11 @@ fn every_trace_replays_bit_for_bit_and_is_written_again() {
         let run = Run::make(&model, &ids, metadata, sampler, |_, _| true).unwrap();
         assert_eq!(run.trace.root, Some(root));
         if revision == Revision::B {
-            assert_eq!(run.trace.to_bytes(), bytes, "the newer file, byte for byte, text included");
+            assert_eq!(
+                run.trace.to_bytes(),
+                bytes,
+                "the newer file, byte for byte, text included"
+            );
         }
     }
 }

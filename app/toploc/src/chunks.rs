@@ -113,7 +113,11 @@ mod tests {
         let rows = |n: usize| vec![0x3f80; n * 2];
         let lengths = |n, prompt, batch| {
             let activations = Activations::from_bits(rows(n), 2, prompt, batch).unwrap();
-            activations.chunks().iter().map(|c| c.len() / 2).collect::<Vec<_>>()
+            activations
+                .chunks()
+                .iter()
+                .map(|c| c.len() / 2)
+                .collect::<Vec<_>>()
         };
         assert_eq!(lengths(112, 17, 32), [17, 32, 32, 31]);
         assert_eq!(lengths(5, 5, 32), [5]);
@@ -124,10 +128,22 @@ mod tests {
     #[test]
     fn shapes_and_values_are_checked() {
         let new = Activations::from_bits;
-        assert!(matches!(new(vec![0; 5], 2, 0, 1), Err(ToplocError::Shape { .. })));
-        assert!(matches!(new(vec![0; 4], 0, 0, 1), Err(ToplocError::Shape { .. })));
-        assert!(matches!(new(vec![0; 4], 2, 3, 1), Err(ToplocError::Range { .. })));
-        assert!(matches!(new(vec![0; 4], 2, 1, 0), Err(ToplocError::Range { .. })));
+        assert!(matches!(
+            new(vec![0; 5], 2, 0, 1),
+            Err(ToplocError::Shape { .. })
+        ));
+        assert!(matches!(
+            new(vec![0; 4], 0, 0, 1),
+            Err(ToplocError::Shape { .. })
+        ));
+        assert!(matches!(
+            new(vec![0; 4], 2, 3, 1),
+            Err(ToplocError::Range { .. })
+        ));
+        assert!(matches!(
+            new(vec![0; 4], 2, 1, 0),
+            Err(ToplocError::Range { .. })
+        ));
         for bits in [0x7f80, 0xff80, 0x7fc0] {
             let got = new(vec![0, bits], 2, 1, 1);
             assert_eq!(got, Err(ToplocError::NonFinite { index: 1 }));

@@ -54,7 +54,10 @@ impl Thresholds {
 
     /// The same with a wrong sign counted as a wrong exponent.
     pub fn admit_signed(&self, compared: &Compared) -> bool {
-        self.admit_exponents(compared.exponent_mismatches + compared.sign_mismatches, compared)
+        self.admit_exponents(
+            compared.exponent_mismatches + compared.sign_mismatches,
+            compared,
+        )
     }
 
     fn admit_exponents(&self, mismatches: usize, compared: &Compared) -> bool {

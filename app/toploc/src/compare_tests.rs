@@ -24,7 +24,10 @@ fn own_activations_agree_whatever_ties() {
         assert_eq!(proof.to_bytes().len(), 258);
         let compared = compare(&proof, activations.chunks()[0], TOP).unwrap();
         assert_eq!(compared.n, TOP);
-        assert_eq!((compared.exponent_mismatches, compared.sign_mismatches), (0, 0));
+        assert_eq!(
+            (compared.exponent_mismatches, compared.sign_mismatches),
+            (0, 0)
+        );
         assert_eq!((compared.mantissa_mean, compared.folded), (0.0, 0));
         assert!(Thresholds::PUBLISHED.admit_signed(&compared));
     }
@@ -37,7 +40,10 @@ fn ties_are_settled_in_the_proofs_favour() {
     bits[0] = 0x4000;
     let last_three = Proof::of(&[(0, 0x4000), (8, 0x3f80), (9, 0x3f80)]).unwrap();
     let compared = compare(&last_three, &bits, 3).unwrap();
-    assert_eq!((compared.exponent_mismatches, compared.mantissa_mean), (0, 0.0));
+    assert_eq!(
+        (compared.exponent_mismatches, compared.mantissa_mean),
+        (0, 0.0)
+    );
     assert_eq!((compared.tied, compared.tied_places), (9, 2));
 }
 
@@ -47,7 +53,10 @@ fn the_negative_of_everything_passes_the_package_and_not_us() {
     let (_, proof) = prove(&values.iter().map(|v| -v).collect::<Vec<f32>>());
     let (own, _) = prove(&values);
     let compared = compare(&proof, own.chunks()[0], TOP).unwrap();
-    assert_eq!((compared.exponent_mismatches, compared.sign_mismatches), (0, TOP));
+    assert_eq!(
+        (compared.exponent_mismatches, compared.sign_mismatches),
+        (0, TOP)
+    );
     assert!(Thresholds::PUBLISHED.admit(&compared));
     assert!(!Thresholds::PUBLISHED.admit_signed(&compared));
 }
@@ -70,7 +79,10 @@ fn small_differences_are_counted_in_steps() {
     let compared = compare(&proof, &[0x4005, 0x3f81, 0x4083], 3).unwrap();
     // 4 and 1 steps; the third has another exponent.
     assert_eq!(compared.exponent_mismatches, 1);
-    assert_eq!((compared.mantissa_mean, compared.mantissa_median), (2.5, 4.0));
+    assert_eq!(
+        (compared.mantissa_mean, compared.mantissa_median),
+        (2.5, 4.0)
+    );
 }
 
 #[test]

@@ -12,7 +12,9 @@ pub enum ToplocError {
     Length { got: usize, want: usize },
     #[error("modulus of the proof: got {got}, want {least} to {most}")]
     Modulus { got: u16, least: u16, most: u16 },
-    #[error("modulus of the proof: got {got}, but a chunk of {elements} elements never needs another than {want}")]
+    #[error(
+        "modulus of the proof: got {got}, but a chunk of {elements} elements never needs another than {want}"
+    )]
     NeedlessModulus {
         got: u16,
         elements: usize,
@@ -26,7 +28,9 @@ pub enum ToplocError {
     Json(String),
     #[error("list of proofs is too large: got {got} bytes, want at most {most}")]
     TooLarge { got: u64, most: u64 },
-    #[error("format of the list of proofs: got {got:?} version {version}, want \"assay-toploc\" version 1")]
+    #[error(
+        "format of the list of proofs: got {got:?} version {version}, want \"assay-toploc\" version 1"
+    )]
     Format { got: String, version: u32 },
     #[error("{name} is out of range: got {got}, want {want}")]
     Range {

@@ -119,12 +119,28 @@ mod tests {
             prompt_rows: Some(5),
             ..read
         };
-        assert_eq!(ProofFile::parse(ours.to_json().as_bytes()), Ok(ours.clone()));
-        let bent = |from: &str, to: &str| ProofFile::parse(ours.to_json().replace(from, to).as_bytes());
-        assert!(matches!(bent("\"version\": 1", "\"version\": 2"), Err(ToplocError::Format { .. })));
-        assert!(matches!(bent("\"top\": 128", "\"top\": 127"), Err(ToplocError::Length { .. })));
-        assert!(matches!(bent("\"top\": 128", "\"top\": 0"), Err(ToplocError::Range { .. })));
-        assert!(matches!(bent("\"batch\": 32", "\"batch\": 0"), Err(ToplocError::Range { .. })));
+        assert_eq!(
+            ProofFile::parse(ours.to_json().as_bytes()),
+            Ok(ours.clone())
+        );
+        let bent =
+            |from: &str, to: &str| ProofFile::parse(ours.to_json().replace(from, to).as_bytes());
+        assert!(matches!(
+            bent("\"version\": 1", "\"version\": 2"),
+            Err(ToplocError::Format { .. })
+        ));
+        assert!(matches!(
+            bent("\"top\": 128", "\"top\": 127"),
+            Err(ToplocError::Length { .. })
+        ));
+        assert!(matches!(
+            bent("\"top\": 128", "\"top\": 0"),
+            Err(ToplocError::Range { .. })
+        ));
+        assert!(matches!(
+            bent("\"batch\": 32", "\"batch\": 0"),
+            Err(ToplocError::Range { .. })
+        ));
     }
 
     /// A verifier that loops over no proofs finds no fault: TOPLOC's `all()` of nothing is true.
@@ -132,8 +148,18 @@ mod tests {
     fn no_proof_is_refused() {
         assert_eq!(ProofFile::parse(b"[]"), Err(ToplocError::Nothing));
         let null = format!("[\"{}\"]", "A".repeat(344));
-        assert!(matches!(ProofFile::parse(null.as_bytes()), Err(ToplocError::Modulus { got: 0, .. })));
-        for bytes in [b"".as_slice(), b"{}", b"[1]", b"\"x\"", b"[\"/9k=\"]", b"\xff"] {
+        assert!(matches!(
+            ProofFile::parse(null.as_bytes()),
+            Err(ToplocError::Modulus { got: 0, .. })
+        ));
+        for bytes in [
+            b"".as_slice(),
+            b"{}",
+            b"[1]",
+            b"\"x\"",
+            b"[\"/9k=\"]",
+            b"\xff",
+        ] {
             assert!(ProofFile::parse(bytes).is_err());
         }
     }

@@ -40,7 +40,10 @@ impl Proof {
                 most: PRIME,
             });
         }
-        let coefficients: Vec<u16> = coefficients.iter().map(|c| u16::from_be_bytes(*c)).collect();
+        let coefficients: Vec<u16> = coefficients
+            .iter()
+            .map(|c| u16::from_be_bytes(*c))
+            .collect();
         if let Some(index) = coefficients.iter().position(|c| *c >= PRIME) {
             return Err(ToplocError::Coefficient {
                 index,

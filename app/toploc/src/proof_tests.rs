@@ -34,7 +34,10 @@ fn colliding_indices_ask_for_a_smaller_modulus() {
 fn bytes_are_hostile() {
     let honest = Proof::of(&[(0, 3), (1, 6)]).unwrap().to_bytes();
     for end in 0..honest.len() {
-        assert!(matches!(Proof::parse(&honest[..end], 2), Err(ToplocError::Length { .. })));
+        assert!(matches!(
+            Proof::parse(&honest[..end], 2),
+            Err(ToplocError::Length { .. })
+        ));
     }
     for modulus in [0u16, 1, 32767, 65498, 65535] {
         let mut bytes = honest.clone();
@@ -46,9 +49,16 @@ fn bytes_are_hostile() {
     bytes[4..6].copy_from_slice(&65497u16.to_be_bytes());
     assert!(matches!(
         Proof::parse(&bytes, 2),
-        Err(ToplocError::Coefficient { index: 1, got: 65497, .. })
+        Err(ToplocError::Coefficient {
+            index: 1,
+            got: 65497,
+            ..
+        })
     ));
-    assert!(matches!(Proof::from_base64("/9k*", 1), Err(ToplocError::Base64(_))));
+    assert!(matches!(
+        Proof::from_base64("/9k*", 1),
+        Err(ToplocError::Base64(_))
+    ));
     assert!(Proof::parse(&honest, 3).is_err() && Proof::parse(&honest, usize::MAX).is_err());
 }
 

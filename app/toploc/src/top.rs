@@ -19,12 +19,24 @@ pub(crate) fn split(bits: &[u16], top: usize) -> (Vec<usize>, Vec<usize>, usize)
     let mut order: Vec<usize> = (0..bits.len()).collect();
     let magnitude = |index: &usize| bits.get(*index).map_or(0, |bits| bits & MAGNITUDE);
     order.sort_by_key(|index| std::cmp::Reverse(magnitude(index)));
-    let Some(least) = top.checked_sub(1).and_then(|last| order.get(last)).map(magnitude) else {
+    let Some(least) = top
+        .checked_sub(1)
+        .and_then(|last| order.get(last))
+        .map(magnitude)
+    else {
         // No top, or a chunk that has no more.
         return (if top == 0 { Vec::new() } else { order }, Vec::new(), 0);
     };
-    let sure: Vec<usize> = order.iter().copied().take_while(|i| magnitude(i) > least).collect();
-    let tied = order.iter().copied().filter(|i| magnitude(i) == least).collect();
+    let sure: Vec<usize> = order
+        .iter()
+        .copied()
+        .take_while(|i| magnitude(i) > least)
+        .collect();
+    let tied = order
+        .iter()
+        .copied()
+        .filter(|i| magnitude(i) == least)
+        .collect();
     let free = top - sure.len();
     (sure, tied, free)
 }

@@ -59,7 +59,12 @@ impl Package {
         let tensors = SafeTensors::deserialize(&self.tensors).unwrap();
         let tensor = tensors.tensor(&format!("case{case}.{name}")).unwrap();
         assert_eq!(tensor.dtype(), Dtype::BF16);
-        let bits = tensor.data().as_chunks().0.iter().map(|b| u16::from_le_bytes(*b));
+        let bits = tensor
+            .data()
+            .as_chunks()
+            .0
+            .iter()
+            .map(|b| u16::from_le_bytes(*b));
         let (width, prompt) = (tensor.shape()[1], self.cases[case].prompt_rows);
         Activations::from_bits(bits.collect(), width, prompt, BATCH).unwrap()
     }
@@ -67,7 +72,9 @@ impl Package {
 
 #[test]
 fn every_proof_is_rebuilt_byte_for_byte() {
-    let Some(package) = Package::open() else { return };
+    let Some(package) = Package::open() else {
+        return;
+    };
     let mut rebuilt = 0;
     for (index, case) in package.cases.iter().enumerate() {
         let activations = package.activations(index, "activations");
@@ -87,7 +94,9 @@ fn every_proof_is_rebuilt_byte_for_byte() {
 
 #[test]
 fn the_smaller_modulus_is_found_and_followed() {
-    let Some(package) = Package::open() else { return };
+    let Some(package) = Package::open() else {
+        return;
+    };
     let case = &package.json["synthetic_modulus"];
     let list = |key: &str| serde_json::from_value::<Vec<usize>>(case[key].clone()).unwrap();
     let points: Vec<(usize, u16)> = list("indices")
@@ -98,27 +107,43 @@ fn the_smaller_modulus_is_found_and_followed() {
     let proof = Proof::of(&points).unwrap();
     assert_eq!((proof.modulus(), proof.to_base64().as_str()), (65495, text));
     // What the package's Python gets wrong: indices are reduced by the modulus before the polynomial is evaluated.
-    assert!(points.iter().all(|(index, bits)| proof.value(*index) == *bits));
+    assert!(
+        points
+            .iter()
+            .all(|(index, bits)| proof.value(*index) == *bits)
+    );
 }
 
 /// Counts may differ from the package's by what ties are settled in the proof's favour, never beyond.
 #[test]
 fn conditions_compare_as_the_package_says() {
-    let Some(package) = Package::open() else { return };
+    let Some(package) = Package::open() else {
+        return;
+    };
     let conditions = [
         ("recorded_activations", "activations"),
         ("bf16_prefill", "bf16_prefill"),
-        ("float32_prefill_cast_to_bf16", "float32_prefill_cast_to_bf16"),
+        (
+            "float32_prefill_cast_to_bf16",
+            "float32_prefill_cast_to_bf16",
+        ),
         ("int8_weights_bf16_prefill", "int8_weights_bf16_prefill"),
         ("int4_weights_bf16_prefill", "int4_weights_bf16_prefill"),
-        ("different_prompt_bf16_prefill", "different_prompt_bf16_prefill"),
+        (
+            "different_prompt_bf16_prefill",
+            "different_prompt_bf16_prefill",
+        ),
     ];
     for (condition, tensor) in conditions {
         let (mut exponents, mut signs, mut admitted, mut chunks) = (Vec::new(), 0, 0, 0);
         for (index, case) in package.cases.iter().enumerate() {
             let activations = package.activations(index, tensor);
             let theirs = case.results[condition].as_array().unwrap();
-            let pairs = activations.chunks().into_iter().zip(&case.proofs).zip(theirs);
+            let pairs = activations
+                .chunks()
+                .into_iter()
+                .zip(&case.proofs)
+                .zip(theirs);
             for ((chunk, text), theirs) in pairs {
                 let proof = Proof::from_base64(text, TOP).unwrap();
                 let ours = compare(&proof, chunk, TOP).unwrap();
@@ -130,7 +155,10 @@ fn conditions_compare_as_the_package_says() {
                 );
                 if slack == 0 {
                     let mean = theirs["mant_err_mean"].as_f64().unwrap();
-                    assert!((ours.mantissa_mean - mean).abs() < 1e-9, "{condition}: {ours:?} {mean}");
+                    assert!(
+                        (ours.mantissa_mean - mean).abs() < 1e-9,
+                        "{condition}: {ours:?} {mean}"
+                    );
                 }
                 exponents.push(ours.exponent_mismatches);
                 signs += ours.sign_mismatches;
@@ -138,7 +166,9 @@ fn conditions_compare_as_the_package_says() {
                 chunks += 1;
             }
         }
-        println!("{condition}: exponents {exponents:?}, signs {signs}, {admitted} of {chunks} admitted");
+        println!(
+            "{condition}: exponents {exponents:?}, signs {signs}, {admitted} of {chunks} admitted"
+        );
         match condition {
             "recorded_activations" => assert!(exponents.iter().all(|n| *n == 0) && signs == 0),
             "different_prompt_bf16_prefill" => assert!(admitted < chunks),
