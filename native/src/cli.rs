@@ -69,6 +69,9 @@ pub enum Command {
     Sparse(sparse::Args),
     /// Open the window, as does `assay` alone
     Window(window::Args),
+    /// Traces of llama2-rs: write one, write and check proofs of single steps
+    #[command(name = "llama2-rs")]
+    Llama2Rs(crate::llama2rs::Args),
     /// List the adapters that this machine can compute on
     Adapters(adapters::Args),
     /// Write a model's logits and hidden states for a prompt, for comparison with other programs

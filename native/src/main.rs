@@ -13,6 +13,7 @@ mod exit;
 mod interrupt;
 mod key_arg;
 mod live;
+mod llama2rs;
 mod model_arg;
 mod numerics_arg;
 mod open_arg;

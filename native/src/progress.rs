@@ -52,6 +52,11 @@ impl Progress {
         interrupt::unwind_if_requested();
     }
 
+    /// Steps of a run on the CPU, which asks about Ctrl-C itself.
+    pub fn steps(&mut self, done: u64, total: u64) {
+        self.show(Stage::Engine(Phase::Prefill), done, total);
+    }
+
     fn show(&mut self, stage: Stage, done: u64, total: u64) {
         if self.stage != Some(stage) {
             self.stage = Some(stage);

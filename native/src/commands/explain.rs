@@ -74,6 +74,10 @@ struct Token {
 /// Shows it. A malformed trace has exit code 1, as in a verification.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let bytes = trace_file::read(&args.file)?;
+    if assay_llama2rs::looks_like(&bytes) {
+        let model = args.model.as_ref().map(|_| open(args)).transpose()?;
+        return crate::llama2rs::explain(&bytes, &args.file, model.as_ref(), args.json, output);
+    }
     let trace = Trace::parse(&bytes).map_err(Malformed)?;
     let model = model_with_text(args, &trace, output)?;
     let explanation = explain(&trace, bytes.len(), model.as_ref());
@@ -85,17 +89,22 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
+/// The model that the user names, else the demo model.
+fn open(args: &Args) -> anyhow::Result<Model> {
+    Ok(match (&args.model, &args.tokenizer) {
+        (Some(model), Some(tokenizer)) => Model::open_with_tokenizer(model, tokenizer)?,
+        (Some(model), None) => Model::open(model)?,
+        (None, _) => Model::demo()?,
+    })
+}
+
 /// The model that the user names, else the demo model; only if its tokenizer is the one that the trace names.
 fn model_with_text(
     args: &Args,
     trace: &Trace<'_>,
     output: &Output,
 ) -> anyhow::Result<Option<Model>> {
-    let model = match (&args.model, &args.tokenizer) {
-        (Some(model), Some(tokenizer)) => Model::open_with_tokenizer(model, tokenizer)?,
-        (Some(model), None) => Model::open(model)?,
-        (None, _) => Model::demo()?,
-    };
+    let model = open(args)?;
     let claimed = trace.manifest().tokenizer;
     let matches = model
         .tokenizer()

@@ -28,6 +28,7 @@ pub fn run(cli: Cli, output: &Output) -> anyhow::Result<Exit> {
         Some(Command::Eval(args)) => eval::run(&args, device, output),
         Some(Command::Sparse(args)) => sparse::run(&args, device, output),
         Some(Command::Keygen(args)) => keygen::run(&args, device, output),
+        Some(Command::Llama2Rs(args)) => crate::llama2rs::run(&args, device, output),
         Some(Command::Adapters(args)) => adapters::run(&args, device, output),
         Some(Command::Logits(args)) => logits::run(&args, device, output),
         Some(Command::Synth(args)) => synth::run(&args, output),

@@ -22,7 +22,7 @@ use crate::model_arg::{self, ModelArgs};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::sparse::rule::Rule;
-use crate::{live, prompt_arg, sampler_arg, trace_file, verdict};
+use crate::{live, llama2rs, prompt_arg, sampler_arg, trace_file, verdict};
 
 /// `assay verify FILE`, the same thing as a verb.
 #[derive(Debug, clap::Args)]
@@ -119,6 +119,9 @@ pub struct Options {
     statement: Option<PathBuf>,
 
     #[command(flatten)]
+    llama2rs: llama2rs::Llama2RsArgs,
+
+    #[command(flatten)]
     pub live: live::LiveArgs,
 }
 
@@ -142,10 +145,51 @@ pub fn run(
     if let Some(address) = live::address(file) {
         return live::verify(address, results, &against, options, device, output);
     }
+    let trace = trace_file::read(file);
+    if let Ok(bytes) = &trace
+        && assay_llama2rs::looks_like(bytes)
+    {
+        return llama2rs(bytes, results, &against, options, device, output);
+    }
     options.live.refuse_given()?;
     let expected = options.expected(&against)?;
-    let trace = trace_file::read(file)?;
+    let trace = trace?;
+    options.llama2rs.refuse_given()?;
     results.conclude(&trace, &against, &expected, options, device, output)
+}
+
+/// The same for a trace of llama2-rs.
+fn llama2rs(
+    trace: &[u8],
+    results: Results,
+    against: &Against,
+    options: &Options,
+    device: &DeviceArgs,
+    output: &Output,
+) -> anyhow::Result<Exit> {
+    let Against::Model(model) = against else {
+        bail!(
+            "a trace of llama2-rs has nothing that a key could audit\ngive the checkpoint with --model FILE.bin"
+        );
+    };
+    let asked = options.asked_of_llama2rs(model)?;
+    let shown = llama2rs::Shown {
+        model_name: &options.name(),
+        json: options.json,
+        quiet: options.quiet,
+    };
+    llama2rs::verify(
+        trace,
+        model,
+        &asked,
+        device,
+        &shown,
+        output,
+        |json| match results.report {
+            Some(file) => file.finish(|file| writeln!(file, "{json}")),
+            None => Ok(()),
+        },
+    )
 }
 
 /// Where a verdict goes besides the terminal. Paths that cannot be written are found out before the work.
@@ -279,6 +323,35 @@ impl Options {
             ),
             None => Ok(()),
         }
+    }
+
+    /// What a trace of llama2-rs is held against. Its sampler and prompt may be given under either of their names.
+    fn asked_of_llama2rs(&self, model: &Model) -> anyhow::Result<llama2rs::Asked> {
+        let given = [
+            ("--nonce", self.nonce.is_some()),
+            ("--sparse", self.sparse.is_some()),
+            ("--csv", self.csv.is_some()),
+            ("--statement", self.statement.is_some()),
+            ("--expect-top-k", self.expect_top_k.is_some()),
+        ];
+        if let Some((flag, _)) = given.iter().find(|(_, given)| *given) {
+            bail!("{flag} means nothing for a trace of llama2-rs");
+        }
+        let sampler = &self.live.sampler;
+        let numbers = llama2rs::SamplerNumbers {
+            temperature: self.expect_temperature.or(sampler.temperature),
+            top_p: self.expect_top_p.or(sampler.top_p),
+            seed: self.expect_seed.or(sampler.seed),
+        };
+        let (text, ids) = self.live.given_prompt();
+        let text = self.expect_prompt.as_deref().or(text);
+        let ids = self.expect_prompt_ids.as_deref().or(ids);
+        let prompt = match (text, ids) {
+            (None, None) => None,
+            (text, ids) => Some(prompt_arg::ids(text, ids, model)?),
+        };
+        self.live.refuse_for_llama2rs()?;
+        Ok(self.llama2rs.asked(numbers.spec()?, prompt))
     }
 
     /// How the user called it.

@@ -72,8 +72,20 @@ pub struct LiveArgs {
 impl LiveArgs {
     /// For a trace in a file, none of this means anything.
     pub fn refuse_given(&self) -> anyhow::Result<()> {
+        let given = self.given();
+        match given.iter().find(|(_, given)| *given) {
+            Some((flag, _)) => bail!(
+                "{flag} is for a live prover: --verify http://HOST:PORT\n\
+                 what a trace in a file must say is given with --expect-prompt and the like"
+            ),
+            None => Ok(()),
+        }
+    }
+
+    /// All flags, and whether each was given.
+    fn given(&self) -> [(&'static str, bool); 14] {
         let sampler = &self.sampler;
-        let given = [
+        [
             ("--prompt", self.prompt.is_some()),
             ("--prompt-ids", self.prompt_ids.is_some()),
             ("-n", self.n_tokens.is_some()),
@@ -88,14 +100,31 @@ impl LiveArgs {
             ("--save", self.save.is_some()),
             ("--timeout", self.timeout.is_some()),
             ("--max-mib", self.max_mib.is_some()),
+        ]
+    }
+
+    /// A trace of llama2-rs in a file may be held against a prompt and a sampler; the rest is still a live prover's.
+    pub fn refuse_for_llama2rs(&self) -> anyhow::Result<()> {
+        let known = [
+            "--prompt",
+            "--prompt-ids",
+            "--temperature",
+            "--top-p",
+            "--seed",
         ];
-        match given.iter().find(|(_, given)| *given) {
-            Some((flag, _)) => bail!(
-                "{flag} is for a live prover: --verify http://HOST:PORT\n\
-                 what a trace in a file must say is given with --expect-prompt and the like"
-            ),
+        let given = self.given();
+        let other = given
+            .iter()
+            .find(|(flag, given)| *given && !known.contains(flag));
+        match other {
+            Some((flag, _)) => bail!("{flag} means nothing for a trace of llama2-rs"),
             None => Ok(()),
         }
+    }
+
+    /// The prompt as it was given: text, ids.
+    pub fn given_prompt(&self) -> (Option<&str>, Option<&str>) {
+        (self.prompt.as_deref(), self.prompt_ids.as_deref())
     }
 
     /// The prompt's ids, encoded by the verifier's own tokenizer, where there is one.
