@@ -18,12 +18,14 @@
 //! | `huggingface` | a folder of them |
 //! | `gguf` | llama.cpp's format |
 //! | `llama2c` | llama2.c's format |
+//! | `altered` | copies with other weights, for experiments |
 //! | `bytes` | where bytes come from: a mapped file, memory, or a browser |
 //! | `weights` | tensors, roles and decoding to f32 |
 //! | `root` | the Merkle root of config and weights |
 //! | `tokenizer` | text to ids and back |
 //! | `synth` | synthetic checkpoints of real shapes |
 
+mod altered;
 mod bytes;
 mod config;
 mod config_json;

@@ -53,7 +53,7 @@ pub fn verify(
         Asked::Rejected(failed) => {
             // A report on no bytes at all says who the verifier is.
             let nothing = assay_verify::Options::default();
-            let judged = judge(&[], against, &nothing, device, true);
+            let judged = judge(&Profiles::embedded(), &[], against, &nothing, device, true);
             let Verified { report, details } = pollster::block_on(judged)?;
             let report = assay_work::live::rejection(report, &failed);
             results.tell(&Verified { report, details }, options, output)
