@@ -3,7 +3,8 @@
 use clap::{ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    adapters, eval, experiment, explain, keygen, logits, prove, sparse, synth, tamper, verify, window,
+    adapters, eval, experiment, explain, keygen, logits, prove, sparse, synth, tamper, verify,
+    window,
 };
 use crate::device_arg::DeviceArgs;
 

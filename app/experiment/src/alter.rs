@@ -172,9 +172,17 @@ mod tests {
             }
             (error / norm).sqrt()
         };
-        let [int8, int4, fp8, tuned] =
-            [Weights::Int8, Weights::Int4, Weights::Fp8, Weights::FineTune].map(distance);
-        assert!(int8 < tuned && tuned < fp8 && fp8 < int4, "{int8} {tuned} {fp8} {int4}");
+        let [int8, int4, fp8, tuned] = [
+            Weights::Int8,
+            Weights::Int4,
+            Weights::Fp8,
+            Weights::FineTune,
+        ]
+        .map(distance);
+        assert!(
+            int8 < tuned && tuned < fp8 && fp8 < int4,
+            "{int8} {tuned} {fp8} {int4}"
+        );
         assert!((0.005..0.007).contains(&tuned), "0.01 / sqrt 3: {tuned}");
     }
 }

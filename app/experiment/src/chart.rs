@@ -38,7 +38,10 @@ impl Axis {
     pub fn around(label: &str, values: impl Iterator<Item = f64>) -> Self {
         let (low, high) = range(values, 0.0, 1.0);
         let (low, high) = match high - low {
-            0.0 => (low - 0.5 * low.abs().max(1e-12), high + 0.5 * high.abs().max(1e-12)),
+            0.0 => (
+                low - 0.5 * low.abs().max(1e-12),
+                high + 0.5 * high.abs().max(1e-12),
+            ),
             _ => (low, high),
         };
         let raw = (high - low) / 4.0;
@@ -70,7 +73,9 @@ impl Axis {
             low: 0.0,
             high: 1.0,
             is_log: false,
-            ticks: (0..=4).map(|i| (f64::from(i) / 4.0, format!("{} %", 25 * i))).collect(),
+            ticks: (0..=4)
+                .map(|i| (f64::from(i) / 4.0, format!("{} %", 25 * i)))
+                .collect(),
         }
     }
 
@@ -99,7 +104,11 @@ impl Axis {
             low: -0.6,
             high: names.len() as f64 - 0.4,
             is_log: false,
-            ticks: names.iter().enumerate().map(|(i, n)| (i as f64, (*n).to_owned())).collect(),
+            ticks: names
+                .iter()
+                .enumerate()
+                .map(|(i, n)| (i as f64, (*n).to_owned()))
+                .collect(),
         }
     }
 
@@ -114,10 +123,12 @@ impl Axis {
 }
 
 fn range(values: impl Iterator<Item = f64>, low: f64, high: f64) -> (f64, f64) {
-    let ends = values.filter(|v| v.is_finite()).fold(None, |ends, v| match ends {
-        None => Some((v, v)),
-        Some((low, high)) => Some((v.min(low), v.max(high))),
-    });
+    let ends = values
+        .filter(|v| v.is_finite())
+        .fold(None, |ends, v| match ends {
+            None => Some((v, v)),
+            Some((low, high)) => Some((v.min(low), v.max(high))),
+        });
     ends.unwrap_or((low, high))
 }
 
@@ -265,7 +276,10 @@ impl Sheet {
         for row in drawn.chunks(columns) {
             for (i, (panel, _)) in row.iter().enumerate() {
                 let x = i as f64 * WIDTH;
-                let _ = write!(body, "<g transform=\"translate({x:.0} {y:.0})\">{panel}</g>");
+                let _ = write!(
+                    body,
+                    "<g transform=\"translate({x:.0} {y:.0})\">{panel}</g>"
+                );
             }
             y += row.iter().map(|(_, height)| *height).fold(0.0, f64::max);
         }
@@ -279,7 +293,11 @@ impl Sheet {
             let _ = write!(svg, "<style>{STYLE}</style>");
         }
         if head > 0.0 {
-            let _ = write!(svg, "<text class=\"head\" x=\"8\" y=\"20\">{}</text>", escape(&self.title));
+            let _ = write!(
+                svg,
+                "<text class=\"head\" x=\"8\" y=\"20\">{}</text>",
+                escape(&self.title)
+            );
         }
         svg + &body + "</svg>"
     }
@@ -297,7 +315,11 @@ impl Panel {
     fn draw(&self) -> (String, f64) {
         let mut out = String::new();
         let (w, h) = PLOT;
-        let _ = write!(out, "<text class=\"title\" x=\"8\" y=\"18\">{}</text>", escape(&self.title));
+        let _ = write!(
+            out,
+            "<text class=\"title\" x=\"8\" y=\"18\">{}</text>",
+            escape(&self.title)
+        );
         let x = |v: f64| LEFT + w * self.x.place(v);
         let y = |v: f64| TOP + h * (1.0 - self.y.place(v));
         for (value, name) in &self.y.ticks {
@@ -336,7 +358,12 @@ impl Panel {
         for mark in &self.marks {
             mark.draw(&mut out, &x, &y);
             match mark {
-                Mark::Line { name, series, dashed, .. } => legend.push((*series, *dashed, name)),
+                Mark::Line {
+                    name,
+                    series,
+                    dashed,
+                    ..
+                } => legend.push((*series, *dashed, name)),
                 Mark::Dots { name, series, .. } | Mark::Upright { name, series, .. } => {
                     legend.push((*series, false, name));
                 }
@@ -367,19 +394,43 @@ impl Panel {
 }
 
 fn dashes(dashed: bool) -> &'static str {
-    if dashed { " stroke-dasharray=\"5 3\"" } else { "" }
+    if dashed {
+        " stroke-dasharray=\"5 3\""
+    } else {
+        ""
+    }
 }
 
 impl Mark {
     fn draw(&self, out: &mut String, x: &impl Fn(f64) -> f64, y: &impl Fn(f64) -> f64) {
         let bottom = TOP + PLOT.1;
         match self {
-            Self::Line { series, dashed, points, .. } => {
+            Self::Line {
+                series,
+                dashed,
+                points,
+                ..
+            } => {
                 let mut d = String::new();
-                for (i, (px, py)) in points.iter().filter(|(a, b)| a.is_finite() && b.is_finite()).enumerate() {
-                    let _ = write!(d, "{}{:.1} {:.1}", if i == 0 { "M" } else { "L" }, x(*px), y(*py));
+                for (i, (px, py)) in points
+                    .iter()
+                    .filter(|(a, b)| a.is_finite() && b.is_finite())
+                    .enumerate()
+                {
+                    let _ = write!(
+                        d,
+                        "{}{:.1} {:.1}",
+                        if i == 0 { "M" } else { "L" },
+                        x(*px),
+                        y(*py)
+                    );
                 }
-                let _ = write!(out, "<path class=\"line c{}\"{} d=\"{d}\"/>", series % 8, dashes(*dashed));
+                let _ = write!(
+                    out,
+                    "<path class=\"line c{}\"{} d=\"{d}\"/>",
+                    series % 8,
+                    dashes(*dashed)
+                );
             }
             Self::Bars { series, bars } => {
                 for (from, to, height) in bars.iter().filter(|bar| bar.2 > 0.0) {
@@ -394,7 +445,10 @@ impl Mark {
                 }
             }
             Self::Dots { series, points, .. } => {
-                for (px, py) in points.iter().filter(|(a, b)| a.is_finite() && b.is_finite()) {
+                for (px, py) in points
+                    .iter()
+                    .filter(|(a, b)| a.is_finite() && b.is_finite())
+                {
                     let _ = write!(
                         out,
                         "<circle class=\"f{}\" fill-opacity=\"0.7\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"2.6\"/>",
@@ -412,7 +466,13 @@ impl Mark {
                     x(*at)
                 );
             }
-            Self::Level { series, from, to, y: at, .. } => {
+            Self::Level {
+                series,
+                from,
+                to,
+                y: at,
+                ..
+            } => {
                 let _ = write!(
                     out,
                     "<path class=\"line c{}\" stroke-dasharray=\"5 3\" d=\"M{:.1} {:.1}H{:.1}\"/>",
@@ -422,7 +482,11 @@ impl Mark {
                     x(*to)
                 );
             }
-            Self::Box { series, x: at, five } => {
+            Self::Box {
+                series,
+                x: at,
+                five,
+            } => {
                 let [low, q1, median, q3, high] = five.map(y);
                 let (left, right, middle) = (x(at - 0.3), x(at + 0.3), x(*at));
                 let _ = write!(
@@ -440,7 +504,10 @@ impl Mark {
 
 impl Table {
     fn draw(&self) -> (String, f64) {
-        let mut out = format!("<text class=\"title\" x=\"8\" y=\"18\">{}</text>", escape(&self.title));
+        let mut out = format!(
+            "<text class=\"title\" x=\"8\" y=\"18\">{}</text>",
+            escape(&self.title)
+        );
         let columns = self.rows.first().map_or(1, Vec::len).max(1);
         let width = (WIDTH - 20.0) / columns as f64;
         let mut y = 40.0;
@@ -474,7 +541,11 @@ pub fn histogram(values: &[f64], bins: usize, is_log: bool) -> Vec<(f64, f64, f6
         .map(of)
         .collect();
     let (low, high) = range(usable.iter().copied(), 0.0, 1.0);
-    let high = if high > low { high } else { low + low.abs().max(1e-9) * 1e-3 };
+    let high = if high > low {
+        high
+    } else {
+        low + low.abs().max(1e-9) * 1e-3
+    };
     let step = (high - low) / bins.max(1) as f64;
     let mut counts = vec![0.0; bins.max(1)];
     for v in &usable {
@@ -482,7 +553,11 @@ pub fn histogram(values: &[f64], bins: usize, is_log: bool) -> Vec<(f64, f64, f6
         counts[at.min(bins.max(1) - 1)] += 1.0;
     }
     let edge = |i: usize| back(low + i as f64 * step);
-    counts.into_iter().enumerate().map(|(i, n)| (edge(i), edge(i + 1), n)).collect()
+    counts
+        .into_iter()
+        .enumerate()
+        .map(|(i, n)| (edge(i), edge(i + 1), n))
+        .collect()
 }
 
 /// Text for HTML and SVG.
@@ -514,7 +589,13 @@ mod tests {
         let logs = histogram(&[1e-6, 1e-3, 0.0, f64::NAN], 3, true);
         assert_eq!(logs.iter().map(|bar| bar.2).sum::<f64>(), 2.0);
         assert!((logs[0].0 - 1e-6).abs() < 1e-12 && (logs[2].1 - 1e-3).abs() < 1e-9);
-        assert_eq!(histogram(&[5.0; 4], 10, false).iter().map(|b| b.2).sum::<f64>(), 4.0);
+        assert_eq!(
+            histogram(&[5.0; 4], 10, false)
+                .iter()
+                .map(|b| b.2)
+                .sum::<f64>(),
+            4.0
+        );
         assert_eq!(histogram(&[], 3, false).len(), 3);
     }
 
@@ -544,9 +625,18 @@ mod tests {
 
     #[test]
     fn axes_hold_their_values() {
-        for (low, high) in [(0.0, 1.0), (0.97, 0.9991), (-3.0, 250.0), (5.0, 5.0), (0.0, 0.0)] {
+        for (low, high) in [
+            (0.0, 1.0),
+            (0.97, 0.9991),
+            (-3.0, 250.0),
+            (5.0, 5.0),
+            (0.0, 0.0),
+        ] {
             let axis = Axis::around("", [low, high].into_iter());
-            assert!(axis.low <= low && axis.high >= high && axis.high > axis.low, "{axis:?}");
+            assert!(
+                axis.low <= low && axis.high >= high && axis.high > axis.low,
+                "{axis:?}"
+            );
             assert!((2..=9).contains(&axis.ticks.len()), "{axis:?}");
         }
         let log = Axis::log("", [3e-9, 0.2].into_iter());

@@ -121,7 +121,10 @@ impl Config {
             return wrong(format!("run.temperature is {}", self.run.temperature));
         }
         if !(self.run.top_p > 0.0 && self.run.top_p <= 1.0) {
-            return wrong(format!("run.top_p is {}, want above 0, at most 1", self.run.top_p));
+            return wrong(format!(
+                "run.top_p is {}, want above 0, at most 1",
+                self.run.top_p
+            ));
         }
         let rates = self.accept_rate.iter();
         if let Some((name, rate)) = rates.into_iter().find(|(_, r)| !(0.0..=1.0).contains(*r)) {
@@ -204,7 +207,10 @@ mod tests {
                     [prompts.mine]\nmax_tokens = 4\ntexts = [\"a\"]";
         let config = Config::read(Some(file)).unwrap();
         assert_eq!((config.run.trials, config.run.verifiers), (20, 3));
-        assert_eq!((config.accept_rate["exp1"], config.accept_rate["exp2"]), (0.99, 0.90));
+        assert_eq!(
+            (config.accept_rate["exp1"], config.accept_rate["exp2"]),
+            (0.99, 0.90)
+        );
         assert_eq!(config.prompts["mine"].max_tokens, 4);
         assert_eq!(config.prompts["short"], plain.prompts["short"]);
         for wrong in [

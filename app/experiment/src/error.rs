@@ -30,7 +30,9 @@ pub enum ExperimentError {
     #[error("the configuration: {0}")]
     Config(String),
     /// This model's arithmetic is not known here.
-    #[error("{what} needs rotary positions, RMSNorm and a gated MLP (Llama and its like), and this model is {family}")]
+    #[error(
+        "{what} needs rotary positions, RMSNorm and a gated MLP (Llama and its like), and this model is {family}"
+    )]
     Family {
         /// What was asked for.
         what: &'static str,

@@ -58,7 +58,10 @@ impl Stream {
 
     /// Whether noise is put on it.
     pub fn is_disturbed(self) -> bool {
-        matches!(self, Self::Qk | Self::Kv | Self::Gate | Self::Up | Self::Down)
+        matches!(
+            self,
+            Self::Qk | Self::Kv | Self::Gate | Self::Up | Self::Down
+        )
     }
 }
 
@@ -87,7 +90,12 @@ impl Probes {
     /// For a model, and sequences of at most `positions`.
     pub fn new(plain: &Plain, positions: usize) -> Self {
         let config = plain.config();
-        let widest = [config.q_dim(), config.hidden, config.intermediate, positions];
+        let widest = [
+            config.q_dim(),
+            config.hidden,
+            config.intermediate,
+            positions,
+        ];
         let widest = widest.into_iter().max().unwrap_or(1);
         let normals: Vec<Vec<f32>> = (0..VECTORS)
             .map(|vector| (0..widest).map(|i| normal(vector, i)).collect())
@@ -160,19 +168,34 @@ impl Losses<'_> {
                 projected.iter_mut().zip(key).for_each(|(p, k)| *p += r * k);
             }
             for (q, scores) in q.chunks(d).zip(scores.chunks(all)) {
-                self.add(layer, Stream::Qk, dot(scores, &r[..all]) - dot(q, &projected));
+                self.add(
+                    layer,
+                    Stream::Qk,
+                    dot(scores, &r[..all]) - dot(q, &projected),
+                );
             }
         }
     }
 
     /// PV of one head: weights [rows, all], out [rows, d].
-    pub(crate) fn attended(&mut self, layer: usize, weights: &[f32], v: &[f32], out: &[f32], d: usize) {
+    pub(crate) fn attended(
+        &mut self,
+        layer: usize,
+        weights: &[f32],
+        v: &[f32],
+        out: &[f32],
+        d: usize,
+    ) {
         let all = v.len() / d;
         let probes = self.probes;
         for r in &probes.normals {
             let projected: Vec<f32> = v.chunks(d).map(|v| dot(v, &r[..d])).collect();
             for (weights, out) in weights.chunks(all).zip(out.chunks(d)) {
-                self.add(layer, Stream::Kv, dot(out, &r[..d]) - dot(weights, &projected));
+                self.add(
+                    layer,
+                    Stream::Kv,
+                    dot(out, &r[..d]) - dot(weights, &projected),
+                );
             }
         }
     }

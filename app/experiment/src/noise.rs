@@ -136,7 +136,12 @@ impl Bench {
                 for (s, stream) in Stream::ALL.into_iter().enumerate() {
                     let of = |one: &(f64, usize, Vec<[f64; 9]>)| one.2[layer][s];
                     let loss = ran.iter().map(of).sum::<f64>() / ran.len() as f64;
-                    level.losses.push(Loss { batch, layer, stream, loss });
+                    level.losses.push(Loss {
+                        batch,
+                        layer,
+                        stream,
+                        loss,
+                    });
                 }
             }
         }
@@ -158,9 +163,16 @@ impl Bench {
             ..Alter::default()
         };
         let mut losses = self.probes.losses(config.layers);
-        let ran = self.plain.session(alter).run_losing(window, Some(&mut losses))?;
+        let ran = self
+            .plain
+            .session(alter)
+            .run_losing(window, Some(&mut losses))?;
         let mut sum = 0.0;
-        for (row, next) in ran.logits.chunks_exact(config.vocab).zip(window.iter().skip(1)) {
+        for (row, next) in ran
+            .logits
+            .chunks_exact(config.vocab)
+            .zip(window.iter().skip(1))
+        {
             sum -= log_likelihood(row, *next as usize);
         }
         let means = (0..config.layers)
@@ -180,7 +192,11 @@ fn log_likelihood(logits: &[f32], token: usize) -> f64 {
 impl Level {
     /// The seed's name for this level's files, without an ending: `ppl-llama-noise-{s}-limit-{n}`.
     pub fn file_stem(&self, limit: usize) -> String {
-        let scale = if self.scale == 0.0 { "0".to_owned() } else { format!("{:e}", self.scale) };
+        let scale = if self.scale == 0.0 {
+            "0".to_owned()
+        } else {
+            format!("{:e}", self.scale)
+        };
         format!("ppl-llama-noise-{scale}-limit-{limit}")
     }
 
@@ -188,7 +204,10 @@ impl Level {
     pub fn log(&self) -> String {
         let mut log = String::new();
         for (batch, ppl) in self.running.iter().enumerate() {
-            log += &format!("batch {batch}: windows {} ppl {ppl:.6}\n", (batch + 1) * BATCH);
+            log += &format!(
+                "batch {batch}: windows {} ppl {ppl:.6}\n",
+                (batch + 1) * BATCH
+            );
         }
         log + &format!("tokens {} ppl {:.6}\n", self.tokens, self.perplexity)
     }
@@ -197,14 +216,31 @@ impl Level {
     pub fn loss_log(&self) -> String {
         self.losses
             .iter()
-            .map(|l| format!("batch {} layer {} {} loss: {:.6e}\n", l.batch, l.layer, l.stream.name(), l.loss))
+            .map(|l| {
+                format!(
+                    "batch {} layer {} {} loss: {:.6e}\n",
+                    l.batch,
+                    l.layer,
+                    l.stream.name(),
+                    l.loss
+                )
+            })
             .collect()
     }
 
     /// Losses of one stream in the order of time, those above [`DROPPED_ABOVE`] left out, and how many those are.
     pub fn of_stream(&self, stream: Stream) -> (Vec<f64>, usize) {
-        let all: Vec<f64> = self.losses.iter().filter(|l| l.stream == stream).map(|l| l.loss).collect();
-        let kept: Vec<f64> = all.iter().copied().filter(|l| *l <= DROPPED_ABOVE).collect();
+        let all: Vec<f64> = self
+            .losses
+            .iter()
+            .filter(|l| l.stream == stream)
+            .map(|l| l.loss)
+            .collect();
+        let kept: Vec<f64> = all
+            .iter()
+            .copied()
+            .filter(|l| *l <= DROPPED_ABOVE)
+            .collect();
         let dropped = all.len() - kept.len();
         (kept, dropped)
     }
@@ -218,9 +254,17 @@ impl Level {
                 (stream, kept, dropped)
             })
             .collect();
-        let all = || streams.iter().flat_map(|(_, losses, _)| losses.iter().copied());
+        let all = || {
+            streams
+                .iter()
+                .flat_map(|(_, losses, _)| losses.iter().copied())
+        };
         let y = Axis::log("loss", all().chain([THRESHOLD]));
-        let longest = streams.iter().map(|(_, losses, _)| losses.len()).max().unwrap_or(1);
+        let longest = streams
+            .iter()
+            .map(|(_, losses, _)| losses.len())
+            .max()
+            .unwrap_or(1);
         let time = Panel {
             title: "Losses in time (batch by batch, layer by layer)".to_owned(),
             x: Axis::around("sample", [0.0, longest as f64].into_iter()),
@@ -232,7 +276,11 @@ impl Level {
                     name: stream.name().to_owned(),
                     series: i,
                     dashed: i >= 5,
-                    points: losses.iter().enumerate().map(|(t, l)| (t as f64, *l)).collect(),
+                    points: losses
+                        .iter()
+                        .enumerate()
+                        .map(|(t, l)| (t as f64, *l))
+                        .collect(),
                 })
                 .chain([Mark::Level {
                     name: "the seed's threshold".to_owned(),
@@ -256,7 +304,11 @@ impl Level {
                     let mut sorted = losses.clone();
                     sorted.sort_by(f64::total_cmp);
                     let five = [0.0, 0.25, 0.5, 0.75, 1.0].map(|share| percentile(&sorted, share));
-                    Mark::Box { series: i, x: i as f64, five }
+                    Mark::Box {
+                        series: i,
+                        x: i as f64,
+                        five,
+                    }
                 })
                 .collect(),
         };
@@ -265,15 +317,29 @@ impl Level {
         let total: f64 = bars.iter().map(|bar| bar.2).sum();
         let density: Vec<(f64, f64, f64)> = bars
             .into_iter()
-            .map(|(from, to, n)| (from, to, n / total.max(1.0) / (to / from).log10().max(1e-12)))
+            .map(|(from, to, n)| {
+                (
+                    from,
+                    to,
+                    n / total.max(1.0) / (to / from).log10().max(1e-12),
+                )
+            })
             .collect();
         let shape = Panel {
             title: "All losses".to_owned(),
             x: Axis::log("loss", all()),
-            y: Axis::around("density a decade", density.iter().map(|bar| bar.2).chain([0.0])),
-            marks: vec![Mark::Bars { series: 0, bars: density }],
+            y: Axis::around(
+                "density a decade",
+                density.iter().map(|bar| bar.2).chain([0.0]),
+            ),
+            marks: vec![Mark::Bars {
+                series: 0,
+                bars: density,
+            }],
         };
-        let head = ["Loss Type", "Count", "Mean", "Min", "Max"].map(str::to_owned).to_vec();
+        let head = ["Loss Type", "Count", "Mean", "Min", "Max"]
+            .map(str::to_owned)
+            .to_vec();
         let line = |(stream, losses, _): &(Stream, Vec<f64>, usize)| {
             let n = losses.len().max(1) as f64;
             let mean = losses.iter().sum::<f64>() / n;
@@ -283,21 +349,28 @@ impl Level {
                 stream.name().to_owned(),
                 losses.len().to_string(),
                 short(mean),
-                if losses.is_empty() { "-".to_owned() } else { short(min) },
+                if losses.is_empty() {
+                    "-".to_owned()
+                } else {
+                    short(min)
+                },
                 short(max),
             ]
         };
         let dropped: usize = streams.iter().map(|(.., dropped)| dropped).sum();
         let mut title_of_table = "Figures".to_owned();
         if dropped > 0 {
-            title_of_table += &format!(" ({dropped} above {DROPPED_ABOVE} left out, as the seed does)");
+            title_of_table +=
+                &format!(" ({dropped} above {DROPPED_ABOVE} left out, as the seed does)");
         }
         Sheet {
             title: title.to_owned(),
             panels: vec![time, boxes, shape],
             tables: vec![Table {
                 title: title_of_table,
-                rows: std::iter::once(head).chain(streams.iter().map(line)).collect(),
+                rows: std::iter::once(head)
+                    .chain(streams.iter().map(line))
+                    .collect(),
             }],
             columns: 2,
         }
@@ -312,7 +385,11 @@ mod tests {
     fn windows_follow_the_protocol() {
         let model = Model::demo().unwrap();
         let config = model.config();
-        let documents = || [512, 511, 1100, 513, 40, 512].map(|n| Ok(vec![5; n])).into_iter();
+        let documents = || {
+            [512, 511, 1100, 513, 40, 512]
+                .map(|n| Ok(vec![5; n]))
+                .into_iter()
+        };
         // 1, none, 2, 1, none, 1: five windows, one batch of four.
         assert_eq!(windows(documents(), config, 100).unwrap().len(), 4);
         assert!(windows(documents(), config, 3).is_err());
@@ -341,7 +418,10 @@ mod tests {
             let got = losses[2][stream as usize];
             let want = n as f64 * (1e-2 * 0.999f64).powi(2) / 3.0;
             // Ten vectors leave the mean's own part of it uncertain by about a factor of two.
-            assert!((want * 0.35..want * 3.0).contains(&got), "{stream:?}: {got:e}, formula {want:e}");
+            assert!(
+                (want * 0.35..want * 3.0).contains(&got),
+                "{stream:?}: {got:e}, formula {want:e}"
+            );
             assert!(floor[2][stream as usize] < 1e-8, "{stream:?}");
         }
         for stream in [Stream::Q, Stream::K, Stream::V, Stream::O] {
@@ -358,7 +438,11 @@ mod tests {
         assert_eq!(level.file_stem(200), "ppl-llama-noise-1e-5-limit-200");
         assert_eq!(level.losses.len(), 8 * 9);
         assert!(level.loss_log().lines().all(|line| line.contains("loss")));
-        assert!(level.log().ends_with(&format!("ppl {:.6}\n", level.perplexity)));
+        assert!(
+            level
+                .log()
+                .ends_with(&format!("ppl {:.6}\n", level.perplexity))
+        );
         assert!(level.sheet("t").standalone().contains("Loss Type"));
     }
 }

@@ -115,11 +115,21 @@ pub async fn observe(
         for (row, own) in outputs.logits.chunks_exact(config.vocab).enumerate() {
             let position = outputs.logits_pos0 + row;
             tokens.add(position, own);
-            let Some(&token) = trace.tokens().get(position + 1).filter(|_| position >= first) else {
+            let Some(&token) = trace
+                .tokens()
+                .get(position + 1)
+                .filter(|_| position >= first)
+            else {
                 continue;
             };
             let theirs = logits.and_then(|logits| logits.get(position - first));
-            judged.push(judge(&spec, own, position, token, theirs.map(Vec::as_slice)));
+            judged.push(judge(
+                &spec,
+                own,
+                position,
+                token,
+                theirs.map(Vec::as_slice),
+            ));
         }
         compare_s += begun.elapsed().as_secs_f64();
         Ok(())
@@ -226,7 +236,10 @@ pub fn logprob_distance(theirs: &[f32], own: &[f32]) -> f64 {
     }
     ids.select_nth_unstable_by(k - 1, |&a, &b| theirs[b].total_cmp(&theirs[a]));
     let distance = |&id: &usize| {
-        let (a, b) = (f64::from(theirs[id]) - their_sum, f64::from(own[id]) - own_sum);
+        let (a, b) = (
+            f64::from(theirs[id]) - their_sum,
+            f64::from(own[id]) - own_sum,
+        );
         (a - b).abs() / (2.0 * (a.abs() + b.abs() + 1e-6))
     };
     ids[..k].iter().map(distance).sum::<f64>() / k as f64

@@ -122,7 +122,10 @@ pub fn comparison(summaries: &[Summary]) -> Vec<Vec<String>> {
             percent(a.avg_paper_accept_rate),
             maybe(a.avg_paper_accept_rate_without_embedding),
             percent(a.pass_rate.repo),
-            format!("{} / {} / {}", a.own.accept, a.own.reject, a.own.inconclusive),
+            format!(
+                "{} / {} / {}",
+                a.own.accept, a.own.reject, a.own.inconclusive
+            ),
             format!("{:.1} %", a.avg_overhead_percentage),
         ]);
     }
@@ -153,18 +156,28 @@ pub fn experiments(all: &[(Summary, Vec<Trial>)], subtitle: &str, remarks: &[Str
 
 /// Each trial's accept rate, what it must exceed, and the overhead.
 fn rates(all: &[(Summary, Vec<Trial>)]) -> Sheet {
-    let names: Vec<&str> = all.iter().map(|(summary, _)| summary.experiment.name()).collect();
+    let names: Vec<&str> = all
+        .iter()
+        .map(|(summary, _)| summary.experiment.name())
+        .collect();
     let dots = |figure: &dyn Fn(&Trial) -> Option<f64>, shift: f64| -> Vec<(f64, f64)> {
         all.iter()
             .enumerate()
             .flat_map(|(i, (_, trials))| {
                 let at = i as f64 + shift;
-                trials.iter().filter_map(|t| Some((at, figure(t)?))).collect::<Vec<_>>()
+                trials
+                    .iter()
+                    .filter_map(|t| Some((at, figure(t)?)))
+                    .collect::<Vec<_>>()
             })
             .collect()
     };
     let levels = all.iter().enumerate().map(|(i, (summary, _))| Mark::Level {
-        name: if i == 0 { "must exceed".to_owned() } else { String::new() },
+        name: if i == 0 {
+            "must exceed".to_owned()
+        } else {
+            String::new()
+        },
         series: 6,
         from: i as f64 - 0.4,
         to: i as f64 + 0.4,
@@ -197,7 +210,10 @@ fn rates(all: &[(Summary, Vec<Trial>)]) -> Sheet {
     };
     let distance = dots(
         &|t| {
-            let rows = t.verifications.iter().flat_map(|one| one.per_layer.values());
+            let rows = t
+                .verifications
+                .iter()
+                .flat_map(|one| one.per_layer.values());
             let worst = rows.map(|pair| pair.rel_l2).fold(0.0, f64::max);
             Some(worst.max(1e-10))
         },
@@ -243,7 +259,10 @@ fn rates(all: &[(Summary, Vec<Trial>)]) -> Sheet {
 
 fn section(page: &mut Page, summary: &Summary, trials: &[Trial]) {
     page.section(&format!("{}: {}", summary.experiment.name(), summary.title));
-    page.text(&format!("The seeds say (theirs, not measured here): {}.", summary.seeds_say));
+    page.text(&format!(
+        "The seeds say (theirs, not measured here): {}.",
+        summary.seeds_say
+    ));
     if let Some(readings) = &summary.readings {
         let word = |yes: bool| if yes { "holds" } else { "does not hold" };
         page.text(&format!(
@@ -281,12 +300,21 @@ fn section(page: &mut Page, summary: &Summary, trials: &[Trial]) {
     page.table(&rows);
     page.sheet(&sheet(&Pooled::of(trials), ""));
     let mut rows = vec![
-        ["trial", "prompt", "answer", "accept rate", "own verdict", "codes"]
-            .map(str::to_owned)
-            .to_vec(),
+        [
+            "trial",
+            "prompt",
+            "answer",
+            "accept rate",
+            "own verdict",
+            "codes",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
     ];
     for trial in trials.iter().take(40) {
-        let rate = trial.mean(|one| Some(one.summary.accept_rate)).unwrap_or(0.0);
+        let rate = trial
+            .mean(|one| Some(one.summary.accept_rate))
+            .unwrap_or(0.0);
         let mut words: Vec<&str> = Vec::new();
         let mut codes: Vec<&str> = Vec::new();
         for one in &trial.verifications {
@@ -306,7 +334,15 @@ fn section(page: &mut Page, summary: &Summary, trials: &[Trial]) {
         }
         let cut = |text: &str| text.chars().take(60).collect::<String>();
         rows.push(vec![
-            format!("{}{}", trial.proven.trial_id, if trial.proven.direction == 0 { "" } else { " (back)" }),
+            format!(
+                "{}{}",
+                trial.proven.trial_id,
+                if trial.proven.direction == 0 {
+                    ""
+                } else {
+                    " (back)"
+                }
+            ),
             cut(&trial.proven.prompt),
             cut(&trial.proven.generated_text),
             percent(rate),
@@ -390,7 +426,9 @@ mod tests {
         page.table(&[vec!["x".to_owned()], vec!["<img onerror=1>".to_owned()]]);
         page.sheet(&sheet(&Pooled::default(), ""));
         let html = page.finish();
-        assert!(html.ends_with("</html>\n") && !html.contains("<script>") && !html.contains("<img"));
+        assert!(
+            html.ends_with("</html>\n") && !html.contains("<script>") && !html.contains("<img")
+        );
         assert_eq!(html.matches("<svg").count(), 1);
     }
 

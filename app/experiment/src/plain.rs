@@ -94,7 +94,10 @@ impl Plain {
         };
         let vector = |role| -> Result<Vec<f32>, ExperimentError> {
             let tensor = model.tensor(role);
-            Ok(tensor.map(|t| model.read_f32(t)).transpose()?.unwrap_or_default())
+            Ok(tensor
+                .map(|t| model.read_f32(t))
+                .transpose()?
+                .unwrap_or_default())
         };
         let matrix = |role: Role, bias: Option<Role>| -> Result<Matrix, ExperimentError> {
             let tensor = model.tensor(role);
@@ -203,7 +206,9 @@ impl Session<'_> {
             )));
         }
         if let Some(id) = tokens.iter().find(|id| **id as usize >= config.vocab) {
-            return Err(ExperimentError::Config(format!("token {id} is beyond the vocabulary")));
+            return Err(ExperimentError::Config(format!(
+                "token {id} is beyond the vocabulary"
+            )));
         }
         let (alter, pos0, hidden) = (self.alter, self.position, config.hidden);
         let round = |values: &mut [f32]| {
@@ -241,8 +246,10 @@ impl Session<'_> {
             round(&mut q);
             round(&mut k);
             if let Some(kv) = alter.kv {
-                k.chunks_mut(config.head_dim).for_each(|head| kv.round(head));
-                v.chunks_mut(config.head_dim).for_each(|head| kv.round(head));
+                k.chunks_mut(config.head_dim)
+                    .for_each(|head| kv.round(head));
+                v.chunks_mut(config.head_dim)
+                    .for_each(|head| kv.round(head));
             }
             self.keys[l].extend_from_slice(&k);
             self.values[l].extend_from_slice(&v);
@@ -367,7 +374,11 @@ fn attention(
             let seen = pos0 + row + 1;
             // What a loss is measured of is the whole product; a run without losses needs no more than is seen.
             let upto = if losses.is_some() { all } else { seen };
-            let mut scores: Vec<f32> = keys.chunks(d).take(upto).map(|key| dot(query, key)).collect();
+            let mut scores: Vec<f32> = keys
+                .chunks(d)
+                .take(upto)
+                .map(|key| dot(query, key))
+                .collect();
             let position = (pos0 + row) as u32;
             alter.disturb_row(layer, Stream::Qk, head, position, &mut scores);
             if losses.is_some() {
@@ -375,13 +386,18 @@ fn attention(
             }
             scores.iter_mut().for_each(|s| *s *= scale);
             let top = scores[..seen].iter().copied().fold(f32::MIN, f32::max);
-            scores.iter_mut().take(seen).for_each(|s| *s = (*s - top).exp());
+            scores
+                .iter_mut()
+                .take(seen)
+                .for_each(|s| *s = (*s - top).exp());
             let sum: f32 = scores[..seen].iter().sum();
             scores.iter_mut().take(seen).for_each(|s| *s /= sum);
             scores[seen..].fill(0.0);
             let out = &mut out[row * q_dim + head * d..][..d];
             for (weight, value) in scores.iter().zip(values.chunks(d)).take(seen) {
-                out.iter_mut().zip(value).for_each(|(o, v)| *o += weight * v);
+                out.iter_mut()
+                    .zip(value)
+                    .for_each(|(o, v)| *o += weight * v);
             }
             alter.disturb_row(layer, Stream::Kv, head, position, out);
             if losses.is_some() {

@@ -114,7 +114,10 @@ impl Pooled {
             return;
         }
         let place = format!("layer_{layer}/tokens_{}", bucket(token));
-        self.rel_l2.entry(place.clone()).or_default().push(pair.rel_l2);
+        self.rel_l2
+            .entry(place.clone())
+            .or_default()
+            .push(pair.rel_l2);
         let figures = self.by_place.entry(place).or_default();
         for (name, value) in named(pair) {
             figures.entry(name.to_owned()).or_default().push(value);
@@ -138,7 +141,11 @@ fn named(pair: &PairFigures) -> [(&'static str, f64); 5] {
 }
 
 /// Thresholds as the seed recommends them.
-#[allow(non_snake_case, missing_docs, reason = "the names of the reproduction's files")]
+#[allow(
+    non_snake_case,
+    missing_docs,
+    reason = "the names of the reproduction's files"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recommended {
@@ -202,8 +209,12 @@ impl Analysis {
     pub fn of(experiment: Experiment, pooled: &Pooled, timestamp: String) -> Self {
         let mut places: BTreeMap<String, BTreeMap<String, Moments>> = BTreeMap::new();
         for (place, figures) in &pooled.by_place {
-            let moments = |(name, values): (&String, &Vec<f64>)| (name.clone(), Moments::of(values));
-            places.entry(place.clone()).or_default().extend(figures.iter().map(moments));
+            let moments =
+                |(name, values): (&String, &Vec<f64>)| (name.clone(), Moments::of(values));
+            places
+                .entry(place.clone())
+                .or_default()
+                .extend(figures.iter().map(moments));
         }
         for (place, values) in &pooled.rel_l2 {
             let figures = places.entry(place.clone()).or_default();
@@ -232,7 +243,10 @@ mod tests {
     #[test]
     fn figures_are_those_of_numpy() {
         let m = Moments::of(&(1..=10).rev().map(f64::from).collect::<Vec<_>>());
-        assert_eq!((m.mean, m.min, m.max, m.p50, m.count), (5.5, 1.0, 10.0, 5.5, 10));
+        assert_eq!(
+            (m.mean, m.min, m.max, m.p50, m.count),
+            (5.5, 1.0, 10.0, 5.5, 10)
+        );
         assert!((m.std - 2.872_281_323_269_014_3).abs() < 1e-12);
         assert!((m.p90 - 9.1).abs() < 1e-12 && (m.p95 - 9.55).abs() < 1e-12);
         assert!((m.p99 - 9.91).abs() < 1e-12);
@@ -267,7 +281,13 @@ mod tests {
 
     #[test]
     fn buckets_double() {
-        let all: Vec<String> = [0, 15, 16, 31, 32, 63, 64].into_iter().map(bucket).collect();
-        assert_eq!(all, ["0-15", "0-15", "16-31", "16-31", "32-63", "32-63", "64-127"]);
+        let all: Vec<String> = [0, 15, 16, 31, 32, 63, 64]
+            .into_iter()
+            .map(bucket)
+            .collect();
+        assert_eq!(
+            all,
+            ["0-15", "0-15", "16-31", "16-31", "32-63", "32-63", "64-127"]
+        );
     }
 }

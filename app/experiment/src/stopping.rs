@@ -73,7 +73,9 @@ pub fn simulate(
     runs: usize,
     positions: usize,
 ) -> Simulated {
-    let key = above_null.to_bits() ^ sd_ratio.to_bits().rotate_left(17) ^ correlation.to_bits().rotate_left(31);
+    let key = above_null.to_bits()
+        ^ sd_ratio.to_bits().rotate_left(17)
+        ^ correlation.to_bits().rotate_left(31);
     let rest = (1.0 - correlation * correlation).max(0.0).sqrt();
     let series = (0..runs).map(|run| {
         let mut before: Option<f64> = None;
@@ -136,9 +138,15 @@ mod tests {
         // Expected at most 20 of 2000; five deviations above is 43.
         let edge = simulate(&TEST, 0.0, 1.0, 0.0, 2000, 200);
         assert!(edge.stopped.rejected <= 43, "{edge:?}");
-        assert!(edge.stopped.rejected > 0, "alpha of 0.01 is nearly reached: {edge:?}");
+        assert!(
+            edge.stopped.rejected > 0,
+            "alpha of 0.01 is nearly reached: {edge:?}"
+        );
         let honest = simulate(&TEST, -TEST.null_mean, 1.0, 0.0, 500, 200);
-        assert_eq!((honest.stopped.rejected, honest.stopped.median_tokens), (0, None));
+        assert_eq!(
+            (honest.stopped.rejected, honest.stopped.median_tokens),
+            (0, None)
+        );
         let shifted = simulate(&TEST, TEST.shift, 1.0, 0.0, 500, 200);
         assert_eq!(shifted.stopped.rejected, 500);
         let median = shifted.stopped.median_tokens.unwrap();
@@ -151,7 +159,10 @@ mod tests {
         // What the profile's inflation of the deviation is for.
         let bad = simulate(&TEST, 0.0, 1.0, 0.5, 2000, 200);
         assert!(bad.stopped.rejected > 60, "{bad:?}");
-        let inflated = Sequential { sd: 0.3 * 3f64.sqrt(), ..TEST };
+        let inflated = Sequential {
+            sd: 0.3 * 3f64.sqrt(),
+            ..TEST
+        };
         let good = simulate(&inflated, 0.0, 1.0 / 3f64.sqrt(), 0.5, 2000, 200);
         assert!(good.stopped.rejected <= 43, "{good:?}");
     }

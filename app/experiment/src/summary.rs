@@ -119,16 +119,26 @@ pub struct Readings {
 impl Summary {
     /// `None` without a trial.
     pub fn of(experiment: Experiment, trials: &[Trial], config: &Config) -> Option<Self> {
-        let threshold = config.accept_rate.get(experiment.name()).copied().unwrap_or(0.95);
+        let threshold = config
+            .accept_rate
+            .get(experiment.name())
+            .copied()
+            .unwrap_or(0.95);
         let all: Vec<&Trial> = trials.iter().collect();
         let aggregate = Aggregate::of(&all, threshold)?;
         let mut by_direction: BTreeMap<String, Vec<&Trial>> = BTreeMap::new();
         for trial in trials {
-            by_direction.entry(direction(trial)).or_default().push(trial);
+            by_direction
+                .entry(direction(trial))
+                .or_default()
+                .push(trial);
         }
         let readings = experiment.differs_in_weights().then(|| {
             let rejected = |trial: &&&Trial| {
-                trial.verifications.iter().all(|one| one.own.verdict == Verdict::Reject)
+                trial
+                    .verifications
+                    .iter()
+                    .all(|one| one.own.verdict == Verdict::Reject)
             };
             let (n, caught) = (all.len(), all.iter().filter(rejected).count());
             let own = aggregate.own.reject as f64 / aggregate.verifications.max(1) as f64;
@@ -166,7 +176,11 @@ pub fn direction(trial: &Trial) -> String {
             verifiers.push(&one.verification_device);
         }
     }
-    format!("{} -> {}", trial.proven.inference_device, verifiers.join(" + "))
+    format!(
+        "{} -> {}",
+        trial.proven.inference_device,
+        verifiers.join(" + ")
+    )
 }
 
 impl Aggregate {
@@ -203,7 +217,10 @@ impl Aggregate {
                 *own.codes.entry(code.clone()).or_default() += 1;
             }
         }
-        let speeds: Vec<f64> = trials.iter().map(|t| t.proven.timing.tokens_per_second).collect();
+        let speeds: Vec<f64> = trials
+            .iter()
+            .map(|t| t.proven.timing.tokens_per_second)
+            .collect();
         Some(Self {
             trials: n,
             verifications,

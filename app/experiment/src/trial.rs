@@ -395,8 +395,14 @@ mod tests {
         assert_eq!(summary.accept_rate_without_embedding, Some(0.5));
         assert_eq!(summary.paper_accept_rate_without_embedding, Some(0.0));
         assert_eq!((summary.avg_mean_error, summary.avg_Pe), (2.0, 0.5));
-        let only: BTreeMap<_, _> = pairs.into_iter().filter(|(k, _)| layer_of(k) == Some(0)).collect();
+        let only: BTreeMap<_, _> = pairs
+            .into_iter()
+            .filter(|(k, _)| layer_of(k) == Some(0))
+            .collect();
         assert_eq!(RateSummary::of(&only).accept_rate_without_embedding, None);
-        assert_eq!((token_of("token_12_layer_8"), layer_of("token_12_layer_8")), (Some(12), Some(8)));
+        assert_eq!(
+            (token_of("token_12_layer_8"), layer_of("token_12_layer_8")),
+            (Some(12), Some(8))
+        );
     }
 }

@@ -70,7 +70,10 @@ async fn experiments(
         progress.clear();
         if let Some(summary) = Summary::of(experiment, &trials, &setup.config) {
             let name = experiment.name();
-            store::write_json(&setup.out.join(name).join(format!("{name}_summary.json")), &summary)?;
+            store::write_json(
+                &setup.out.join(name).join(format!("{name}_summary.json")),
+                &summary,
+            )?;
             all.push((summary, trials));
         }
     }
@@ -113,7 +116,11 @@ fn remarks(setup: &Setup) -> Vec<String> {
          trace claims the verifier's weights; a prover that named its own would be told by the root alone.",
         setup.full.model.dtype()
     )];
-    if setup.quantised.as_ref().is_some_and(|named| named.name.starts_with("round:")) {
+    if setup
+        .quantised
+        .as_ref()
+        .is_some_and(|named| named.name.starts_with("round:"))
+    {
         remarks.push(
             "The quantised model is the full one rounded in memory (to the nearest, int4 in groups of 128 with a zero point), in f32."
                 .to_owned(),
@@ -129,7 +136,8 @@ fn print(all: &[(Summary, Vec<Trial>)], output: &Output) -> anyhow::Result<()> {
     ))?;
     for (summary, _) in all {
         let a = &summary.aggregate;
-        let share = |rate: Option<f64>| rate.map_or("-".to_owned(), |r| format!("{:.1} %", 100.0 * r));
+        let share =
+            |rate: Option<f64>| rate.map_or("-".to_owned(), |r| format!("{:.1} %", 100.0 * r));
         output.line(format_args!(
             "{:<6} {:>6} {:>11}  {:>13} {:>8} {:>7} {:>13} {:>6} {:>4}",
             summary.experiment.name(),

@@ -60,7 +60,10 @@ pub struct Args {
 /// Calibrates.
 pub fn run(args: &Args, device: &DeviceArgs, output: &Output) -> anyhow::Result<Exit> {
     if !(args.headroom >= 1.0 && args.headroom <= 1e6) {
-        bail!("a headroom of {} makes no limits: want 1 or more", args.headroom);
+        bail!(
+            "a headroom of {} makes no limits: want 1 or more",
+            args.headroom
+        );
     }
     let mut progress = Progress::start(true);
     pollster::block_on(calibrate(args, device, output, &mut progress))
@@ -76,7 +79,10 @@ async fn calibrate(
         Some(one) => vec![one],
         None => Experiment::ALL.to_vec(),
     };
-    let mut setup = args.setup.open(&experiments, device, output, progress).await?;
+    let mut setup = args
+        .setup
+        .open(&experiments, device, output, progress)
+        .await?;
     if args.setup.layers.is_none() {
         // A limit for each depth needs rows of each depth.
         setup.config.run.layers = Layers::All;
@@ -94,7 +100,10 @@ async fn calibrate(
         let name = experiment.long_name();
         let file = |ending: &str| setup.out.join(format!("{name}_{ending}"));
         store::write_json(&file("threshold_optimization.json"), &analysis)?;
-        let sheet = page::sheet(&pooled, &format!("{name}: distributions over {} trials", trials.len()));
+        let sheet = page::sheet(
+            &pooled,
+            &format!("{name}: distributions over {} trials", trials.len()),
+        );
         store::write(&file("distribution.svg"), sheet.standalone().as_bytes())?;
         output.line(page::banner(name, &analysis.recommended_thresholds))?;
         pages.section(name);
@@ -105,12 +114,26 @@ async fn calibrate(
             honest.extend(trials);
         }
     }
-    store::write_json(&setup.out.join("threshold_recommendations_summary.json"), &recommended)?;
+    store::write_json(
+        &setup.out.join("threshold_recommendations_summary.json"),
+        &recommended,
+    )?;
     if honest.is_empty() {
         output.note("no honest trials, so no profile: it takes exp1, exp2 or exp6");
     } else {
-        let id = args.id.clone().unwrap_or_else(|| format!("local-{}", &timestamp[..10]));
-        let profile = profile(&setup, &honest, id, args.headroom, timestamp[..10].to_owned(), progress).await?;
+        let id = args
+            .id
+            .clone()
+            .unwrap_or_else(|| format!("local-{}", &timestamp[..10]));
+        let profile = profile(
+            &setup,
+            &honest,
+            id,
+            args.headroom,
+            timestamp[..10].to_owned(),
+            progress,
+        )
+        .await?;
         progress.clear();
         tell(&profile, output)?;
         pages.section("Profile");
@@ -124,21 +147,43 @@ async fn calibrate(
         }
         if let Some(path) = &args.apply {
             apply(path, profile)?;
-            output.note_field("profile", format_args!("{} (use it: assay --verify TRACE --profile {0})", path.display()));
+            output.note_field(
+                "profile",
+                format_args!(
+                    "{} (use it: assay --verify TRACE --profile {0})",
+                    path.display()
+                ),
+            );
         }
     }
-    store::write(&setup.out.join("calibration.html"), pages.finish().as_bytes())?;
+    store::write(
+        &setup.out.join("calibration.html"),
+        pages.finish().as_bytes(),
+    )?;
     output.note_field("files", setup.out.display());
     Ok(Exit::Ok)
 }
 
 fn places(analysis: &Analysis) -> Vec<Vec<String>> {
-    let head = ["layer and tokens", "figure", "mean", "sd", "p50", "p90", "p95", "p99", "max", "count"];
+    let head = [
+        "layer and tokens",
+        "figure",
+        "mean",
+        "sd",
+        "p50",
+        "p90",
+        "p95",
+        "p99",
+        "max",
+        "count",
+    ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for (place, figures) in &analysis.by_layer_and_position {
         for (name, m) in figures {
             let mut row = vec![place.clone(), name.clone()];
-            row.extend([m.mean, m.std, m.p50, m.p90, m.p95, m.p99, m.max].map(|v| format!("{v:.3e}")));
+            row.extend(
+                [m.mean, m.std, m.p50, m.p90, m.p95, m.p99, m.max].map(|v| format!("{v:.3e}")),
+            );
             row.push(m.count.to_string());
             rows.push(row);
         }
@@ -180,11 +225,19 @@ async fn profile(
     for (number, (weights, name)) in CHEATS.into_iter().enumerate() {
         interrupt::check()?;
         let model = weights.of(&setup.full.model)?;
-        let Some((_, verifier, prover, _)) = found.first().map(|f| (&f.0, f.1.clone(), f.2.clone(), &f.3)) else {
+        let Some((_, verifier, prover, _)) = found
+            .first()
+            .map(|f| (&f.0, f.1.clone(), f.2.clone(), &f.3))
+        else {
             break;
         };
-        let mut engine = Engine::load(&prover, &model, setup.capacity()?, Numerics::Fast, progress).await?;
-        let count = setup.config.run.trials.min(setup.config.prompts()?.texts.len());
+        let mut engine =
+            Engine::load(&prover, &model, setup.capacity()?, Numerics::Fast, progress).await?;
+        let count = setup
+            .config
+            .run
+            .trials
+            .min(setup.config.prompts()?.texts.len());
         for trial in 0..count {
             let (_, prompt, max_tokens) = setup.prompt(trial)?;
             let request = Request {
@@ -196,15 +249,24 @@ async fn profile(
                 opened: Some((0..=layers).collect()),
                 audit: None,
             };
-            let made = run_prover(&mut engine, &model, &setup.full.claim, &request, progress).await?;
-            found.push((made.0, verifier.clone(), prover.clone(), Kind::Cheat(name.to_owned())));
+            let made =
+                run_prover(&mut engine, &model, &setup.full.claim, &request, progress).await?;
+            found.push((
+                made.0,
+                verifier.clone(),
+                prover.clone(),
+                Kind::Cheat(name.to_owned()),
+            ));
         }
     }
     let cases: Vec<Case> = found
         .iter()
         .map(|(trace, verifier, prover, kind)| Case {
             trace,
-            model: &setup.model(Precision::Full).map_or(&setup.full, |named| named).model,
+            model: &setup
+                .model(Precision::Full)
+                .map_or(&setup.full, |named| named)
+                .model,
             model_name: &setup.full.name,
             verifier,
             prover: (*kind == Kind::Honest).then_some(prover),
@@ -222,10 +284,20 @@ async fn profile(
 }
 
 fn in_words(profile: &Profile) -> String {
-    let deepest = profile.limits.rel_l2.last().map_or(0.0, |depth| depth.rel_l2);
-    let nearest = profile.nearest_cheat.as_ref().map_or_else(String::new, |cheat| {
-        format!(" The nearest cheat, {}, lies at {:.1} times its limit.", cheat.name, cheat.times_limit)
-    });
+    let deepest = profile
+        .limits
+        .rel_l2
+        .last()
+        .map_or(0.0, |depth| depth.rel_l2);
+    let nearest = profile
+        .nearest_cheat
+        .as_ref()
+        .map_or_else(String::new, |cheat| {
+            format!(
+                " The nearest cheat, {}, lies at {:.1} times its limit.",
+                cheat.name, cheat.times_limit
+            )
+        });
     format!(
         "Profile {}: {} honest traces, {} of them rejected by limits from the others; false rejects below {:.2} % (95 %, Clopper-Pearson). \
          Largest distance that is let through at the last layer: {deepest:.2e}, a headroom of {} over the largest measured.{nearest}",
@@ -240,7 +312,10 @@ fn in_words(profile: &Profile) -> String {
 fn tell(profile: &Profile, output: &Output) -> anyhow::Result<()> {
     output.line(in_words(profile))?;
     for (name, tried) in &profile.null_forgery {
-        output.line(format_args!("  {name:<24} accepted {} of {}", tried.accepted, tried.of))?;
+        output.line(format_args!(
+            "  {name:<24} accepted {} of {}",
+            tried.accepted, tried.of
+        ))?;
     }
     Ok(())
 }

@@ -63,7 +63,9 @@ pub async fn run(
         Some(path) => prompts_of(path, model, wanted)?,
         None => {
             let trials = setup.config.prompts()?.texts.len();
-            (0..trials).map(|i| Ok(setup.prompt(i)?.1)).collect::<anyhow::Result<_>>()?
+            (0..trials)
+                .map(|i| Ok(setup.prompt(i)?.1))
+                .collect::<anyhow::Result<_>>()?
         }
     };
     // Prompts go around where there are fewer than runs: then halves must not share one.
@@ -81,15 +83,34 @@ pub async fn run(
     for name in &names {
         list.push(opened.get(name).await?);
     }
-    let tokenizer = model.tokenizer().context("this checkpoint has no tokenizer")?;
+    let tokenizer = model
+        .tokenizer()
+        .context("this checkpoint has no tokenizer")?;
     let prefix = tokenizer.encode(SYSTEM_PROMPT)?;
     let tokens = args.tokens as usize;
     let distinct = prompts.len();
     let temperature = 0.8;
-    let mut lab = Lab::new(model, setup.full.root, &list, prompts, prefix, tokens, temperature, progress).await?;
+    let mut lab = Lab::new(
+        model,
+        setup.full.root,
+        &list,
+        prompts,
+        prefix,
+        tokens,
+        temperature,
+        progress,
+    )
+    .await?;
     let mut jobs = Vec::new();
-    for is_bf16 in [false, true].into_iter().filter(|bf16| !bf16 || !args.no_bf16) {
-        let job = |cheat, prompt| Job { cheat, is_bf16, prompt };
+    for is_bf16 in [false, true]
+        .into_iter()
+        .filter(|bf16| !bf16 || !args.no_bf16)
+    {
+        let job = |cheat, prompt| Job {
+            cheat,
+            is_bf16,
+            prompt,
+        };
         jobs.extend((0..honest).map(|prompt| job(Cheat::Honest, prompt)));
         for cheat in Cheat::all(model.config().layers) {
             // Odd prompts only: what thresholds have not seen.
@@ -116,9 +137,16 @@ pub async fn run(
     );
     let mut page = Page::new("What each statistic detects", &subtitle);
     page.section("ROC curves");
-    for is_bf16 in [false, true].into_iter().filter(|bf16| !bf16 || !args.no_bf16) {
+    for is_bf16 in [false, true]
+        .into_iter()
+        .filter(|bf16| !bf16 || !args.no_bf16)
+    {
         let sheet = draw::roc(&measured, is_bf16, ROC_TOKENS.min(tokens));
-        let name = if is_bf16 { "roc-bf16.svg" } else { "roc-f32.svg" };
+        let name = if is_bf16 {
+            "roc-bf16.svg"
+        } else {
+            "roc-f32.svg"
+        };
         store::write(&out.join(name), sheet.standalone().as_bytes())?;
         page.sheet(&sheet);
     }
@@ -146,13 +174,22 @@ pub async fn run(
 }
 
 /// Prompts from a text, spread over it: windows of so many tokens that do not overlap.
-fn prompts_of(path: &std::path::Path, model: &Model, wanted: usize) -> anyhow::Result<Vec<Vec<u32>>> {
+fn prompts_of(
+    path: &std::path::Path,
+    model: &Model,
+    wanted: usize,
+) -> anyhow::Result<Vec<Vec<u32>>> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
-    let tokenizer = model.tokenizer().context("this checkpoint has no tokenizer")?;
+    let tokenizer = model
+        .tokenizer()
+        .context("this checkpoint has no tokenizer")?;
     let mut prompts = Vec::new();
     // Pieces of text, each encoded by itself, so that every prompt begins as a prompt does.
-    let lines: Vec<&str> = text.split("\n\n").filter(|piece| piece.len() >= 48).collect();
+    let lines: Vec<&str> = text
+        .split("\n\n")
+        .filter(|piece| piece.len() >= 48)
+        .collect();
     let every = (lines.len() / wanted.max(1)).max(1);
     for piece in lines.iter().step_by(every) {
         let mut ids = tokenizer.encode(piece)?;

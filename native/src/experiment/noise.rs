@@ -31,7 +31,12 @@ pub struct Args {
     text: PathBuf,
 
     /// Scales of the noise; 0 is none
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0,1e-9,1e-8,1e-7,1e-6,1e-5,1e-4")]
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "0,1e-9,1e-8,1e-7,1e-6,1e-5,1e-4"
+    )]
     scales: Vec<f64>,
 
     /// Windows of each scale, at most; whole batches of 4 are used
@@ -99,7 +104,10 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         store::write(&file(".log"), level.log().as_bytes())?;
         store::write(&file("-loss.log"), level.loss_log().as_bytes())?;
         let title = format!("Losses at noise {scale:e}, {} windows", windows.len());
-        store::write(&file("-loss.svg"), level.sheet(&title).standalone().as_bytes())?;
+        store::write(
+            &file("-loss.svg"),
+            level.sheet(&title).standalone().as_bytes(),
+        )?;
         levels.push(level);
     }
     progress.clear();
@@ -111,10 +119,16 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         levels: levels.iter().map(line).collect(),
     };
     store::write_json(&args.out.join("noise.json"), &summary)?;
-    let mut page = Page::new("Noise and perplexity", &format!("{}; {}", summary.model, summary.text));
+    let mut page = Page::new(
+        "Noise and perplexity",
+        &format!("{}; {}", summary.model, summary.text),
+    );
     page.sheet(&overview(&levels));
     for level in &levels {
-        page.section(&format!("Noise {:e}: perplexity {:.4}", level.scale, level.perplexity));
+        page.section(&format!(
+            "Noise {:e}: perplexity {:.4}",
+            level.scale, level.perplexity
+        ));
         page.sheet(&level.sheet(""));
     }
     store::write(&args.out.join("noise.html"), page.finish().as_bytes())?;
@@ -133,17 +147,32 @@ fn documents(path: &std::path::Path) -> anyhow::Result<Vec<String>> {
         text: String,
     }
     let shown = path.display();
-    let bytes = std::fs::metadata(path).with_context(|| format!("cannot read {shown}"))?.len();
-    ensure!(bytes <= MAX_BYTES, "{shown} has {bytes} bytes, want at most {MAX_BYTES}");
+    let bytes = std::fs::metadata(path)
+        .with_context(|| format!("cannot read {shown}"))?
+        .len();
+    ensure!(
+        bytes <= MAX_BYTES,
+        "{shown} has {bytes} bytes, want at most {MAX_BYTES}"
+    );
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
-    if path.extension().is_none_or(|extension| extension != "jsonl") {
+    if path
+        .extension()
+        .is_none_or(|extension| extension != "jsonl")
+    {
         return Ok(vec![text]);
     }
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty());
     lines
         .map(|(number, line)| {
-            let document: Document = serde_json::from_str(line)
-                .with_context(|| format!("{shown}, line {}: no object with a field `text`", number + 1))?;
+            let document: Document = serde_json::from_str(line).with_context(|| {
+                format!(
+                    "{shown}, line {}: no object with a field `text`",
+                    number + 1
+                )
+            })?;
             Ok(document.text)
         })
         .collect()
@@ -151,8 +180,12 @@ fn documents(path: &std::path::Path) -> anyhow::Result<Vec<String>> {
 
 fn line(level: &Level) -> Line<'static> {
     let of = |stream: Stream| {
-        let all: Vec<f64> =
-            level.losses.iter().filter(|l| l.stream == stream).map(|l| l.loss).collect();
+        let all: Vec<f64> = level
+            .losses
+            .iter()
+            .filter(|l| l.stream == stream)
+            .map(|l| l.loss)
+            .collect();
         let n = all.len().max(1) as f64;
         let flagged = all.iter().filter(|l| **l > THRESHOLD).count() as f64 / n;
         let largest = all.iter().copied().fold(0.0, f64::max);
@@ -168,10 +201,22 @@ fn line(level: &Level) -> Line<'static> {
 
 /// Mean losses and perplexity by scale; no noise stands at a tenth of the smallest scale.
 fn overview(levels: &[Level]) -> Sheet {
-    let least = levels.iter().map(|l| l.scale).filter(|s| *s > 0.0).fold(1.0, f64::min) / 10.0;
+    let least = levels
+        .iter()
+        .map(|l| l.scale)
+        .filter(|s| *s > 0.0)
+        .fold(1.0, f64::min)
+        / 10.0;
     let at = |level: &Level| level.scale.max(least);
-    let lines: Vec<(f64, Line)> = levels.iter().map(|level| (at(level), line(level))).collect();
-    let losses = || lines.iter().flat_map(|(_, line)| line.losses.iter().map(|loss| loss.1));
+    let lines: Vec<(f64, Line)> = levels
+        .iter()
+        .map(|level| (at(level), line(level)))
+        .collect();
+    let losses = || {
+        lines
+            .iter()
+            .flat_map(|(_, line)| line.losses.iter().map(|loss| loss.1))
+    };
     let x = Axis::log("scale of the noise (leftmost: none)", levels.iter().map(at));
     let mut marks: Vec<Mark> = Stream::ALL
         .into_iter()
@@ -180,7 +225,10 @@ fn overview(levels: &[Level]) -> Sheet {
             name: stream.name().to_owned(),
             series: i,
             dashed: !stream.is_disturbed(),
-            points: lines.iter().map(|(x, line)| (*x, line.losses[i].1)).collect(),
+            points: lines
+                .iter()
+                .map(|(x, line)| (*x, line.losses[i].1))
+                .collect(),
         })
         .collect();
     let widest = levels.iter().map(at).fold(least, f64::max);
@@ -218,11 +266,21 @@ fn overview(levels: &[Level]) -> Sheet {
 }
 
 fn print(levels: &[Level], output: &Output) -> anyhow::Result<()> {
-    let head: String = Stream::ALL.into_iter().map(|s| format!("{:>9}", s.name())).collect();
+    let head: String = Stream::ALL
+        .into_iter()
+        .map(|s| format!("{:>9}", s.name()))
+        .collect();
     output.line(output.paint(Style::Strong, format_args!("noise     perplexity{head}")))?;
     for level in levels {
-        let losses: String = line(level).losses.iter().map(|loss| format!("{:>9.1e}", loss.1)).collect();
-        output.line(format_args!("{:<8.0e}{:>12.4}{losses}", level.scale, level.perplexity))?;
+        let losses: String = line(level)
+            .losses
+            .iter()
+            .map(|loss| format!("{:>9.1e}", loss.1))
+            .collect();
+        output.line(format_args!(
+            "{:<8.0e}{:>12.4}{losses}",
+            level.scale, level.perplexity
+        ))?;
     }
     Ok(())
 }

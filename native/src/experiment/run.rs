@@ -53,10 +53,13 @@ impl Engines {
         if !self.loaded.contains_key(&key) {
             let opened = self.devices.get(device).await?;
             let model = &setup.model(precision)?.model;
-            let engine = Engine::load(&opened, model, self.capacity, Numerics::Fast, monitor).await?;
+            let engine =
+                Engine::load(&opened, model, self.capacity, Numerics::Fast, monitor).await?;
             self.loaded.insert(key.clone(), engine);
         }
-        self.loaded.get_mut(&key).context("an engine that was just loaded is there")
+        self.loaded
+            .get_mut(&key)
+            .context("an engine that was just loaded is there")
     }
 }
 
@@ -69,14 +72,17 @@ pub async fn experiment(
     progress: &mut Progress,
 ) -> anyhow::Result<Vec<Trial>> {
     let folder = setup.out.join(experiment.name());
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot make {}", folder.display()))?;
     let mut engines = Engines {
         devices: Devices::default(),
         loaded: BTreeMap::new(),
         capacity: setup.capacity()?,
     };
     let (mut trials, mut kept) = (Vec::new(), 0);
-    for (direction, (prover, verifiers)) in directions(setup, experiment, step).await.iter().enumerate() {
+    for (direction, (prover, verifiers)) in
+        directions(setup, experiment, step).await.iter().enumerate()
+    {
         for number in 0..setup.config.run.trials {
             interrupt::check()?;
             let one = OneTrial {
@@ -115,17 +121,27 @@ fn in_a_line(trials: &[Trial]) -> String {
     let Some(trial) = trials.last() else {
         return String::new();
     };
-    let rate = trial.mean(|one| Some(one.summary.accept_rate)).unwrap_or(0.0);
+    let rate = trial
+        .mean(|one| Some(one.summary.accept_rate))
+        .unwrap_or(0.0);
     let words: Vec<String> = trial
         .verifications
         .iter()
         .map(|one| format!("{:?}", one.own.verdict).to_lowercase())
         .collect();
-    format!("accept rate {:.1} %, own verdicts {}", 100.0 * rate, words.join(", "))
+    format!(
+        "accept rate {:.1} %, own verdicts {}",
+        100.0 * rate,
+        words.join(", ")
+    )
 }
 
 /// Prover and verifiers of each direction.
-async fn directions(setup: &Setup, experiment: Experiment, step: Step) -> Vec<(String, Vec<String>)> {
+async fn directions(
+    setup: &Setup,
+    experiment: Experiment,
+    step: Step,
+) -> Vec<(String, Vec<String>)> {
     let n = setup.config.run.verifiers;
     let prover = setup.prover.clone();
     let around = |names: &[String], n: usize| -> Vec<String> {
@@ -245,7 +261,9 @@ impl OneTrial<'_> {
             audit: None,
         };
         let precision = self.experiment.prover();
-        let engine = engines.get(setup, self.prover, precision, 0, progress).await?;
+        let engine = engines
+            .get(setup, self.prover, precision, 0, progress)
+            .await?;
         let device = engine.info().name.clone();
         let made = run_prover(engine, &model.model, &claimed.claim, &request, progress).await?;
         let (trace, answer, timing) = made;
@@ -288,7 +306,8 @@ impl OneTrial<'_> {
             proven.experiment
         );
         let path: &PathBuf = &self.files.trace;
-        let trace = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let trace =
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         ensure!(
             Digest::of(&trace) == proven.hidden_states_digest,
             "{} is not the file that its prover wrote",
@@ -323,7 +342,12 @@ impl OneTrial<'_> {
             root: model.root,
             rules: format!("{:?} {:?}", config.repo, config.paper),
             layers: &config.run.layers.of(model.model.config().layers),
-            profiles: setup.profiles.0.iter().map(|profile| profile.id.as_str()).collect(),
+            profiles: setup
+                .profiles
+                .0
+                .iter()
+                .map(|profile| profile.id.as_str())
+                .collect(),
         })?;
         if let Some(done) = store::read_json::<Trial>(&self.files.trial)
             && done.key == key
@@ -357,7 +381,9 @@ impl OneTrial<'_> {
                     .into_iter()
                     .map(|thread| {
                         let ended = thread.join();
-                        ended.unwrap_or_else(|_| Err(anyhow::anyhow!("a verifier's thread ended early")))
+                        ended.unwrap_or_else(|_| {
+                            Err(anyhow::anyhow!("a verifier's thread ended early"))
+                        })
                     })
                     .collect()
             });
@@ -390,7 +416,11 @@ impl OneTrial<'_> {
         let setup = self.setup;
         let ran = run_verifier(trace, engine, &setup.profiles, &setup.config, monitor).await?;
         let (observed, per_layer, summary) = ran;
-        let replayed = observed.tokens.iter().filter(|token| token.replayed).count();
+        let replayed = observed
+            .tokens
+            .iter()
+            .filter(|token| token.replayed)
+            .count();
         Ok(Verification {
             verifier_id: id,
             verification_device: engine.info().name.clone(),

@@ -136,9 +136,9 @@ impl SetupArgs {
             .open(output, false)?,
         };
         let full = named(model, config.models.full.clone(), progress)?;
-        let needs = experiments.iter().any(|one| {
-            [one.prover(), one.verifier()].contains(&Precision::Quantised)
-        });
+        let needs = experiments
+            .iter()
+            .any(|one| [one.prover(), one.verifier()].contains(&Precision::Quantised));
         let quantised = match needs {
             true => Some(quantised(&full.model, &config.models.quantised, progress)?),
             false => None,
@@ -152,7 +152,11 @@ impl SetupArgs {
                 full.name
             );
         }
-        let prover = match self.prover_adapter.clone().or_else(|| device.adapter.clone()) {
+        let prover = match self
+            .prover_adapter
+            .clone()
+            .or_else(|| device.adapter.clone())
+        {
             Some(name) => name,
             None => devices::all().await.swap_remove(0),
         };
@@ -231,12 +235,20 @@ pub fn profiles(file: Option<&Path>) -> anyhow::Result<Profiles> {
     };
     let shown = path.display();
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
-    let mut profiles = Profiles::from_json(&text)
-        .with_context(|| format!("{shown} holds no profiles\n`assay calibrate --apply FILE` makes such files"))?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut profiles = Profiles::from_json(&text).with_context(|| {
+        format!("{shown} holds no profiles\n`assay calibrate --apply FILE` makes such files")
+    })?;
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     for profile in &mut profiles.0 {
         if let Some(fault) = profile.fault() {
-            bail!("{shown}: profile `{}` must not be used: {fault}", profile.id);
+            bail!(
+                "{shown}: profile `{}` must not be used: {fault}",
+                profile.id
+            );
         }
         profile.id = format!("{} ({name})", profile.id);
     }
@@ -246,7 +258,9 @@ pub fn profiles(file: Option<&Path>) -> anyhow::Result<Profiles> {
 
 fn read_config(path: &Path) -> anyhow::Result<String> {
     let shown = path.display();
-    let bytes = std::fs::metadata(path).with_context(|| format!("cannot read {shown}"))?.len();
+    let bytes = std::fs::metadata(path)
+        .with_context(|| format!("cannot read {shown}"))?
+        .len();
     ensure!(
         bytes <= config::MAX_BYTES,
         "{shown} has {bytes} bytes, want at most {}",

@@ -23,7 +23,9 @@ pub fn run(profiles: &Profiles, out: &std::path::Path, output: &Output) -> anyho
                 profile.id, test.null_mean, test.sd, test.shift, test.alpha
             ),
         ))?;
-        output.line("  above null   deviation x   correlation   rejected           median   p90 tokens")?;
+        output.line(
+            "  above null   deviation x   correlation   rejected           median   p90 tokens",
+        )?;
         let table = stopping::table(&test, RUNS, POSITIONS);
         for line in &table {
             let s = line.stopped;

@@ -90,7 +90,9 @@ impl Cheat {
             Self::Kv(KvCache::Fp8) => "fp8 KV cache".to_owned(),
             Self::SparseMlp(keep) => format!("sparse MLP, {keep} % of neurons"),
             Self::SystemPrompt => "hidden system prompt".to_owned(),
-            Self::Temperature(percent) => format!("temperature x {:.2}", f64::from(percent) / 100.0),
+            Self::Temperature(percent) => {
+                format!("temperature x {:.2}", f64::from(percent) / 100.0)
+            }
             Self::TopP(percent) => format!("top-p {:.2} instead", f64::from(percent) / 100.0),
             Self::Seed => "another seed".to_owned(),
             Self::Forged(Forgery::Zero) => "null: zeros".to_owned(),
@@ -107,7 +109,13 @@ impl Cheat {
 
     /// What really samples, where `claimed` is what the trace says.
     pub(crate) fn sampler(self, claimed: SamplerSpec) -> SamplerSpec {
-        let SamplerSpec::Gumbel { seed, temperature, top_k, top_p } = claimed else {
+        let SamplerSpec::Gumbel {
+            seed,
+            temperature,
+            top_k,
+            top_p,
+        } = claimed
+        else {
             return claimed;
         };
         let (seed, temperature, top_p) = match self {
@@ -116,7 +124,12 @@ impl Cheat {
             Self::Seed => (seed ^ 0x5EED, temperature, top_p),
             _ => (seed, temperature, top_p),
         };
-        SamplerSpec::Gumbel { seed, temperature, top_k, top_p }
+        SamplerSpec::Gumbel {
+            seed,
+            temperature,
+            top_k,
+            top_p,
+        }
     }
 }
 

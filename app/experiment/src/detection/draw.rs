@@ -39,7 +39,11 @@ pub fn roc(measured: &[Measured], is_bf16: bool, n: usize) -> Sheet {
     let names = names();
     let panels = drawn()
         .into_iter()
-        .filter(|cheat| measured.iter().any(|m| m.cheat == *cheat && m.is_bf16 == is_bf16))
+        .filter(|cheat| {
+            measured
+                .iter()
+                .any(|m| m.cheat == *cheat && m.is_bf16 == is_bf16)
+        })
         .map(|cheat| {
             let curves = curves(measured, cheat, is_bf16, n);
             let least = 1.0 / curves.honest.first().map_or(1, Vec::len).max(1) as f64;
@@ -98,11 +102,23 @@ impl Detection {
     pub fn html(&self) -> String {
         let mut out = String::new();
         for class in &self.classes {
-            let _ = write!(out, "<h3>{} provers</h3><p>{}</p>", class.name, escape(&class.described(self.tokens_per_run)));
+            let _ = write!(
+                out,
+                "<h3>{} provers</h3><p>{}</p>",
+                class.name,
+                escape(&class.described(self.tokens_per_run))
+            );
             out += "<h4>Found at a false-positive rate of 1e-3 (in brackets: 1e-2), over one run's tokens</h4>";
             out += &grid(class, |row, i| {
                 let [loose, strict] = row.found[i].true_positives;
-                (format!("{:.0} <small>({:.0})</small>", 100.0 * strict, 100.0 * loose), strict)
+                (
+                    format!(
+                        "{:.0} <small>({:.0})</small>",
+                        100.0 * strict,
+                        100.0 * loose
+                    ),
+                    strict,
+                )
             });
             out += "<h4>Tokens needed to find 99 % at 1e-3</h4>";
             out += &grid(class, |row, i| match row.found[i].tokens_for_99 {
@@ -117,7 +133,12 @@ impl Detection {
     pub fn markdown(&self) -> String {
         let mut out = String::new();
         for class in &self.classes {
-            let _ = write!(out, "### {} provers\n\n{}\n\n", class.name, class.described(self.tokens_per_run));
+            let _ = write!(
+                out,
+                "### {} provers\n\n{}\n\n",
+                class.name,
+                class.described(self.tokens_per_run)
+            );
             out += "Found at a false-positive rate of 1e-3 over one run's tokens, in percent; in brackets at 1e-2:\n\n";
             out += &markdown_grid(class, |row, i| {
                 let [loose, strict] = row.found[i].true_positives;
@@ -125,7 +146,9 @@ impl Detection {
             });
             out += "\nTokens needed to find 99 % at 1e-3 (beyond a run's length by drawing whole runs):\n\n";
             out += &markdown_grid(class, |row, i| {
-                row.found[i].tokens_for_99.map_or("-".to_owned(), |n| n.to_string())
+                row.found[i]
+                    .tokens_for_99
+                    .map_or("-".to_owned(), |n| n.to_string())
             });
             out += "\nFalse positives on held-out honest runs (asked for: 1e-2 and 1e-3), with upper bounds (95 %):\n\n";
             out += "| statistic | at 1e-2 | at most | at 1e-3 | at most |\n|---|---|---|---|---|\n";
@@ -143,7 +166,9 @@ impl Detection {
                     |---|---|---|---|---|---|---|---|\n";
             let stopped = |stopped: &Option<crate::stopping::Stopped>| match stopped {
                 Some(s) => {
-                    let median = s.median_tokens.map_or("-".to_owned(), |m| format!("{m:.0}"));
+                    let median = s
+                        .median_tokens
+                        .map_or("-".to_owned(), |m| format!("{m:.0}"));
                     format!("{} of {} | {median}", s.rejected, s.runs)
                 }
                 None => "no profile | -".to_owned(),
@@ -173,8 +198,11 @@ impl Detection {
 
 impl Class {
     fn described(&self, tokens: usize) -> String {
-        let devices: Vec<String> =
-            self.devices.iter().map(|(name, n)| format!("{name}: {n}")).collect();
+        let devices: Vec<String> = self
+            .devices
+            .iter()
+            .map(|(name, n)| format!("{name}: {n}"))
+            .collect();
         format!(
             "Thresholds from {} honest runs of {tokens} tokens, rates from {} others on other prompts; {} runs of each cheat. \
              A threshold for 1e-3 from {} runs is their {}, so the false positives that were counted are given beside it. \
@@ -183,7 +211,11 @@ impl Class {
             self.held_out_runs,
             self.cheats.iter().map(|row| row.runs).min().unwrap_or(0),
             self.calibration_runs,
-            if self.calibration_runs < 1000 { "maximum" } else { "uppermost thousandth" },
+            if self.calibration_runs < 1000 {
+                "maximum"
+            } else {
+                "uppermost thousandth"
+            },
             devices.join("; ")
         )
     }
@@ -212,7 +244,11 @@ fn grid(class: &Class, cell: impl Fn(&Row, usize) -> (String, f64)) -> String {
 
 fn markdown_grid(class: &Class, cell: impl Fn(&Row, usize) -> String) -> String {
     let names = names();
-    let mut out = format!("| cheat | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
+    let mut out = format!(
+        "| cheat | {} |\n|---|{}\n",
+        names.join(" | "),
+        "---|".repeat(names.len())
+    );
     for row in &class.cheats {
         let cells: Vec<String> = (0..names.len()).map(|i| cell(row, i)).collect();
         let _ = writeln!(out, "| {} | {} |", row.cheat, cells.join(" | "));
@@ -230,7 +266,11 @@ mod tests {
         let cheat: Vec<f64> = (250..750).map(f64::from).collect();
         let points = points(&honest, &cheat, 1e-3);
         assert_eq!(points.last(), Some(&(1.0, 1.0)));
-        assert!(points.windows(2).all(|p| p[0].0 <= p[1].0 && p[0].1 <= p[1].1));
+        assert!(
+            points
+                .windows(2)
+                .all(|p| p[0].0 <= p[1].0 && p[0].1 <= p[1].1)
+        );
         // Above every honest score lies a half of the cheat's.
         assert!((points[0].1 - 0.5).abs() < 0.01, "{:?}", points[0]);
     }

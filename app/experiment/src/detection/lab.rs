@@ -142,7 +142,10 @@ impl<'m> Lab<'m> {
 
     /// Names of the verifiers' devices.
     pub fn devices(&self) -> Vec<String> {
-        self.engines.iter().map(|engine| engine.info().name.clone()).collect()
+        self.engines
+            .iter()
+            .map(|engine| engine.info().name.clone())
+            .collect()
     }
 
     /// Runs some jobs: tokens side by side on the CPU, then each on its verifier.
@@ -188,7 +191,11 @@ impl<'m> Lab<'m> {
 
     fn generate(&self, job: &Job) -> Result<Raw, ExperimentError> {
         let honest = Alter {
-            rounding: if job.is_bf16 { Rounding::Bf16 } else { Rounding::Keep },
+            rounding: if job.is_bf16 {
+                Rounding::Bf16
+            } else {
+                Rounding::Keep
+            },
             ..Alter::default()
         };
         let mut alter = honest;
@@ -204,7 +211,11 @@ impl<'m> Lab<'m> {
             }
             _ => {}
         }
-        let prefix: &[u32] = if job.cheat == Cheat::SystemPrompt { &self.prefix } else { &[] };
+        let prefix: &[u32] = if job.cheat == Cheat::SystemPrompt {
+            &self.prefix
+        } else {
+            &[]
+        };
         let prompt = &self.prompts[job.prompt % self.prompts.len()];
         let spec = job.cheat.sampler(self.claimed(job.prompt));
         let mut raw = self.speak(plain, alter, prefix, prompt, &spec)?;
@@ -233,7 +244,11 @@ impl<'m> Lab<'m> {
         let mut raw = Raw {
             prompt: prompt.to_vec(),
             output: Vec::with_capacity(self.tokens),
-            states: ran.states.iter().map(|s| s[prefix.len() * hidden..].to_vec()).collect(),
+            states: ran
+                .states
+                .iter()
+                .map(|s| s[prefix.len() * hidden..].to_vec())
+                .collect(),
             logits: Vec::with_capacity(self.tokens),
         };
         let mut last = ran.logits[ran.logits.len() - vocab..].to_vec();
@@ -361,7 +376,12 @@ impl<'m> Lab<'m> {
         };
         let sampler = match *spec {
             SamplerSpec::Greedy => Sampler::Greedy,
-            SamplerSpec::Gumbel { seed, temperature, top_k, top_p } => Sampler::Gumbel {
+            SamplerSpec::Gumbel {
+                seed,
+                temperature,
+                top_k,
+                top_p,
+            } => Sampler::Gumbel {
                 seed,
                 temperature: decimal(temperature)?,
                 top_k,
@@ -377,7 +397,11 @@ impl<'m> Lab<'m> {
             nonce: None,
             numerics: NumericsClaim {
                 class: NumericsClass::Fast,
-                compute: if job.is_bf16 { Compute::Bf16 } else { Compute::F32 },
+                compute: if job.is_bf16 {
+                    Compute::Bf16
+                } else {
+                    Compute::F32
+                },
             },
             opened: (0..=config.layers as u32).collect(),
             producer: Manifest::printable("assay experiment"),
@@ -390,8 +414,11 @@ impl<'m> Lab<'m> {
         let (h, first) = (config.hidden, raw.prompt.len() - 1);
         let fed = raw.prompt.iter().chain(&raw.output[..raw.output.len() - 1]);
         for (position, token) in fed.enumerate() {
-            let states: Vec<&[f32]> =
-                raw.states.iter().map(|s| &s[position * h..(position + 1) * h]).collect();
+            let states: Vec<&[f32]> = raw
+                .states
+                .iter()
+                .map(|s| &s[position * h..(position + 1) * h])
+                .collect();
             let logits = position.checked_sub(first).and_then(|i| raw.logits.get(i));
             builder.push(*token, &states, logits.map(Vec::as_slice))?;
         }
@@ -406,7 +433,12 @@ impl Raw {
         self.states = ran.states;
         let rows = ran.logits.len() / vocab;
         let from = rows.saturating_sub(self.output.len());
-        self.logits = ran.logits.chunks(vocab).skip(from).map(<[f32]>::to_vec).collect();
+        self.logits = ran
+            .logits
+            .chunks(vocab)
+            .skip(from)
+            .map(<[f32]>::to_vec)
+            .collect();
     }
 
     fn forge(&mut self, forgery: Forgery, hidden: usize, seed: u64) {

@@ -105,12 +105,13 @@ impl Statistic {
 
 /// Figures of each token, and the shares of rows that the two published rules accept. `first` is the position that the first emitted
 /// token was sampled from.
-pub(crate) fn figures_of(
-    observed: &Observed,
-    first: usize,
-) -> (Vec<Figures>, [f64; 2]) {
+pub(crate) fn figures_of(observed: &Observed, first: usize) -> (Vec<Figures>, [f64; 2]) {
     let mut rows: BTreeMap<usize, Vec<&Row>> = BTreeMap::new();
-    for row in observed.rows.iter().filter(|row| row.layer > 0 && row.position >= first) {
+    for row in observed
+        .rows
+        .iter()
+        .filter(|row| row.layer > 0 && row.position >= first)
+    {
         rows.entry(row.position).or_default().push(row);
     }
     let accepted = [Rule::Repo, Rule::Paper].map(|rule| {
@@ -123,8 +124,7 @@ pub(crate) fn figures_of(
         let mean = |figure: &dyn Fn(&Row) -> f64| {
             rows.iter().map(|row| figure(row)).sum::<f64>() / rows.len().max(1) as f64
         };
-        let rejected =
-            |rule| mean(&|row| f64::from(u8::from(!row.verillm.is_accepted_by(rule))));
+        let rejected = |rule| mean(&|row| f64::from(u8::from(!row.verillm.is_accepted_by(rule))));
         let last = rows.iter().max_by_key(|row| row.layer);
         let margin = match token.is_outside {
             true => MARGIN_CLIP,
@@ -139,7 +139,10 @@ pub(crate) fn figures_of(
         set(Statistic::PwPaper, mean(&|row| row.verillm.pw_matched));
         set(Statistic::RuleRepo, rejected(Rule::Repo));
         set(Statistic::RulePaper, rejected(Rule::Paper));
-        set(Statistic::RelL2, mean(&|row| row.rel_l2.clamp(FLOOR, 1e10).log10()));
+        set(
+            Statistic::RelL2,
+            mean(&|row| row.rel_l2.clamp(FLOOR, 1e10).log10()),
+        );
         set(Statistic::Fingerprint, last.map_or(0.0, |row| steps(row)));
         set(Statistic::Margin, margin);
         set(Statistic::Likelihood, gls(token.margin));

@@ -236,8 +236,10 @@ pub fn curves(measured: &[Measured], cheat: Cheat, is_bf16: bool, n: usize) -> C
     let [calibration, held_out, of_cheat] = split(measured, cheat, is_bf16);
     let scale = Scale::of(&windows(&calibration, n, tokens, 1));
     let scores = |runs: &[&Measured], seed| {
-        let all: Vec<Vec<f64>> =
-            windows(runs, n, tokens, seed).iter().map(|w| scale.all(w)).collect();
+        let all: Vec<Vec<f64>> = windows(runs, n, tokens, seed)
+            .iter()
+            .map(|w| scale.all(w))
+            .collect();
         transposed(&all)
     };
     Curves {
@@ -248,18 +250,23 @@ pub fn curves(measured: &[Measured], cheat: Cheat, is_bf16: bool, n: usize) -> C
 
 fn transposed(rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let columns = Statistic::COUNT + 1;
-    (0..columns).map(|i| rows.iter().map(|row| row[i]).collect()).collect()
+    (0..columns)
+        .map(|i| rows.iter().map(|row| row[i]).collect())
+        .collect()
 }
 
 /// Honest runs for thresholds, honest runs for rates, and a cheat's runs on held-out prompts.
 fn split(measured: &[Measured], cheat: Cheat, is_bf16: bool) -> [Vec<&Measured>; 3] {
     let of = |cheat: Cheat, odd: bool| -> Vec<&Measured> {
-        let fits = |m: &&Measured| {
-            m.cheat == cheat && m.is_bf16 == is_bf16 && (m.prompt % 2 == 1) == odd
-        };
+        let fits =
+            |m: &&Measured| m.cheat == cheat && m.is_bf16 == is_bf16 && (m.prompt % 2 == 1) == odd;
         measured.iter().filter(fits).collect()
     };
-    [of(Cheat::Honest, false), of(Cheat::Honest, true), of(cheat, true)]
+    [
+        of(Cheat::Honest, false),
+        of(Cheat::Honest, true),
+        of(cheat, true),
+    ]
 }
 
 /// The table.
@@ -278,7 +285,12 @@ pub fn detect(
     let mut classes = Vec::new();
     for is_bf16 in [false, true] {
         if measured.iter().any(|m| m.is_bf16 == is_bf16) {
-            classes.push(class(measured, is_bf16, tokens, profile.filter(|_| !is_bf16))?);
+            classes.push(class(
+                measured,
+                is_bf16,
+                tokens,
+                profile.filter(|_| !is_bf16),
+            )?);
         }
     }
     Ok(Detection {
@@ -297,7 +309,9 @@ fn class(
 ) -> Result<Class, ExperimentError> {
     let [calibration, held_out, _] = split(measured, Cheat::Honest, is_bf16);
     if calibration.is_empty() || held_out.is_empty() {
-        return Err(ExperimentError::TooFew("honest runs on both halves of the prompts"));
+        return Err(ExperimentError::TooFew(
+            "honest runs on both halves of the prompts",
+        ));
     }
     let sizes: Vec<usize> = std::iter::successors(Some(1), |n| Some(n * 2))
         .take_while(|n| *n < tokens)
@@ -311,7 +325,10 @@ fn class(
         let scale = Scale::of(&honest);
         let scores = transposed(&honest.iter().map(|w| scale.all(w)).collect::<Vec<_>>());
         let thresholds = RATES.map(|rate| {
-            scores.iter().map(|scores| threshold(scores, rate)).collect::<Vec<f64>>()
+            scores
+                .iter()
+                .map(|scores| threshold(scores, rate))
+                .collect::<Vec<f64>>()
         });
         fitted.insert(n, (scale, thresholds));
     }
@@ -323,7 +340,8 @@ fn class(
         let scores = transposed(&means.iter().map(|w| scale.all(w)).collect::<Vec<_>>());
         [0, 1].map(|r| {
             let each = scores.iter().zip(&thresholds[r]);
-            each.map(|(scores, t)| (above(scores, *t), scores.len())).collect()
+            each.map(|(scores, t)| (above(scores, *t), scores.len()))
+                .collect()
         })
     };
     let of_honest = rates(&held_out, tokens, 2);
@@ -336,7 +354,10 @@ fn class(
         })
         .collect();
     let mut cheats: Vec<Cheat> = Vec::new();
-    for m in measured.iter().filter(|m| m.is_bf16 == is_bf16 && m.cheat != Cheat::Honest) {
+    for m in measured
+        .iter()
+        .filter(|m| m.is_bf16 == is_bf16 && m.cheat != Cheat::Honest)
+    {
         if !cheats.contains(&m.cheat) {
             cheats.push(m.cheat);
         }
@@ -348,7 +369,11 @@ fn class(
         let share = |(k, n): (usize, usize)| k as f64 / n.max(1) as f64;
         // The smallest size from which on every larger one finds 99 % too.
         let needed = |r: usize, i: usize| {
-            let good = by_size.iter().rev().take_while(|rates| share(rates[r][i]) >= 0.99).count();
+            let good = by_size
+                .iter()
+                .rev()
+                .take_while(|rates| share(rates[r][i]) >= 0.99)
+                .count();
             (good > 0).then(|| sizes[sizes.len() - good])
         };
         let found = names()
@@ -398,15 +423,23 @@ fn verdicts(runs: &[&Measured]) -> [usize; 2] {
 
 /// The sequential test over each run's tokens.
 fn stopped(runs: &[&Measured], profile: &Profile) -> Stopped {
-    let layers = profile.limits.rel_l2.last().map_or(0, |depth| depth.to_layer);
+    let layers = profile
+        .limits
+        .rel_l2
+        .last()
+        .map_or(0, |depth| depth.to_layer);
     let test = profile.sequential();
     // A token's figure is the mean over all layers of log10; what it is held against is the mean of their calibrated means.
     let series = runs.iter().map(|run| {
         let n = run.layers.min(layers).max(1);
-        let means = (1..=n).filter_map(|l| profile.depth(l)).map(|depth| depth.log10_mean);
+        let means = (1..=n)
+            .filter_map(|l| profile.depth(l))
+            .map(|depth| depth.log10_mean);
         let centre = means.sum::<f64>() / f64::from(n);
         let tokens = run.tokens.iter();
-        tokens.map(move |t| t[Statistic::RelL2 as usize] - centre).collect::<Vec<f64>>()
+        tokens
+            .map(move |t| t[Statistic::RelL2 as usize] - centre)
+            .collect::<Vec<f64>>()
     });
     stopping::on_series(&test, series)
 }
@@ -459,7 +492,10 @@ mod tests {
         for (a, b) in seed.found.iter().zip(&top_p.found) {
             assert_eq!(a.true_positives, [1.0; 2], "{a:?}");
             assert!(a.tokens_for_99 <= Some(2), "{a:?}");
-            assert!(b.true_positives[1] <= 0.1 && b.tokens_for_99.is_none(), "{b:?}");
+            assert!(
+                b.true_positives[1] <= 0.1 && b.tokens_for_99.is_none(),
+                "{b:?}"
+            );
         }
         assert_eq!(seed.passes_published, [20, 0]);
     }
@@ -467,7 +503,10 @@ mod tests {
     #[test]
     fn without_honest_runs_there_is_no_table() {
         let only = [run(Cheat::Honest, 0, 0.0)];
-        assert!(matches!(detect(&only, String::new(), None), Err(ExperimentError::TooFew(_))));
+        assert!(matches!(
+            detect(&only, String::new(), None),
+            Err(ExperimentError::TooFew(_))
+        ));
         assert!(detect(&[], String::new(), None).is_err());
     }
 }
