@@ -478,3 +478,124 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let rest: f32 = rest_a.iter().zip(rest_b).map(|(a, b)| a * b).sum();
     sums.iter().sum::<f32>() + rest
 }
+
+#[cfg(test)]
+mod tests {
+    use assay_engine::{Device, Engine, Numerics, Outputs, Quiet, Want};
+
+    use super::*;
+
+    const TOKENS: [u32; 12] = [0, 836, 27, 200, 42, 453, 306, 260, 270, 822, 69, 13];
+
+    fn rel_l2(a: &[f32], b: &[f32]) -> f64 {
+        assert_eq!(a.len(), b.len());
+        let square = |v: f32| f64::from(v).powi(2);
+        let error: f64 = a.iter().zip(b).map(|(a, b)| square(a - b)).sum();
+        (error / b.iter().map(|v| square(*v)).sum::<f64>()).sqrt()
+    }
+
+    #[test]
+    fn the_plain_pass_is_the_engines() {
+        let model = Model::demo().unwrap();
+        let plain = Plain::load(&model).unwrap();
+        let whole = plain.session(Alter::default()).run(&TOKENS).unwrap();
+        // A prompt, then token by token: a cache changes nothing but the order of nothing.
+        let mut session = plain.session(Alter::default());
+        let mut pieces = session.run(&TOKENS[..5]).unwrap().logits;
+        for token in &TOKENS[5..] {
+            pieces.extend(session.run(&[*token]).unwrap().logits);
+        }
+        assert_eq!(pieces, whole.logits);
+        assert_eq!(session.position(), TOKENS.len());
+        let engine = Engine::load(&Device::Cpu, &model, 16, Numerics::Fast, &mut Quiet);
+        let mut engine = pollster::block_on(engine).unwrap();
+        let want = Want {
+            logits_from: Some(0),
+            ..Want::all_states(model.config())
+        };
+        let mut outputs = Outputs::default();
+        let keep = |chunk: Outputs| -> Result<(), assay_engine::EngineError> {
+            outputs = chunk;
+            Ok(())
+        };
+        pollster::block_on(engine.prefill(&TOKENS, &want, &mut Quiet, keep)).unwrap();
+        for (layer, (a, b)) in whole.states.iter().zip(&outputs.states).enumerate() {
+            assert!(rel_l2(a, b) < 2e-6, "layer {layer}: {:e}", rel_l2(a, b));
+        }
+        assert!(rel_l2(&whole.logits, &outputs.logits) < 2e-6);
+        assert!(session.run(&[5000]).is_err());
+    }
+
+    #[test]
+    fn what_is_altered_shows_and_by_how_much() {
+        let model = Model::demo().unwrap();
+        let plain = Plain::load(&model).unwrap();
+        let last = |alter: Alter| plain.session(alter).run(&TOKENS).unwrap().states.pop().unwrap();
+        let honest = last(Alter::default());
+        let of = |alter: Alter| rel_l2(&last(alter), &honest);
+        let bf16 = of(Alter {
+            rounding: Rounding::Bf16,
+            ..Alter::default()
+        });
+        let kv = |kv| {
+            of(Alter {
+                kv: Some(kv),
+                ..Alter::default()
+            })
+        };
+        let (int8, int4) = (kv(KvCache::Int8), kv(KvCache::Int4));
+        assert!((1e-3..0.05).contains(&bf16), "{bf16:e}");
+        assert!(int8 > 1e-4 && int4 > 3.0 * int8, "{int8:e} {int4:e}");
+        let keep = |keep| {
+            of(Alter {
+                keep: Some(keep),
+                ..Alter::default()
+            })
+        };
+        let wide = model.config().intermediate;
+        assert!(keep(wide) == 0.0 && keep(wide / 2) > 1e-3 && keep(wide / 8) > keep(wide / 2));
+        assert!(Plain::load(&model.altered(|_, _, _| {}).unwrap()).is_ok());
+    }
+
+    /// transformers' own logits, hidden states, and the perplexity that they give.
+    #[test]
+    fn transformers_gives_the_same_perplexity() {
+        let data = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/hf-reference");
+        let mut seen = 0;
+        for case in ["llama-mha-f32", "llama3-gqa-bf16", "llama-odd-shapes-f16", "mistral-bf16"] {
+            let folder = std::path::Path::new(data).join(case);
+            let Ok(file) = std::fs::read(folder.join("reference.safetensors")) else {
+                println!("skipped: ../shared/data/hf-reference/{case} is absent");
+                continue;
+            };
+            let tensors = safetensors::SafeTensors::deserialize(&file).unwrap();
+            let words = |name: &str| -> Vec<[u8; 4]> {
+                tensors.tensor(name).unwrap().data().as_chunks().0.to_vec()
+            };
+            let floats = |name: &str| -> Vec<f32> {
+                words(name).into_iter().map(f32::from_le_bytes).collect()
+            };
+            let ids: Vec<u32> = words("input_ids").into_iter().map(u32::from_le_bytes).collect();
+            let model = Model::open(&folder).unwrap();
+            let plain = Plain::load(&model).unwrap();
+            let ran = plain.session(Alter::default()).run(&ids).unwrap();
+            let (logits, states) = (floats("logits"), floats("hidden_states"));
+            let config = plain.config();
+            let width = ids.len() * config.hidden;
+            for (layer, own) in ran.states.iter().enumerate().take(config.layers) {
+                let theirs = &states[layer * width..(layer + 1) * width];
+                assert!(rel_l2(own, theirs) < 1e-5, "{case} layer {layer}");
+            }
+            let perplexity = |logits: &[f32]| {
+                let rows = logits.chunks_exact(config.vocab).zip(&ids[1..]);
+                let loss = |(row, next): (&[f32], &u32)| -crate::noise::log_likelihood(row, *next as usize);
+                (rows.map(loss).sum::<f64>() / (ids.len() - 1) as f64).exp()
+            };
+            let (own, theirs) = (perplexity(&ran.logits), perplexity(&logits));
+            println!("{case}: perplexity {own:.6}, transformers {theirs:.6}");
+            assert!((own / theirs - 1.0).abs() < 1e-5, "{case}: {own} {theirs}");
+            seen += 1;
+        }
+        println!("{seen} cases");
+    }
+}

@@ -31,7 +31,7 @@ pub struct Args {
     json: bool,
 
     #[command(flatten)]
-    detection: detect::Args,
+    detection: detect::DetectionArgs,
 }
 
 /// Runs what was named.

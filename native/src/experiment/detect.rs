@@ -26,7 +26,7 @@ const ROC_TOKENS: usize = 16;
 
 /// Its flags.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct DetectionArgs {
     /// Detection: honest runs of each class; half of them make thresholds
     #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(4..))]
     pub honest: u32,
@@ -50,7 +50,7 @@ pub struct Args {
 
 /// Measures, and writes detection.json, detection.md, roc-*.svg and detection.html.
 pub async fn run(
-    args: &Args,
+    args: &DetectionArgs,
     setup: &Setup,
     verifiers: &[String],
     output: &Output,

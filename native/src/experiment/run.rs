@@ -148,10 +148,9 @@ async fn directions(
         names.iter().cycle().take(n).cloned().collect()
     };
     if experiment.is_concurrent() {
-        let all = match setup.verifiers.len() {
-            // None was named: all of this machine's.
-            0 | 1 => devices::all().await,
-            _ => setup.verifiers.clone(),
+        let all = match setup.verifiers_were_named {
+            true => setup.verifiers.clone(),
+            false => devices::all().await,
         };
         return vec![(prover, around(&all, n.max(all.len())))];
     }

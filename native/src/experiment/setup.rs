@@ -84,6 +84,8 @@ pub struct Setup {
     pub quantised: Option<Named>,
     pub prover: String,
     pub verifiers: Vec<String>,
+    /// Whether the user named the verifiers' devices.
+    pub verifiers_were_named: bool,
     pub profiles: Profiles,
     pub out: PathBuf,
     pub n_tokens: Option<u32>,
@@ -170,6 +172,7 @@ impl SetupArgs {
             quantised,
             prover,
             verifiers,
+            verifiers_were_named: !self.verifier_adapter.is_empty(),
             profiles: profiles(self.profile.as_deref())?,
             out: self.out.clone(),
             n_tokens: self.n_tokens,
