@@ -541,10 +541,13 @@ pub fn histogram(values: &[f64], bins: usize, is_log: bool) -> Vec<(f64, f64, f6
         .map(of)
         .collect();
     let (low, high) = range(usable.iter().copied(), 0.0, 1.0);
-    let high = if high > low {
-        high
-    } else {
-        low + low.abs().max(1e-9) * 1e-3
+    // One value stands in the middle of its plot.
+    let (low, high) = match high > low {
+        true => (low, high),
+        false => {
+            let half = 0.5 * low.abs().max(1.0);
+            (low - half, low + half)
+        }
     };
     let step = (high - low) / bins.max(1) as f64;
     let mut counts = vec![0.0; bins.max(1)];

@@ -20,7 +20,7 @@ th:first-child,td:first-child{text-align:left}thead th{font-weight:600;color:var
 table.heat td{background:color-mix(in srgb,var(--s0) var(--level),transparent);white-space:nowrap}\
 table.heat thead th{writing-mode:vertical-rl;transform:rotate(180deg);text-align:left;height:9.5em}\
 table.heat thead th:first-child{writing-mode:initial;transform:none;height:auto;vertical-align:bottom}\
-code{font-family:ui-monospace,monospace;font-size:.92em}@media print{body{max-width:none}}";
+td.text,th.text{text-align:left}table.heat small{color:inherit;opacity:.75}code{font-family:ui-monospace,monospace;font-size:.92em}@media print{body{max-width:none}}";
 
 /// A page in the making.
 pub struct Page(String);
@@ -52,15 +52,21 @@ impl Page {
         let Some((head, rows)) = rows.split_first() else {
             return;
         };
+        // A column of words is set left, one of figures right.
+        let words = |column: usize| {
+            let mut cells = rows.iter().filter_map(|row| row.get(column));
+            cells.any(|cell| cell.chars().next().is_some_and(char::is_alphabetic))
+        };
+        let class = |column: usize| if words(column) { " class=\"text\"" } else { "" };
         self.0 += "<div class=\"wide\"><table><thead><tr>";
-        for cell in head {
-            let _ = write!(self.0, "<th>{}</th>", escape(cell));
+        for (column, cell) in head.iter().enumerate() {
+            let _ = write!(self.0, "<th{}>{}</th>", class(column), escape(cell));
         }
         self.0 += "</tr></thead><tbody>";
         for row in rows {
             self.0 += "<tr>";
-            for cell in row {
-                let _ = write!(self.0, "<td>{}</td>", escape(cell));
+            for (column, cell) in row.iter().enumerate() {
+                let _ = write!(self.0, "<td{}>{}</td>", class(column), escape(cell));
             }
             self.0 += "</tr>";
         }

@@ -530,7 +530,15 @@ mod tests {
     fn what_is_altered_shows_and_by_how_much() {
         let model = Model::demo().unwrap();
         let plain = Plain::load(&model).unwrap();
-        let last = |alter: Alter| plain.session(alter).run(&TOKENS).unwrap().states.pop().unwrap();
+        let last = |alter: Alter| {
+            plain
+                .session(alter)
+                .run(&TOKENS)
+                .unwrap()
+                .states
+                .pop()
+                .unwrap()
+        };
         let honest = last(Alter::default());
         let of = |alter: Alter| rel_l2(&last(alter), &honest);
         let bf16 = of(Alter {
@@ -560,9 +568,17 @@ mod tests {
     /// transformers' own logits, hidden states, and the perplexity that they give.
     #[test]
     fn transformers_gives_the_same_perplexity() {
-        let data = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/hf-reference");
+        let data = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../../shared/data/hf-reference"
+        );
         let mut seen = 0;
-        for case in ["llama-mha-f32", "llama3-gqa-bf16", "llama-odd-shapes-f16", "mistral-bf16"] {
+        for case in [
+            "llama-mha-f32",
+            "llama3-gqa-bf16",
+            "llama-odd-shapes-f16",
+            "mistral-bf16",
+        ] {
             let folder = std::path::Path::new(data).join(case);
             let Ok(file) = std::fs::read(folder.join("reference.safetensors")) else {
                 println!("skipped: ../shared/data/hf-reference/{case} is absent");
@@ -575,7 +591,10 @@ mod tests {
             let floats = |name: &str| -> Vec<f32> {
                 words(name).into_iter().map(f32::from_le_bytes).collect()
             };
-            let ids: Vec<u32> = words("input_ids").into_iter().map(u32::from_le_bytes).collect();
+            let ids: Vec<u32> = words("input_ids")
+                .into_iter()
+                .map(u32::from_le_bytes)
+                .collect();
             let model = Model::open(&folder).unwrap();
             let plain = Plain::load(&model).unwrap();
             let ran = plain.session(Alter::default()).run(&ids).unwrap();
@@ -588,7 +607,9 @@ mod tests {
             }
             let perplexity = |logits: &[f32]| {
                 let rows = logits.chunks_exact(config.vocab).zip(&ids[1..]);
-                let loss = |(row, next): (&[f32], &u32)| -crate::noise::log_likelihood(row, *next as usize);
+                let loss = |(row, next): (&[f32], &u32)| {
+                    -crate::noise::log_likelihood(row, *next as usize)
+                };
                 (rows.map(loss).sum::<f64>() / (ids.len() - 1) as f64).exp()
             };
             let (own, theirs) = (perplexity(&ran.logits), perplexity(&logits));

@@ -7,6 +7,8 @@ use assay_experiment::detection::lab::Job;
 use assay_experiment::detection::{Cheat, Lab, Measured, detect, draw};
 use assay_experiment::page::Page;
 use assay_model::Model;
+use assay_trace::Digest;
+use serde::{Deserialize, Serialize};
 
 use super::setup::Setup;
 use super::{Ears, devices, store};
@@ -118,16 +120,31 @@ pub async fn run(
         }
     }
     let mut measured: Vec<Measured> = Vec::with_capacity(jobs.len());
-    for batch in jobs.chunks(BATCH) {
+    let out = setup.out.join("detection");
+    let kept = out.join("runs");
+    std::fs::create_dir_all(&kept).with_context(|| format!("cannot make {}", kept.display()))?;
+    let mut were_there = 0;
+    for (number, batch) in jobs.chunks(BATCH).enumerate() {
         interrupt::check()?;
         progress.runs(measured.len() as u64, jobs.len() as u64);
-        measured.extend(lab.run(batch, &mut Ears).await?);
+        let (file, key) = (kept.join(format!("batch-{number:04}.json")), lab.key(batch));
+        if let Some(done) = store::read_json::<Batch>(&file)
+            && done.key == key
+        {
+            were_there += done.runs.len();
+            measured.extend(done.runs);
+            continue;
+        }
+        let done = Batch {
+            key,
+            runs: lab.run(batch, &mut Ears).await?,
+        };
+        store::write(&file, &serde_json::to_vec(&done)?)?;
+        measured.extend(done.runs);
     }
     progress.clear();
     let profile = lab.profile().cloned();
     let table = detect(&measured, setup.full.name.clone(), profile.as_ref())?;
-    let out = setup.out.join("detection");
-    std::fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
     store::write_json(&out.join("detection.json"), &table)?;
     store::write(&out.join("detection.md"), table.markdown().as_bytes())?;
     let subtitle = format!(
@@ -169,8 +186,18 @@ pub async fn run(
             ))?;
         }
     }
+    if were_there > 0 {
+        output.note_field("resumed", format_args!("{were_there} runs were there"));
+    }
     output.note_field("files", out.display());
     Ok(Exit::Ok)
+}
+
+/// Runs that are kept, so that a run that was stopped goes on.
+#[derive(Serialize, Deserialize)]
+struct Batch {
+    key: Digest,
+    runs: Vec<Measured>,
 }
 
 /// Prompts from a text, spread over it: windows of so many tokens that do not overlap.

@@ -16,6 +16,7 @@ use assay_trace::{
 };
 use assay_verify::{Profile, Profiles, Verdict};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::cheat::{Cheat, Forgery};
 use super::score::{Figures, figures_of};
@@ -26,7 +27,8 @@ use crate::plain::{Alter, Plain, Ran};
 use crate::trial::ClaimOf;
 
 /// One verified run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Measured {
     /// What the prover did.
     pub cheat: Cheat,
@@ -47,7 +49,7 @@ pub struct Measured {
 }
 
 /// What a run is asked for.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Job {
     /// What the prover does.
     pub cheat: Cheat,
@@ -138,6 +140,16 @@ impl<'m> Lab<'m> {
                 && profile.scope.weight_dtypes.contains(&self.claim.dtype)
         };
         self.profiles.0.iter().find(covers)
+    }
+
+    /// Digest of all that `jobs` depend on: runs that were kept under another are made again.
+    pub fn key(&self, jobs: &[Job]) -> Digest {
+        let devices = self.devices();
+        let facts = (
+            (self.claim.root, &devices, &self.prompts, &self.prefix),
+            (self.tokens, self.temperature.to_bits(), jobs),
+        );
+        Digest::of(&serde_json::to_vec(&facts).unwrap_or_default())
     }
 
     /// Names of the verifiers' devices.
