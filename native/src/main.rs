@@ -10,6 +10,7 @@ mod device_arg;
 mod errors;
 mod eval;
 mod exit;
+mod experiment;
 mod interrupt;
 mod key_arg;
 mod live;

@@ -28,6 +28,8 @@ pub enum Stage {
     Write,
     /// Projecting weights for a key; bytes.
     Project,
+    /// Runs of an experiment.
+    Runs,
 }
 
 impl Progress {
@@ -55,6 +57,11 @@ impl Progress {
     /// Steps of a run on the CPU, which asks about Ctrl-C itself.
     pub fn steps(&mut self, done: u64, total: u64) {
         self.show(Stage::Engine(Phase::Prefill), done, total);
+    }
+
+    /// So many runs of an experiment are done.
+    pub fn runs(&mut self, done: u64, total: u64) {
+        self.show(Stage::Runs, done, total);
     }
 
     fn show(&mut self, stage: Stage, done: u64, total: u64) {
@@ -99,6 +106,7 @@ fn words(stage: Stage) -> &'static str {
         Stage::Engine(Phase::Checks) => "checking",
         Stage::Write => "writing weights",
         Stage::Project => "projecting",
+        Stage::Runs => "running",
     }
 }
 
@@ -107,7 +115,7 @@ fn style(stage: Stage) -> ProgressStyle {
         Stage::Engine(Phase::Hash | Phase::Load) | Stage::Write | Stage::Project => {
             "  {msg:<16} {bar:30} {binary_bytes}/{binary_total_bytes} {eta}"
         }
-        Stage::Engine(Phase::Prefill | Phase::Decode | Phase::Checks) => {
+        Stage::Engine(Phase::Prefill | Phase::Decode | Phase::Checks) | Stage::Runs => {
             "  {msg:<16} {bar:30} {pos}/{len} {eta}"
         }
     };

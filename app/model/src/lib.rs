@@ -18,6 +18,7 @@
 //! | `huggingface` | a folder of them |
 //! | `gguf` | llama.cpp's format |
 //! | `llama2c` | llama2.c's format |
+//! | `altered` | copies with other weights, for experiments |
 //! | `bytes` | where bytes come from: a mapped file, memory, or a browser |
 //! | `weights` | tensors and roles |
 //! | `packed` | rows of every stored type as kernels take them, and decoding to f32 |
@@ -25,6 +26,7 @@
 //! | `tokenizer` | text to ids and back |
 //! | `synth` | synthetic checkpoints of real shapes |
 
+mod altered;
 mod bytes;
 mod config;
 mod config_json;

@@ -17,9 +17,9 @@ use std::sync::Arc;
 pub struct Model {
     config: ModelConfig,
     notes: Vec<String>,
-    tokenizer: Option<Tokenizer>,
+    pub(crate) tokenizer: Option<Arc<Tokenizer>>,
     sources: Vec<Arc<dyn ByteSource>>,
-    tensors: BTreeMap<Role, TensorRef>,
+    pub(crate) tensors: BTreeMap<Role, TensorRef>,
 }
 
 impl Model {
@@ -36,7 +36,7 @@ impl Model {
         Ok(Self {
             config,
             notes,
-            tokenizer,
+            tokenizer: tokenizer.map(Arc::new),
             sources,
             tensors,
         })
@@ -126,7 +126,7 @@ impl Model {
 
     /// The checkpoint's tokenizer, if it came with one; its ids fit the vocabulary.
     pub fn tokenizer(&self) -> Option<&Tokenizer> {
-        self.tokenizer.as_ref()
+        self.tokenizer.as_deref()
     }
 
     /// The tensor with this role; `None` for a bias that the model does not have or a layer beyond the last.

@@ -166,7 +166,11 @@ fn count(repo: &mut Classes, paper: &mut Classes, d: f32, differ: bool) {
 impl VeriLlm {
     /// What `rule` would say of this pair.
     pub fn is_accepted_by(&self, rule: Rule) -> bool {
-        let limit = rule.thresholds();
+        self.is_accepted_with(rule, rule.thresholds())
+    }
+
+    /// The same with other thresholds than the published ones.
+    pub fn is_accepted_with(&self, rule: Rule, limit: Thresholds) -> bool {
         match rule {
             Rule::Repo => {
                 // Its third alternative, all four statistics together, implies the second: Pm and Pw never decide.

@@ -2,6 +2,7 @@
 
 pub mod adapters;
 pub mod eval;
+pub mod experiment;
 pub mod explain;
 pub mod keygen;
 pub mod logits;
@@ -26,6 +27,9 @@ pub fn run(cli: Cli, output: &Output) -> anyhow::Result<Exit> {
         Some(Command::Serve(args)) => crate::serve::run(&args, device, output),
         Some(Command::Explain(args)) => explain::run(&args, output),
         Some(Command::Eval(args)) => eval::run(&args, device, output),
+        Some(Command::Experiment(args)) => experiment::run(&args, device, output),
+        Some(Command::Calibrate(args)) => crate::experiment::calibrate::run(&args, device, output),
+        Some(Command::Noise(args)) => crate::experiment::noise::run(&args, output),
         Some(Command::Sparse(args)) => sparse::run(&args, device, output),
         Some(Command::Keygen(args)) => keygen::run(&args, device, output),
         Some(Command::Llama2Rs(args)) => crate::llama2rs::run(&args, device, output),

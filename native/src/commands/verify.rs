@@ -98,6 +98,10 @@ pub struct Options {
     #[arg(long, value_name = "RULE", requires = "verify", conflicts_with = "key", value_parser = crate::sparse::rule::parse)]
     sparse: Option<Rule>,
 
+    /// Calibration profiles to use before the shipped ones; `assay calibrate --apply FILE` makes such a file
+    #[arg(long, value_name = "FILE", requires = "verify", conflicts_with = "key")]
+    profile: Option<PathBuf>,
+
     /// Print the report as one JSON object
     #[arg(long, requires = "verify")]
     json: bool,
@@ -197,6 +201,7 @@ pub struct Results {
     report: Option<AtomicFile>,
     csv: Option<AtomicFile>,
     statement: Option<AtomicFile>,
+    profiles: Profiles,
 }
 
 impl Results {
@@ -207,6 +212,7 @@ impl Results {
             report: create(&options.report)?,
             csv: create(&options.csv)?,
             statement: create(&options.statement)?,
+            profiles: crate::experiment::setup::profiles(options.profile.as_deref())?,
         })
     }
 
@@ -220,8 +226,16 @@ impl Results {
         device: &DeviceArgs,
         output: &Output,
     ) -> anyhow::Result<Exit> {
-        let judged = judge(trace, against, expected, device, options.quiet);
-        self.tell(&pollster::block_on(judged)?, options, output)
+        let judged = judge(
+            &self.profiles,
+            trace,
+            against,
+            expected,
+            device,
+            options.quiet,
+        );
+        let judged = pollster::block_on(judged)?;
+        self.tell(&judged, options, output)
     }
 
     /// Writes a verdict wherever it is asked for, and prints it.
@@ -261,6 +275,7 @@ impl Results {
 
 /// Holds a trace against a model or a key.
 pub async fn judge(
+    profiles: &Profiles,
     trace: &[u8],
     against: &Against,
     expected: &assay_verify::Options,
@@ -276,8 +291,7 @@ pub async fn judge(
     };
     Ok(match against {
         Against::Model(model) => {
-            let profiles = Profiles::embedded();
-            verify_in_detail(&profiles, trace, model, &device, expected, &mut progress).await?
+            verify_in_detail(profiles, trace, model, &device, expected, &mut progress).await?
         }
         Against::Key(key) => audit(trace, key, &device, expected, &mut progress).await?,
     })

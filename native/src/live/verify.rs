@@ -1,7 +1,7 @@
 //! Asking and judging in one go.
 
 use assay_model::Model;
-use assay_verify::Verified;
+use assay_verify::{Profiles, Verified};
 
 use super::ask::{Answered, Asked, Known, ask};
 use crate::commands::verify::{Against, Options, Results, judge};
@@ -53,7 +53,8 @@ pub fn verify(
         Asked::Rejected(failed) => {
             // A report on no bytes at all says who the verifier is.
             let nothing = assay_verify::Options::default();
-            let judged = judge(&[], against, &nothing, device, true);
+            let profiles = Profiles::default();
+            let judged = judge(&profiles, &[], against, &nothing, device, true);
             let Verified { report, details } = pollster::block_on(judged)?;
             let report = assay_work::live::rejection(report, &failed);
             results.tell(&Verified { report, details }, options, output)

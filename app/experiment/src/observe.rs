@@ -1,0 +1,261 @@
+//! One trace on one verifier: the figures of every opened row and of every emitted token, and what Assay's own checks say of it.
+//!
+//! The verifier runs prompt and output as one causal prefill, as `assay --verify` does, and its checks are the very same code.
+//! What is left out here is what needs no run: the commitment, the prompt, the model's root. An experiment with an int4 prover lets
+//! the trace claim the verifier's weights, because the root alone would end it otherwise.
+
+use assay_engine::sampler::{self, SamplerSpec, Support};
+use assay_engine::{Engine, Monitor, Outputs, Want};
+use assay_trace::{StateDtype, Trace};
+use assay_verify::fingerprint::Fingerprint;
+use assay_verify::hidden::StateCheck;
+use assay_verify::tokens::TokenCheck;
+use assay_verify::verillm::VeriLlm;
+use assay_verify::{Outcome, Profile, Verdict, sampler_spec, statistics};
+use serde::{Deserialize, Serialize};
+use web_time::Instant;
+
+use crate::ExperimentError;
+
+/// Logprobs that are compared of each position (Gonka's top-k).
+pub const TOP_LOGPROBS: usize = 20;
+
+/// One pair of rows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Row {
+    /// Position in prompt plus output.
+    pub position: usize,
+    /// Hidden state; 0 is the embedding.
+    pub layer: u32,
+    /// VeriLLM's figures.
+    pub verillm: VeriLlm,
+    /// Relative L2 distance.
+    pub rel_l2: f64,
+    /// The largest activations.
+    pub fingerprint: Fingerprint,
+}
+
+/// One emitted token.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Token {
+    /// The position that it was sampled from.
+    pub position: usize,
+    /// Token-DiFR's margin, in logits.
+    pub margin: f64,
+    /// Whether it lies outside what the sampler allows.
+    pub is_outside: bool,
+    /// ln of its probability under the claimed sampler's temperature.
+    pub log_likelihood: f64,
+    /// Whether the verifier's replay gives this token.
+    pub replayed: bool,
+    /// Gonka's distance of the prover's largest logprobs from the verifier's; `None` where the prover's are not known.
+    pub logprob_distance: Option<f64>,
+}
+
+/// What Assay's own checks say.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Own {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Codes of the checks that did not pass.
+    pub codes: Vec<String>,
+    /// The profile whose limits were used.
+    pub profile: Option<String>,
+}
+
+/// Everything of one verification.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    /// Rows of opened hidden states, position by position.
+    pub rows: Vec<Row>,
+    /// Emitted tokens.
+    pub tokens: Vec<Token>,
+    /// Assay's own verdict.
+    pub own: Own,
+    /// Seconds of the verifier's run, without loading and without comparing.
+    pub prefill_s: f64,
+    /// Seconds of comparing.
+    pub compare_s: f64,
+}
+
+/// Verifies `trace` on `engine`, whose model is the verifier's. `logits` are the prover's, one row an emitted token, where an
+/// experiment has them.
+///
+/// # Errors
+/// The engine's; nothing in the trace causes one, once its sizes are the model's.
+pub async fn observe(
+    trace: &Trace<'_>,
+    engine: &mut Engine,
+    profile: Option<&Profile>,
+    logits: Option<&[Vec<f32>]>,
+    monitor: &mut dyn Monitor,
+) -> Result<Observed, ExperimentError> {
+    let manifest = trace.manifest();
+    let config = engine.config().clone();
+    if manifest.model.hidden as usize != config.hidden
+        || manifest.model.layers as usize != config.layers
+        || manifest.model.vocab as usize != config.vocab
+    {
+        return Err(ExperimentError::Config(
+            "the trace is of a model with other sizes than the verifier's".to_owned(),
+        ));
+    }
+    let spec = sampler_spec(&manifest.sampler);
+    let mut states = StateCheck::new(trace, profile);
+    let mut tokens = TokenCheck::new(trace, profile);
+    let (mut rows, mut judged) = (Vec::new(), Vec::new());
+    let mut compare_s = 0.0;
+    let first = trace.prompt().len().saturating_sub(1);
+    let begun = Instant::now();
+    engine.reset();
+    let sink = |outputs: Outputs| -> Result<(), ExperimentError> {
+        let begun = Instant::now();
+        states.add(&outputs, config.hidden);
+        compare_rows(trace, &outputs, config.hidden, &mut rows);
+        for (row, own) in outputs.logits.chunks_exact(config.vocab).enumerate() {
+            let position = outputs.logits_pos0 + row;
+            tokens.add(position, own);
+            let Some(&token) = trace
+                .tokens()
+                .get(position + 1)
+                .filter(|_| position >= first)
+            else {
+                continue;
+            };
+            let theirs = logits.and_then(|logits| logits.get(position - first));
+            judged.push(judge(
+                &spec,
+                own,
+                position,
+                token,
+                theirs.map(Vec::as_slice),
+            ));
+        }
+        compare_s += begun.elapsed().as_secs_f64();
+        Ok(())
+    };
+    let fed = trace.tokens().get(..trace.positions()).unwrap_or_default();
+    let want = Want {
+        logits_from: Some(first),
+        ..Want::all_states(&config)
+    };
+    engine.prefill(fed, &want, monitor, sink).await?;
+    let prefill_s = (begun.elapsed().as_secs_f64() - compare_s).max(0.0);
+    let checks = [
+        states.embedding_check(),
+        states.state_check(),
+        tokens.check(),
+        tokens.agreement(),
+        states.sequential_check(),
+    ];
+    let is = |outcome| checks.iter().any(|check| check.outcome == outcome);
+    let verdict = if is(Outcome::Fail) {
+        Verdict::Reject
+    } else if is(Outcome::Inconclusive) {
+        Verdict::Inconclusive
+    } else {
+        Verdict::Accept
+    };
+    let bad = |outcome| matches!(outcome, Outcome::Fail | Outcome::Inconclusive);
+    Ok(Observed {
+        rows,
+        tokens: judged,
+        own: Own {
+            verdict,
+            codes: checks
+                .iter()
+                .filter(|check| bad(check.outcome))
+                .map(|check| check.code.to_owned())
+                .collect(),
+            profile: profile.map(|profile| profile.id.clone()),
+        },
+        prefill_s,
+        compare_s,
+    })
+}
+
+fn compare_rows(trace: &Trace<'_>, outputs: &Outputs, hidden: usize, rows: &mut Vec<Row>) {
+    let dtype: StateDtype = trace.manifest().state_dtype;
+    for index in 0..outputs.rows {
+        let position = outputs.pos0 + index;
+        for &layer in trace.opened() {
+            let own = outputs.states.get(layer as usize);
+            let own = own.and_then(|states| states.get(index * hidden..(index + 1) * hidden));
+            let (Some(own), Some(theirs)) = (own, trace.state_row(layer, position)) else {
+                continue;
+            };
+            let stored = dtype.decode(&dtype.encode(own));
+            let compared = statistics::compare_row(&theirs, own, &stored, dtype);
+            rows.push(Row {
+                position,
+                layer,
+                verillm: compared.verillm,
+                rel_l2: compared.rel_l2,
+                fingerprint: compared.fingerprint,
+            });
+        }
+    }
+}
+
+fn judge(
+    spec: &SamplerSpec,
+    own: &[f32],
+    position: usize,
+    token: u32,
+    theirs: Option<&[f32]>,
+) -> Token {
+    // Positions are below 2^20. Without a tolerance the support is the nominal one.
+    let judged = sampler::judge(spec, own, position as u32, token, 0.0);
+    let in_logits = match *spec {
+        SamplerSpec::Greedy => 1.0,
+        SamplerSpec::Gumbel { temperature, .. } => temperature,
+    };
+    Token {
+        position,
+        margin: judged.margin * in_logits,
+        is_outside: judged.support == Support::Outside,
+        log_likelihood: judged.log_likelihood,
+        replayed: judged.replay_matches,
+        logprob_distance: theirs.map(|theirs| logprob_distance(theirs, own)),
+    }
+}
+
+/// Gonka's distance: mean over the prover's largest k logprobs a, with the verifier's b at the same ids, of
+/// |a - b| / (2 (|a| + |b| + 1e-6)).
+pub fn logprob_distance(theirs: &[f32], own: &[f32]) -> f64 {
+    let log_sum = |logits: &[f32]| {
+        let top = logits.iter().copied().fold(f32::MIN, f32::max);
+        let sum: f64 = logits.iter().map(|l| f64::from(l - top).exp()).sum();
+        f64::from(top) + sum.ln()
+    };
+    let (their_sum, own_sum) = (log_sum(theirs), log_sum(own));
+    let mut ids: Vec<usize> = (0..theirs.len().min(own.len())).collect();
+    let k = TOP_LOGPROBS.min(ids.len());
+    if k == 0 {
+        return 0.0;
+    }
+    ids.select_nth_unstable_by(k - 1, |&a, &b| theirs[b].total_cmp(&theirs[a]));
+    let distance = |&id: &usize| {
+        let (a, b) = (
+            f64::from(theirs[id]) - their_sum,
+            f64::from(own[id]) - own_sum,
+        );
+        (a - b).abs() / (2.0 * (a.abs() + b.abs() + 1e-6))
+    };
+    ids[..k].iter().map(distance).sum::<f64>() / k as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logprobs_do_not_see_a_constant() {
+        let a: Vec<f32> = (0..50).map(|i| (i * 7 % 13) as f32 * 0.3).collect();
+        let b: Vec<f32> = a.iter().map(|v| v + 4.0).collect();
+        assert!(logprob_distance(&a, &b) < 1e-6);
+        let c: Vec<f32> = a.iter().map(|v| v * 1.1).collect();
+        assert!(logprob_distance(&a, &c) > 1e-3);
+        assert_eq!(logprob_distance(&[], &[]), 0.0);
+    }
+}
