@@ -12,6 +12,7 @@
 //! | `stopping` | error rates of the sequential test |
 //! | `losses`, `noise` | verified_llm's noise test and perplexity |
 //! | `chart`, `page` | plots as SVG, and a page that holds them |
+//! | `sheet` | the same for the window and the page |
 //!
 //! Everything here measures; nothing here decides a verdict of `assay --verify`. Files are the caller's.
 
@@ -27,6 +28,7 @@ pub mod page;
 pub mod plain;
 pub mod plan;
 pub mod pooled;
+pub mod sheet;
 pub mod stopping;
 pub mod summary;
 pub mod trial;

@@ -35,14 +35,12 @@ impl Model {
                     most: want as u64,
                 });
             }
-            let new = TensorRef {
-                name: tensor.name.clone(),
-                dtype: Dtype::F32,
-                shape: tensor.shape.clone(),
-                source: 0,
-                offset: bytes.len() as u64,
-                bytes: 4 * want as u64,
-            };
+            let new = TensorRef::single(
+                tensor.name.clone(),
+                Dtype::F32,
+                tensor.shape.clone(),
+                (0, bytes.len() as u64, 4 * want as u64),
+            );
             bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
             made.insert(tensor.name.clone(), new.clone());
             tensors.insert(role, new);

@@ -1,5 +1,6 @@
 //! `assay experiment`: VeriLLM's experiments, what each statistic detects, and the sequential test's error rates.
 
+use assay_experiment::sheet;
 use assay_experiment::summary::Summary;
 use assay_experiment::trial::Trial;
 use assay_experiment::{Experiment, page};
@@ -85,6 +86,8 @@ async fn experiments(
     store::write_json(&setup.out.join("summary.json"), &summaries)?;
     let html = page::experiments(&all, &subtitle(&setup), &remarks(&setup));
     store::write(&setup.out.join("report.html"), html.as_bytes())?;
+    let sheet = sheet::experiments(&all, &subtitle(&setup), &remarks(&setup));
+    store::write(&setup.out.join("sheet.json"), sheet.to_json()?.as_bytes())?;
     if args.json {
         output.json(&summaries)?;
     } else {

@@ -170,6 +170,8 @@ pub async fn run(
     page.section("The table");
     page.detection(&table);
     store::write(&out.join("detection.html"), page.finish().as_bytes())?;
+    let drawn = assay_experiment::sheet::detection(&table, &subtitle);
+    store::write(&out.join("sheet.json"), drawn.to_json()?.as_bytes())?;
     for class in &table.classes {
         output.line(format_args!(
             "{} provers: {} honest runs held out, {} rejected by assay's own verdict, {} inconclusive",
