@@ -181,7 +181,9 @@ fn honest_traces_are_accepted() {
         "Once upon a time",
     ];
     assert_code(&made.verify(&sampled, &usual), 0);
-    assert_code(&made.verify(&greedy, &["--expect-prompt", "Once upon"]), 0);
+    // A shorter prompt makes choices of tokens that were given: no sampler took them.
+    let shorter = ["--expect-prompt", "Once upon", "--temperature", "0"];
+    assert_code(&made.verify(&greedy, &shorter), 1);
     assert_code(
         &made.verify(&greedy, &["--expect-prompt", "An upon a time"]),
         1,
@@ -592,12 +594,16 @@ fn an_adapter_is_compared_and_decides_nothing() {
             assert!(worst < 1e-4, "{name}: {run}");
             assert_eq!(run["positions"], 24);
         }
-        let human = made.verify(&trace, &["--adapter", name]);
-        assert!(
-            text(&human.stdout).contains("no part of the verdict"),
-            "{}",
-            text(&human.stdout)
-        );
+        // Making kernels takes an adapter some seconds, so people's form is looked at once.
+        if name == "llvmpipe" {
+            let human = made.verify(&trace, &["--adapter", name]);
+            let shown = text(&human.stdout);
+            assert!(shown.contains("no part of the verdict"), "{shown}");
+            assert!(
+                shown.lines().all(|line| line.chars().count() <= 80),
+                "{shown}"
+            );
+        }
     }
 }
 

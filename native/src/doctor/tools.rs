@@ -37,17 +37,15 @@ pub fn look() -> Vec<Item> {
 fn wasm() -> Item {
     let rustup = toolchain_has_it();
     let debian = debian_has_it();
-    let way = |found: bool, yes: &str, no: &str| if found { yes.to_owned() } else { no.to_owned() };
-    let first = way(
-        rustup,
-        "the toolchain has its standard library",
-        "the toolchain has no standard library for it",
-    );
-    let second = way(
-        debian,
-        "Debian's cargo can build it from source",
-        "Debian's cargo cannot build it from source either",
-    );
+    let first = match rustup {
+        true => "the toolchain has its standard library",
+        false => "the toolchain has no standard library for it",
+    };
+    let second = match (debian, rustup) {
+        (true, _) => "Debian's cargo can build it from source",
+        (false, true) => "Debian's way, to build it from source, is not there, and not needed",
+        (false, false) => "nor is there Debian's way, to build it from source",
+    };
     if rustup || debian {
         return Item::ok(TARGET, first).line(second);
     }

@@ -22,7 +22,6 @@ const MAX_FILE_BYTES: u64 = 2 << 30;
 
 /// Where they come from.
 #[derive(Debug, clap::Args)]
-#[group(id = "source", required = true, multiple = true)]
 pub struct SourceArgs {
     /// Activations in a safetensors file: `[rows, width]`, bf16 or f32 (which is rounded)
     #[arg(long, value_name = "FILE", requires = "prompt_rows", conflicts_with_all = ["trace", "prompt_ids"])]

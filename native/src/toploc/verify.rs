@@ -35,7 +35,7 @@ struct Report {
     schema_version: u32,
     kind: &'static str,
     verdict: Verdict,
-    /// `ok`, `structure`, `count`, `modulus`, `threshold` or `sign`.
+    /// `ok`, `structure`, `prompt`, `count`, `modulus`, `threshold` or `sign`.
     code: &'static str,
     summary: String,
     thresholds: Theirs,
@@ -118,11 +118,13 @@ fn judge(
         .rows(Side::Verifier, proofs.batch, device, output, args.json)?;
     let activations = &rows.activations;
     let (own, theirs) = (activations.prompt_rows(), proofs.prompt_rows);
-    if theirs.is_some_and(|theirs| theirs != own) {
-        bail!(
-            "the proofs are of a prompt of {} rows, the activations of one of {own}",
-            theirs.unwrap_or_default()
-        );
+    if let Some(theirs) = theirs.filter(|theirs| *theirs != own) {
+        let summary =
+            format!("the proofs are of a prompt of {theirs} rows, the activations of one of {own}");
+        return Ok(Report {
+            from: Some(rows.from),
+            ..report(Verdict::Reject, "prompt", summary)
+        });
     }
     let all = activations.chunks();
     if all.is_empty() {
