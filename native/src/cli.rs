@@ -79,6 +79,10 @@ pub enum Command {
     /// Traces of llama2-rs: write one, write and check proofs of single steps
     #[command(name = "llama2-rs")]
     Llama2Rs(crate::llama2rs::Args),
+    /// TOPLOC proofs: make them of a run, hold them against your own
+    Toploc(crate::toploc::Args),
+    /// Say whether this machine can verify, and what to do where it cannot
+    Doctor(crate::doctor::Args),
     /// List the adapters that this machine can compute on
     Adapters(adapters::Args),
     /// Write a model's logits and hidden states for a prompt, for comparison with other programs

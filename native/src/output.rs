@@ -94,6 +94,23 @@ impl Output {
         ));
     }
 
+    /// What is being looked at, on a line of stderr that the next one replaces; only on a terminal.
+    pub fn note_progress(&self, what: &str) {
+        if io::stderr().is_terminal() {
+            drop(write!(
+                io::stderr().lock(),
+                "\r\x1b[2K  looking at {what} …"
+            ));
+        }
+    }
+
+    /// Takes that line away.
+    pub fn clear_progress(&self) {
+        if io::stderr().is_terminal() {
+            drop(write!(io::stderr().lock(), "\r\x1b[2K"));
+        }
+    }
+
     /// `  label   value` for stdout, aligned.
     pub fn field(&self, label: &str, value: impl fmt::Display) -> String {
         format!(

@@ -18,7 +18,7 @@ use safetensors::tensor::TensorView;
 pub type Target = fn(&[u8]) -> bool;
 
 /// All of them, by the names of the targets in `fuzz/`.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("trace", trace),
     ("manifest", manifest),
     ("merkle_proof", merkle_proof),
@@ -32,6 +32,9 @@ pub const TARGETS: [(&str, Target); 13] = [
     ("profiles", profiles),
     ("gguf", gguf),
     ("verifier_key", verifier_key),
+    ("llama2rs_trace", llama2rs_trace),
+    ("llama2rs_proof", llama2rs_proof),
+    ("toploc", toploc),
 ];
 
 /// A trace file. One that parses seals again to something that holds together, and to the same bytes if it did before.
@@ -228,6 +231,83 @@ pub fn verifier_key(bytes: &[u8]) -> bool {
         }
         Err(err) => {
             assert!(!err.code().is_empty());
+            assert_printable(&err.to_string());
+            false
+        }
+    }
+}
+
+/// A trace of llama2-rs, in either revision. What is written back is the newer one, and holds together exactly if this does.
+pub fn llama2rs_trace(bytes: &[u8]) -> bool {
+    let head = assay_llama2rs::looks_like(bytes);
+    match assay_llama2rs::Trace::parse(bytes) {
+        Ok(trace) => {
+            assert!(head || bytes.get(8) == Some(&b'{'));
+            let again =
+                assay_llama2rs::Trace::parse(&trace.to_bytes()).expect("what was written reads");
+            assert_eq!(again.holds_together(), trace.holds_together());
+            assert_eq!(again.computed_root(), trace.computed_root());
+            for index in [
+                0,
+                trace.entries.len().wrapping_sub(1),
+                trace.entries.len(),
+                usize::MAX,
+            ] {
+                if let Some(proof) = assay_llama2rs::StepProof::of(&trace, index) {
+                    assert_eq!(proof.root(), trace.computed_root());
+                }
+            }
+            true
+        }
+        Err(err) => {
+            assert_printable(&err.to_string());
+            false
+        }
+    }
+}
+
+/// A proof of one of its steps, in both forms.
+pub fn llama2rs_proof(bytes: &[u8]) -> bool {
+    let stored = assay_llama2rs::Proof::from_bytes(bytes);
+    if let Ok(proof) = &stored {
+        assert_eq!(proof.to_bytes(), bytes);
+        proof.computed_root();
+    }
+    match assay_llama2rs::StepProof::parse(bytes) {
+        Ok(proof) => {
+            let again = assay_llama2rs::StepProof::parse(proof.to_json().as_bytes());
+            assert_eq!(again.as_ref(), Ok(&proof));
+            proof.root();
+            true
+        }
+        Err(err) => {
+            assert_printable(&err.to_string());
+            stored.is_ok()
+        }
+    }
+}
+
+/// A list of TOPLOC proofs; each can be held against any activations.
+pub fn toploc(bytes: &[u8]) -> bool {
+    match assay_toploc::ProofFile::parse(bytes) {
+        Ok(file) => {
+            assert_eq!(
+                assay_toploc::ProofFile::parse(file.to_json().as_bytes()).as_ref(),
+                Ok(&file)
+            );
+            for proof in &file.proofs {
+                for n in [0, 3, 200] {
+                    let chunk: Vec<u16> = (0..n).map(|i| i * 131 & 0x7eff).collect();
+                    if let Ok(compared) = assay_toploc::compare(proof, &chunk, file.top) {
+                        assert!(
+                            compared.exponent_mismatches + compared.sign_mismatches <= compared.n
+                        );
+                    }
+                }
+            }
+            true
+        }
+        Err(err) => {
             assert_printable(&err.to_string());
             false
         }

@@ -74,7 +74,7 @@ macro_rules! short_runs {
     };
 }
 short_runs!(trace manifest merkle_proof config safetensors_header shard_index llama2c llama2c_tokenizer tokenizer_json
-    decimal profiles gguf verifier_key);
+    decimal profiles gguf verifier_key llama2rs_trace llama2rs_proof toploc);
 
 /// No parser is forgotten: the functions, the short runs and the files in `fuzz/` are the same list.
 #[test]

@@ -105,7 +105,17 @@ impl StepProof {
         if got > most {
             return Err(ProofError::TooLarge { got, most });
         }
-        let json = |err: &dyn std::fmt::Display| ProofError::Json(err.to_string());
+        // What serde says may hold the file's own words.
+        let json = |err: &dyn std::fmt::Display| {
+            let words = err.to_string();
+            ProofError::Json(
+                words
+                    .chars()
+                    .take(200)
+                    .flat_map(char::escape_debug)
+                    .collect(),
+            )
+        };
         let file: File = serde_json::from_slice(bytes).map_err(|err| json(&err))?;
         if file.format != FORMAT {
             let (got, want) = (file.format.chars().take(64).collect(), FORMAT);

@@ -52,7 +52,17 @@ impl ProofFile {
         if got > most {
             return Err(ToplocError::TooLarge { got, most });
         }
-        let json = |err: serde_json::Error| ToplocError::Json(err.to_string());
+        // What serde says may hold the file's own words.
+        let json = |err: serde_json::Error| {
+            let words = err.to_string();
+            ToplocError::Json(
+                words
+                    .chars()
+                    .take(200)
+                    .flat_map(char::escape_debug)
+                    .collect(),
+            )
+        };
         let ours = match serde_json::from_slice(bytes).map_err(json)? {
             Stored::Ours(ours) => ours,
             Stored::Package(proofs) => Ours {

@@ -33,6 +33,8 @@ pub fn run(cli: Cli, output: &Output) -> anyhow::Result<Exit> {
         Some(Command::Sparse(args)) => sparse::run(&args, device, output),
         Some(Command::Keygen(args)) => keygen::run(&args, device, output),
         Some(Command::Llama2Rs(args)) => crate::llama2rs::run(&args, device, output),
+        Some(Command::Toploc(args)) => crate::toploc::run(&args, device, output),
+        Some(Command::Doctor(args)) => crate::doctor::run(&args, device, output),
         Some(Command::Adapters(args)) => adapters::run(&args, device, output),
         Some(Command::Logits(args)) => logits::run(&args, device, output),
         Some(Command::Synth(args)) => synth::run(&args, output),

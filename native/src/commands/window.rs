@@ -46,7 +46,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
 }
 
 /// Whether there is anything to open a window on: X11 and Wayland say so in the environment, other systems always have one.
-fn has_display() -> bool {
+pub fn has_display() -> bool {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     !cfg!(all(unix, not(target_os = "macos"))) || set("DISPLAY") || set("WAYLAND_DISPLAY")
 }

@@ -21,6 +21,7 @@ mod verify;
 
 pub use args::{Asked, Llama2RsArgs, SamplerNumbers};
 pub use explain::explain;
+pub use print::{bullet, field};
 pub use verify::{Shown, verify};
 
 use crate::device_arg::DeviceArgs;

@@ -200,7 +200,9 @@ fn adapter(distance: &AdapterDistance, output: &Output) -> Result<(), StdoutErro
     }
     if distance.adapter.software {
         let warning = "a software rasteriser: right, but slow, and no evidence about real GPUs";
-        output.line(output.field("", output.paint(Style::Warn, warning)))?;
+        for line in text::wrapped(warning, WIDTH - INDENT) {
+            output.line(output.field("", output.paint(Style::Warn, line)))?;
+        }
     }
     Ok(())
 }

@@ -233,7 +233,7 @@ fn not_covered(subject: &Subject<'_>) -> Vec<String> {
         list.push("the prompt: it is the file's own, which no hash binds, not compared with what was asked");
     }
     list.push("freshness: the format has no nonce, so the trace may have been made before, or for somebody else");
-    list.push("other machines: a bit-exact claim compares equal arithmetic only, and an honest trace of another platform may be told from none");
+    list.push("other machines: a bit-exact claim compares equal arithmetic only, and an honest trace of another platform may come out inconclusive");
     list.push("who ran the model, where and when: whoever has the weights can make this trace");
     list.into_iter().map(str::to_owned).collect()
 }

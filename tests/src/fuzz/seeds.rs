@@ -92,6 +92,9 @@ pub fn seeds(name: &str) -> Vec<Vec<u8>> {
         }
         "gguf" => vec![gguf_file()],
         "verifier_key" => vec![small_key(None), small_key(Some(vec![0]))],
+        "llama2rs_trace" => llama2rs_traces(),
+        "llama2rs_proof" => llama2rs_proofs(),
+        "toploc" => toploc_lists(),
         _ => panic!("no seeds for {name}"),
     }
 }
@@ -303,6 +306,57 @@ pub fn llama2c_file(header: [i32; 7]) -> Vec<u8> {
         .collect();
     bytes.extend((0..elements).flat_map(|i| (i as f32 / 100.0).to_le_bytes()));
     bytes
+}
+
+/// Traces of llama2-rs: three steps with text, and the same without, and none at all.
+fn llama2rs_traces() -> Vec<Vec<u8>> {
+    let trace = llama2rs_trace(3);
+    let mut older = trace.to_bytes();
+    // The older revision has no text: take the lengths and the two bytes of each entry's out again.
+    for entry in (0..3).rev() {
+        let at = 8 + 1 + 8 + 1 + 8 + 8 + entry * (8 + 8 + 2 + 32) + 8;
+        older.drain(at..at + 10);
+    }
+    vec![trace.to_bytes(), older, llama2rs_trace(0).to_bytes()]
+}
+
+fn llama2rs_trace(steps: i32) -> assay_llama2rs::Trace {
+    let entry = |position: i32| assay_llama2rs::Entry {
+        position,
+        token: 7 * position,
+        text: Some(format!("w{position}")),
+        logits: Digest::of(&[position as u8]),
+    };
+    let metadata = assay_llama2rs::Metadata {
+        model_path: "m".to_owned(),
+        prompt: "p".to_owned(),
+        steps: 3,
+    };
+    assay_llama2rs::Trace::seal(metadata, (0..steps).map(entry).collect())
+}
+
+fn llama2rs_proofs() -> Vec<Vec<u8>> {
+    let trace = llama2rs_trace(3);
+    let proof = assay_llama2rs::StepProof::of(&trace, 1).expect("a step");
+    let stored = proof.as_stored().expect("a path");
+    vec![proof.to_json().into_bytes(), stored.to_bytes()]
+}
+
+fn toploc_lists() -> Vec<Vec<u8>> {
+    let points: Vec<(usize, u16)> = (0..3).map(|i| (40 * i, 0x3f80 + i as u16)).collect();
+    let proof = assay_toploc::Proof::of(&points).expect("points");
+    let file = assay_toploc::ProofFile {
+        top: 3,
+        batch: 2,
+        prompt_rows: Some(1),
+        proofs: vec![proof.clone(), proof],
+    };
+    let whole: Vec<(usize, u16)> = (0..128).map(|i| (i, i as u16)).collect();
+    let package = [assay_toploc::Proof::of(&whole).expect("points").to_base64()];
+    vec![
+        file.to_json().into_bytes(),
+        serde_json::to_vec(&package).expect("it serialises"),
+    ]
 }
 
 /// A `tokenizer.bin` with the special pieces, all bytes, and `more`.
