@@ -3,7 +3,7 @@
 use clap::{ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    adapters, eval, explain, keygen, logits, prove, sparse, synth, tamper, verify, window,
+    adapters, eval, explain, keygen, logits, prove, quantize, sparse, synth, tamper, verify, window,
 };
 use crate::device_arg::DeviceArgs;
 
@@ -67,6 +67,8 @@ pub enum Command {
     Eval(eval::Args),
     /// Sparse MLPs: collect, train and evaluate predictors, measure what skipping does
     Sparse(sparse::Args),
+    /// Write a quantised copy of a model, by rounding to nearest, for experiments
+    Quantize(quantize::Args),
     /// Open the window, as does `assay` alone
     Window(window::Args),
     /// List the adapters that this machine can compute on

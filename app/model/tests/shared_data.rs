@@ -169,7 +169,7 @@ fn quantised_checkpoints_and_qwen2_open_and_have_their_roots() {
         assert!(model.notes().is_empty(), "{:?}", model.notes());
         assert_eq!(
             model
-                .layer(0, assay_model::LayerRole::Q)
+                .layer(0, LayerRole::Q)
                 .unwrap()
                 .dtype
                 .as_str(),
@@ -181,7 +181,7 @@ fn quantised_checkpoints_and_qwen2_open_and_have_their_roots() {
             "{case}"
         );
         let has_bias = |role| model.layer(0, role).is_some();
-        use assay_model::LayerRole::{KBias, OBias, QBias, VBias};
+        use LayerRole::{KBias, OBias, QBias, VBias};
         let is_qwen2 = model.config().family == Family::Qwen2;
         assert_eq!(
             [QBias, KBias, VBias, OBias].map(has_bias),
