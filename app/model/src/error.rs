@@ -230,7 +230,9 @@ pub enum ModelError {
         got: String,
         want: String,
     },
-    #[error("cannot quantise row {row} of tensor `{name}`: a weight is no finite number, or beyond f16")]
+    #[error(
+        "cannot quantise row {row} of tensor `{name}`: a weight is no finite number, or beyond f16"
+    )]
     CannotQuantise { name: String, row: usize },
     #[error("a scale in row {row} of tensor `{name}` is not a finite number")]
     ScaleNotFinite { name: String, row: usize },

@@ -32,4 +32,3 @@ impl Drop for Partial {
         drop(std::fs::remove_dir_all(&self.path));
     }
 }
-

@@ -17,7 +17,7 @@ use half::f16;
 use rayon::prelude::*;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path};
+use std::path::Path;
 
 /// The most bytes of tensors in one file.
 pub const MAX_SHARD_BYTES: u64 = 4 << 30;

@@ -167,14 +167,7 @@ fn quantised_checkpoints_and_qwen2_open_and_have_their_roots() {
         };
         let model = Model::open(&dir).unwrap();
         assert!(model.notes().is_empty(), "{:?}", model.notes());
-        assert_eq!(
-            model
-                .layer(0, LayerRole::Q)
-                .unwrap()
-                .dtype
-                .as_str(),
-            dtype
-        );
+        assert_eq!(model.layer(0, LayerRole::Q).unwrap().dtype.as_str(), dtype);
         assert_eq!(
             model.root(&mut |_, _| {}).unwrap().to_string(),
             want,

@@ -117,7 +117,10 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     }
     for note in &summary.notes {
         let note = text::plain(note);
-        output.note(format_args!("{} {note}", output.paint_note(Style::Warn, "note:")));
+        output.note(format_args!(
+            "{} {note}",
+            output.paint_note(Style::Warn, "note:")
+        ));
     }
     output.line(format_args!(
         "wrote {}: {} by rounding to nearest, {} of {} bytes, model root {}",
@@ -147,13 +150,17 @@ fn target(args: &Args, model: &Model) -> anyhow::Result<Target> {
 fn beside(model: &ModelArgs) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
     let Some(path) = &model.model else {
         let files = Model::demo_files();
-        return Ok(files.map(|(name, bytes)| (name.to_owned(), bytes.to_vec())).into());
+        return Ok(files
+            .map(|(name, bytes)| (name.to_owned(), bytes.to_vec()))
+            .into());
     };
     let read = |path: &Path| -> anyhow::Result<Option<Vec<u8>>> {
         match std::fs::metadata(path) {
             Ok(found) if found.is_file() && found.len() <= MAX_BESIDE_BYTES => {
                 let bytes = std::fs::read(path);
-                Ok(Some(bytes.with_context(|| format!("cannot read {}", path.display()))?))
+                Ok(Some(bytes.with_context(|| {
+                    format!("cannot read {}", path.display())
+                })?))
             }
             _ => Ok(None),
         }

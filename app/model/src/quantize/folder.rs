@@ -28,8 +28,8 @@ pub fn write_folder(
     }
     let entries = plan(model, target)?;
     let (header, total) = (header(&entries), model.bytes());
-    let partial = Partial::beside(dir)
-        .map_err(|err| ModelError::io("create a folder beside", dir, err))?;
+    let partial =
+        Partial::beside(dir).map_err(|err| ModelError::io("create a folder beside", dir, err))?;
     let config = config(model, target)?;
     let small = [("config.json".to_owned(), config.into_bytes())];
     for (name, bytes) in small.iter().chain(files) {
@@ -105,7 +105,13 @@ fn plan(model: &Model, target: Target) -> Result<Vec<Entry<'_>>, ModelError> {
             _ if !matrices.contains(&from) => {
                 let size = from.dtype.row_bytes(1);
                 let dtype = from.dtype.safetensors_name();
-                add(from.name.clone(), dtype, from.shape.clone(), size, What::Copy);
+                add(
+                    from.name.clone(),
+                    dtype,
+                    from.shape.clone(),
+                    size,
+                    What::Copy,
+                );
             }
             Target::Int4Gptq { group } => {
                 let fits = group > 0 && group.is_multiple_of(8) && k.is_multiple_of(group);
@@ -114,18 +120,50 @@ fn plan(model: &Model, target: Target) -> Result<Vec<Entry<'_>>, ModelError> {
                         name: from.name.clone(),
                         what: "the size of a group",
                         got: group.to_string(),
-                        want: format!("a multiple of 8 that divides its {k} columns, and rows ({n}) in eights"),
+                        want: format!(
+                            "a multiple of 8 that divides its {k} columns, and rows ({n}) in eights"
+                        ),
                     });
                 }
                 let groups = k / group;
-                add(format!("{stem}.qweight"), "I32", vec![k / 8, n], 4, What::Int4 { group });
-                add(format!("{stem}.qzeros"), "I32", vec![groups, n / 8], 4, What::Int4Zeros);
-                add(format!("{stem}.scales"), "F16", vec![groups, n], 2, What::Int4Scales { group });
-                add(format!("{stem}.g_idx"), "I32", vec![k], 4, What::Groups { group });
+                add(
+                    format!("{stem}.qweight"),
+                    "I32",
+                    vec![k / 8, n],
+                    4,
+                    What::Int4 { group },
+                );
+                add(
+                    format!("{stem}.qzeros"),
+                    "I32",
+                    vec![groups, n / 8],
+                    4,
+                    What::Int4Zeros,
+                );
+                add(
+                    format!("{stem}.scales"),
+                    "F16",
+                    vec![groups, n],
+                    2,
+                    What::Int4Scales { group },
+                );
+                add(
+                    format!("{stem}.g_idx"),
+                    "I32",
+                    vec![k],
+                    4,
+                    What::Groups { group },
+                );
             }
             _ => {
                 add(from.name.clone(), "I8", vec![n, k], 1, What::Int8);
-                add(format!("{}_scale", from.name), "F32", vec![n, 1], 4, What::Int8Scales);
+                add(
+                    format!("{}_scale", from.name),
+                    "F32",
+                    vec![n, 1],
+                    4,
+                    What::Int8Scales,
+                );
             }
         }
     }
@@ -138,7 +176,8 @@ fn header(entries: &[Entry<'_>]) -> Vec<u8> {
     for entry in entries {
         let begin = end;
         end += entry.bytes;
-        let value = json!({ "dtype": entry.dtype, "shape": entry.shape, "data_offsets": [begin, end] });
+        let value =
+            json!({ "dtype": entry.dtype, "shape": entry.shape, "data_offsets": [begin, end] });
         map.insert(entry.name.clone(), value);
     }
     let mut text = Value::Object(map).to_string().into_bytes();
@@ -197,7 +236,10 @@ impl Entry<'_> {
                     }
                     Ok(())
                 })?;
-                let bytes: Vec<u8> = scales.iter().flat_map(|scale| scale.to_le_bytes()).collect();
+                let bytes: Vec<u8> = scales
+                    .iter()
+                    .flat_map(|scale| scale.to_le_bytes())
+                    .collect();
                 sink(&bytes)
             }
             What::Groups { group } => {
@@ -209,7 +251,9 @@ impl Entry<'_> {
 }
 
 fn config(model: &Model, target: Target) -> Result<String, ModelError> {
-    let dtype = model.tensor(Role::FinalNorm).map_or(Dtype::F16, |norm| norm.dtype);
+    let dtype = model
+        .tensor(Role::FinalNorm)
+        .map_or(Dtype::F16, |norm| norm.dtype);
     let text = config_json::to_json(model.config(), dtype)?;
     let json_error = |source| ModelError::Json {
         file: "`config.json`",

@@ -43,7 +43,10 @@ pub fn write_gguf(
             bytes += some.len() as u64;
             sink(some)
         })?;
-        sink(&vec![0; (bytes.next_multiple_of(ALIGNMENT) - bytes) as usize])?;
+        sink(&vec![
+            0;
+            (bytes.next_multiple_of(ALIGNMENT) - bytes) as usize
+        ])?;
         done += entry.from.bytes;
         progress(done, total);
     }
@@ -107,7 +110,10 @@ fn plan<'a>(
         };
         let kind = match (from.shape.len(), kind) {
             (2, Kind::Q8_0 | Kind::Q4_0) if !from.cols().is_multiple_of(32) => {
-                notes.push(format!("`{name}` stays F32: its rows of {} are no multiple of 32", from.cols()));
+                notes.push(format!(
+                    "`{name}` stays F32: its rows of {} are no multiple of 32",
+                    from.cols()
+                ));
                 Kind::F32
             }
             (2, kind) => kind,
@@ -131,7 +137,12 @@ fn plan<'a>(
             use LayerRole::{K, KBias, Q, QBias};
             let rotated = matches!(role, Q | K | QBias | KBias) && config.family != Family::Qwen2;
             let interleave = rotated.then_some(config.head_dim);
-            add(layer_name(layer, role), Role::Layer(layer, role), matrix, interleave)?;
+            add(
+                layer_name(layer, role),
+                Role::Layer(layer, role),
+                matrix,
+                interleave,
+            )?;
         }
     }
     Ok(entries)
@@ -175,7 +186,11 @@ impl Entry<'_> {
             let head = model.read_rows_f32(from, first..first + head_dim)?;
             for at in 0..head_dim {
                 let row = interleaved(at, head_dim);
-                one(super::finite(from, first + row, &head[row * k..(row + 1) * k])?)?;
+                one(super::finite(
+                    from,
+                    first + row,
+                    &head[row * k..(row + 1) * k],
+                )?)?;
             }
         }
         model.release(from);
@@ -223,13 +238,21 @@ impl Header {
     }
 
     pub fn texts<'t>(&mut self, key: &str, values: impl ExactSizeIterator<Item = &'t str>) {
-        let mut list = [8u32.to_le_bytes().as_slice(), &(values.len() as u64).to_le_bytes()].concat();
+        let mut list = [
+            8u32.to_le_bytes().as_slice(),
+            &(values.len() as u64).to_le_bytes(),
+        ]
+        .concat();
         values.for_each(|value| list.extend(text(value.as_bytes())));
         self.put(key, 9, &list);
     }
 
     pub fn integers(&mut self, key: &str, values: &[i32]) {
-        let mut list = [5u32.to_le_bytes().as_slice(), &(values.len() as u64).to_le_bytes()].concat();
+        let mut list = [
+            5u32.to_le_bytes().as_slice(),
+            &(values.len() as u64).to_le_bytes(),
+        ]
+        .concat();
         list.extend(values.iter().flat_map(|value| value.to_le_bytes()));
         self.put(key, 9, &list);
     }
@@ -257,7 +280,12 @@ impl Header {
             put(&entry.name, &entry.from.shape, entry.kind, entry.bytes());
         }
         if let Some(factors) = factors {
-            put("rope_freqs.weight", &[factors.len()], Kind::F32, 4 * factors.len() as u64);
+            put(
+                "rope_freqs.weight",
+                &[factors.len()],
+                Kind::F32,
+                4 * factors.len() as u64,
+            );
         }
         out.resize(out.len().next_multiple_of(ALIGNMENT as usize), 0);
         out
@@ -275,7 +303,10 @@ fn metadata(model: &Model, target: Target, header: &mut Header) {
     header.text("general.type", "model");
     header.u32("general.quantization_version", 2);
     // llama.cpp's LLAMA_FTYPE_MOSTLY_Q4_0 and _Q8_0.
-    header.u32("general.file_type", if target == Target::Q4_0 { 2 } else { 7 });
+    header.u32(
+        "general.file_type",
+        if target == Target::Q4_0 { 2 } else { 7 },
+    );
     let key = |name: &str| format!("{architecture}.{name}");
     for (name, value) in [
         ("context_length", config.context),
@@ -315,5 +346,11 @@ fn rope_factors(model: &Model) -> Option<Vec<f32>> {
     };
     let scaled = rope.inverse_frequencies(config.head_dim);
     let plain = plain.inverse_frequencies(config.head_dim);
-    Some(plain.iter().zip(&scaled).map(|(plain, scaled)| plain / scaled).collect())
+    Some(
+        plain
+            .iter()
+            .zip(&scaled)
+            .map(|(plain, scaled)| plain / scaled)
+            .collect(),
+    )
 }

@@ -29,7 +29,11 @@ pub fn q4_0(row: &[f32], out: &mut Vec<u8>) {
         out.extend(f16::from_f32(d).to_le_bytes());
         let quant = |x: f32| ((x * inverse + 8.5) as i8).min(15) as u8;
         let (low, high) = block.split_at(16);
-        out.extend(low.iter().zip(high).map(|(l, h)| quant(*l) | (quant(*h) << 4)));
+        out.extend(
+            low.iter()
+                .zip(high)
+                .map(|(l, h)| quant(*l) | (quant(*h) << 4)),
+        );
     }
 }
 

@@ -2,7 +2,10 @@ use super::*;
 use crate::{Dtype, LayerRole, Role};
 
 /// What `gguf.quants.quantize` of the gguf package 0.19 makes of 96 values that this formula gives, FNV-1a 64 over its bytes.
-const KNOWN: [(&str, u64); 2] = [("q8_0", 0x936b_7d04_995c_0939), ("q4_0", 0x3329_ed10_b438_ef9b)];
+const KNOWN: [(&str, u64); 2] = [
+    ("q8_0", 0x936b_7d04_995c_0939),
+    ("q4_0", 0x3329_ed10_b438_ef9b),
+];
 
 fn values() -> Vec<f32> {
     // Halves, ties and a block of zeros among them.
@@ -33,9 +36,13 @@ fn blocks_are_rounded_as_ggml_rounds_them() {
 
 /// Relative L2 distance of a copy's matrices of layers from the original's, rows of q and k in the order of the copy.
 fn distance(copy: &Model, original: &Model, role: LayerRole) -> f64 {
-    let (a, b) = (copy.layer(3, role).unwrap(), original.layer(3, role).unwrap());
+    let (a, b) = (
+        copy.layer(3, role).unwrap(),
+        original.layer(3, role).unwrap(),
+    );
     let (a, b) = (copy.read_f32(a).unwrap(), original.read_f32(b).unwrap());
-    let squares = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>();
+    let squares =
+        |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>();
     let difference = squares(&mut a.iter().zip(&b).map(|(a, b)| a - b));
     (difference / squares(&mut b.iter().copied())).sqrt()
 }
@@ -46,7 +53,11 @@ fn copies_of_the_demo_open_as_what_they_are_and_are_near() {
     let files = Model::demo_files().map(|(name, bytes)| (name.to_owned(), bytes.to_vec()));
     let dir = tempfile::tempdir().unwrap();
     let group = Target::usual_group(&original).unwrap();
-    let ids = original.tokenizer().unwrap().encode("ROMEO:\nI know not").unwrap();
+    let ids = original
+        .tokenizer()
+        .unwrap()
+        .encode("ROMEO:\nI know not")
+        .unwrap();
     for (target, name, most) in [
         (Target::Int8, "int8", 0.02),
         (Target::Int4Gptq { group }, "int4", 0.2),
@@ -69,7 +80,13 @@ fn copies_of_the_demo_open_as_what_they_are_and_are_near() {
         let copy = Model::open(&path).unwrap();
         assert!(copy.notes().is_empty(), "{:?}", copy.notes());
         assert_eq!(copy.layer(3, LayerRole::V).unwrap().dtype.as_str(), name);
-        assert_eq!(copy.tokenizer().unwrap().encode("ROMEO:\nI know not").unwrap(), ids);
+        assert_eq!(
+            copy.tokenizer()
+                .unwrap()
+                .encode("ROMEO:\nI know not")
+                .unwrap(),
+            ids
+        );
         let mut config = copy.config().clone();
         config.rope = original.config().rope;
         assert_eq!(&config, original.config());
@@ -88,7 +105,13 @@ fn copies_of_the_demo_open_as_what_they_are_and_are_near() {
         let of_copy = write_folder(&copy, target, &dir.path().join("x"), &[], &mut |_, _| {});
         assert!(matches!(of_copy, Err(ModelError::Unsupported { .. })));
     }
-    let unfit = write_folder(&original, Target::Int4Gptq { group: 100 }, &dir.path().join("y"), &[], &mut |_, _| {});
+    let unfit = write_folder(
+        &original,
+        Target::Int4Gptq { group: 100 },
+        &dir.path().join("y"),
+        &[],
+        &mut |_, _| {},
+    );
     assert!(matches!(unfit, Err(ModelError::Quantised { .. })));
     assert!(!dir.path().join("y").exists());
 }
@@ -97,7 +120,11 @@ fn copies_of_the_demo_open_as_what_they_are_and_are_near() {
 #[test]
 fn rows_and_biases_of_a_gguf_file_are_those_of_its_original() {
     let dir = tempfile::tempdir().unwrap();
-    for family in [crate::Family::Qwen2, crate::Family::Mistral, crate::Family::Llama] {
+    for family in [
+        crate::Family::Qwen2,
+        crate::Family::Mistral,
+        crate::Family::Llama,
+    ] {
         let mut config = Model::demo().unwrap().config().clone();
         config.family = family;
         config.attention_bias = family != crate::Family::Mistral;
@@ -117,18 +144,30 @@ fn rows_and_biases_of_a_gguf_file_are_those_of_its_original() {
             crate::Family::Qwen2 => at,
             _ => at / config.head_dim * config.head_dim + at % 2 * half + at % config.head_dim / 2,
         };
-        for role in [LayerRole::Q, LayerRole::K, LayerRole::QBias, LayerRole::KBias, LayerRole::V] {
+        for role in [
+            LayerRole::Q,
+            LayerRole::K,
+            LayerRole::QBias,
+            LayerRole::KBias,
+            LayerRole::V,
+        ] {
             let Some(ours) = copy.layer(0, role) else {
                 assert!(role.bias().is_none() && original.layer(0, role).is_none());
                 continue;
             };
             let theirs = original.read_f32(original.layer(0, role).unwrap()).unwrap();
             let got = copy.read_f32(ours).unwrap();
-            let width = if ours.shape.len() == 2 { ours.cols() } else { 1 };
+            let width = if ours.shape.len() == 2 {
+                ours.cols()
+            } else {
+                1
+            };
             for (at, got) in got.chunks(width).enumerate() {
                 let from = if role == LayerRole::V { at } else { row(at) };
                 let want = &theirs[from * width..(from + 1) * width];
-                let far = got.iter().zip(want).any(|(g, w)| (g - w).abs() > 0.01 * want.iter().fold(0f32, |m, v| m.max(v.abs())));
+                let far = got.iter().zip(want).any(|(g, w)| {
+                    (g - w).abs() > 0.01 * want.iter().fold(0f32, |m, v| m.max(v.abs()))
+                });
                 assert!(!far, "{family:?} {role:?} row {at}");
             }
         }

@@ -26,7 +26,9 @@ pub(super) fn read(tokenizer_json: &[u8]) -> Result<Vocabulary, String> {
     }
     let pre = splitting(&json["pre_tokenizer"], model["ignore_merges"] == true)?;
     let vocab = model["vocab"].as_object().ok_or("it has no vocabulary")?;
-    let added = json["added_tokens"].as_array().map_or(&[][..], Vec::as_slice);
+    let added = json["added_tokens"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
     let id_of = |token: &Value| token["id"].as_u64().and_then(|id| usize::try_from(id).ok());
     let most = vocab.len() + added.len();
     let mut tokens: Vec<String> = Vec::new();
@@ -63,7 +65,11 @@ pub(super) fn read(tokenizer_json: &[u8]) -> Result<Vocabulary, String> {
     let merges = model["merges"].as_array().ok_or("it has no merges")?;
     let merge = |merge: &Value| match merge {
         Value::String(merge) => Some(merge.clone()),
-        Value::Array(two) => Some(format!("{} {}", two.first()?.as_str()?, two.get(1)?.as_str()?)),
+        Value::Array(two) => Some(format!(
+            "{} {}",
+            two.first()?.as_str()?,
+            two.get(1)?.as_str()?
+        )),
         _ => None,
     };
     let merges: Option<Vec<String>> = merges.iter().map(merge).collect();
@@ -141,9 +147,15 @@ impl Vocabulary {
         }
         header.text("tokenizer.ggml.model", "gpt2");
         header.text("tokenizer.ggml.pre", self.pre);
-        header.texts("tokenizer.ggml.tokens", self.tokens.iter().map(String::as_str));
+        header.texts(
+            "tokenizer.ggml.tokens",
+            self.tokens.iter().map(String::as_str),
+        );
         header.integers("tokenizer.ggml.token_type", &self.kinds);
-        header.texts("tokenizer.ggml.merges", self.merges.iter().map(String::as_str));
+        header.texts(
+            "tokenizer.ggml.merges",
+            self.merges.iter().map(String::as_str),
+        );
         if let Some(bos) = config.bos {
             header.u32("tokenizer.ggml.bos_token_id", bos);
         }
