@@ -128,6 +128,17 @@ fn llama_odd_shapes_f16_sharded() {
 }
 
 #[test]
+fn qwen2_bias_bf16() {
+    on_every_device("qwen2-bias-bf16");
+}
+
+#[test]
+fn llama_gptq_and_awq_int4() {
+    on_every_device("llama-gptq-int4");
+    on_every_device("llama-awq-int4");
+}
+
+#[test]
 fn mistral_bf16() {
     on_every_device("mistral-bf16");
 }

@@ -8,6 +8,14 @@ const WEIGHTS: &[u8] = include_bytes!("../demo-llama/model.safetensors");
 const TOKENIZER: &[u8] = include_bytes!("../demo-llama/tokenizer.json");
 
 impl Model {
+    /// The demo model's `tokenizer.json` and `generation_config.json`, by name.
+    pub fn demo_files() -> [(&'static str, &'static [u8]); 2] {
+        [
+            ("tokenizer.json", TOKENIZER),
+            ("generation_config.json", GENERATION_CONFIG),
+        ]
+    }
+
     /// The model that is compiled into the program: small, trained, and free of anyone's rights.
     pub fn demo() -> Result<Self, ModelError> {
         Self::from_memory(

@@ -230,6 +230,10 @@ pub enum ModelError {
         got: String,
         want: String,
     },
+    #[error(
+        "cannot quantise row {row} of tensor `{name}`: a weight is no finite number, or beyond f16"
+    )]
+    CannotQuantise { name: String, row: usize },
     #[error("a scale in row {row} of tensor `{name}` is not a finite number")]
     ScaleNotFinite { name: String, row: usize },
     #[error("tensor `{name}` is in two files: {first}, {second}")]

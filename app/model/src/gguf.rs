@@ -16,14 +16,17 @@ use crate::names::layer_shape;
 use crate::{
     ByteSource, LayerRole, Model, ModelConfig, ModelError, Role, RopeScaling, TensorRef, Tokenizer,
 };
+#[cfg(feature = "native")]
+pub(crate) use vocabulary::LLAMA_3;
+
 use config::Hints;
 use header::{Entry, Header};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-const EMBEDDING: &str = "token_embd.weight";
-const LM_HEAD: &str = "output.weight";
-const FINAL_NORM: &str = "output_norm.weight";
+pub(crate) const EMBEDDING: &str = "token_embd.weight";
+pub(crate) const LM_HEAD: &str = "output.weight";
+pub(crate) const FINAL_NORM: &str = "output_norm.weight";
 
 /// Opens a file; `tokenizer` stands in for the one that it describes.
 pub(crate) fn open(
@@ -100,7 +103,7 @@ fn suffix(role: LayerRole) -> &'static str {
     }
 }
 
-fn layer_name(layer: usize, role: LayerRole) -> String {
+pub(crate) fn layer_name(layer: usize, role: LayerRole) -> String {
     format!("blk.{layer}.{}", suffix(role))
 }
 

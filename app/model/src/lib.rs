@@ -24,6 +24,7 @@
 //! | `packed` | rows of every stored type as kernels take them, and decoding to f32 |
 //! | `root` | the Merkle root of config and weights |
 //! | `tokenizer` | text to ids and back |
+//! | `quantize` | quantised copies of float checkpoints |
 //! | `synth` | synthetic checkpoints of real shapes |
 
 mod altered;
@@ -40,6 +41,10 @@ mod llama2c;
 mod model;
 mod names;
 mod packed;
+#[cfg(feature = "native")]
+mod partial;
+#[cfg(feature = "native")]
+pub mod quantize;
 mod root;
 mod rope;
 mod safetensors_file;

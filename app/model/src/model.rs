@@ -1,10 +1,10 @@
 //! An open checkpoint: its config, its tensors by role, and their bytes on demand.
 use crate::{
-    ByteSource, Dtype, LayerRole, ModelConfig, ModelError, NamedSource, Role, TensorRef, Tokenizer,
-    files, gguf, huggingface, llama2c, weights::Part,
+    ByteSource, LayerRole, ModelConfig, ModelError, NamedSource, Role, TensorRef, Tokenizer, files,
+    gguf, huggingface, llama2c, weights::Part,
 };
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 #[cfg(feature = "native")]
 use std::path::Path;
@@ -231,12 +231,24 @@ impl Model {
         }
     }
 
-    /// The stored type of all weights (`f32`, `f16`, `bf16`), or `mixed`.
+    /// The stored type of all weights (`f32`, `f16`, `bf16`), or `mixed`; where some are quantised the type of those, whatever floats
+    /// stand beside them, or `quantised` where they are of several types.
     pub fn dtype(&self) -> &'static str {
-        let mut dtypes = self.tensors.values().map(|tensor| tensor.dtype);
-        match dtypes.next() {
-            Some(first) if dtypes.all(|dtype: Dtype| dtype == first) => first.as_str(),
-            _ => "mixed",
+        let names = |quantised: bool| {
+            let tensors = self.tensors.values();
+            let wanted = tensors.filter(move |tensor| !quantised || !tensor.dtype.is_float());
+            let names: BTreeSet<&str> = wanted.map(|tensor| tensor.dtype.as_str()).collect();
+            names
+        };
+        let (quantised, all) = (names(true), names(false));
+        match (
+            quantised.len(),
+            all.len(),
+            quantised.first().or(all.first()),
+        ) {
+            (1, _, Some(only)) | (0, 1, Some(only)) => only,
+            (0, ..) => "mixed",
+            _ => "quantised",
         }
     }
 

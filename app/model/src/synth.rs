@@ -10,13 +10,14 @@ mod shapes;
 pub use shapes::Shape;
 
 use crate::names::Wanted;
+use crate::partial::Partial;
 use crate::{Dtype, ModelError, config_json};
 use assay_trace::Digest;
 use half::f16;
 use rayon::prelude::*;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The most bytes of tensors in one file.
 pub const MAX_SHARD_BYTES: u64 = 4 << 30;
@@ -296,37 +297,6 @@ fn splitmix64(z: u64) -> u64 {
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
-}
-
-/// A folder under construction; removed unless it becomes final.
-struct Partial {
-    path: PathBuf,
-}
-
-impl Partial {
-    fn beside(dir: &Path) -> io::Result<Self> {
-        let name = dir
-            .file_name()
-            .ok_or(io::ErrorKind::InvalidInput)?
-            .to_string_lossy();
-        let path = dir.with_file_name(format!(".{name}.partial-{}", std::process::id()));
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)?;
-        }
-        std::fs::create_dir(&path)?;
-        Ok(Self { path })
-    }
-
-    fn become_final(self, dir: &Path) -> io::Result<()> {
-        std::fs::rename(&self.path, dir)
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        // After the rename there is nothing here; before it, what cannot be removed is at least not under the final name.
-        drop(std::fs::remove_dir_all(&self.path));
-    }
 }
 
 #[cfg(test)]

@@ -173,21 +173,14 @@ fn quantised_checkpoints_and_qwen2_open_and_have_their_roots() {
         };
         let model = Model::open(&dir).unwrap();
         assert!(model.notes().is_empty(), "{:?}", model.notes());
-        assert_eq!(
-            model
-                .layer(0, assay_model::LayerRole::Q)
-                .unwrap()
-                .dtype
-                .as_str(),
-            dtype
-        );
+        assert_eq!(model.layer(0, LayerRole::Q).unwrap().dtype.as_str(), dtype);
         assert_eq!(
             model.root(&mut |_, _| {}).unwrap().to_string(),
             want,
             "{case}"
         );
         let has_bias = |role| model.layer(0, role).is_some();
-        use assay_model::LayerRole::{KBias, OBias, QBias, VBias};
+        use LayerRole::{KBias, OBias, QBias, VBias};
         let is_qwen2 = model.config().family == Family::Qwen2;
         assert_eq!(
             [QBias, KBias, VBias, OBias].map(has_bias),

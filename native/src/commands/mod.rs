@@ -7,6 +7,7 @@ pub mod explain;
 pub mod keygen;
 pub mod logits;
 pub mod prove;
+pub mod quantize;
 pub mod sparse;
 pub mod synth;
 pub mod tamper;
@@ -37,6 +38,7 @@ pub fn run(cli: Cli, output: &Output) -> anyhow::Result<Exit> {
         Some(Command::Doctor(args)) => crate::doctor::run(&args, device, output),
         Some(Command::Adapters(args)) => adapters::run(&args, device, output),
         Some(Command::Logits(args)) => logits::run(&args, device, output),
+        Some(Command::Quantize(args)) => quantize::run(&args, output),
         Some(Command::Synth(args)) => synth::run(&args, output),
         Some(Command::Window(args)) => window::run(&args),
         Some(Command::Tamper(args)) => tamper::run(&args, output),

@@ -2,10 +2,11 @@
 //!
 //! Honest traces go both ways between every two devices of this machine (adapters and the CPU twins), over
 //! the demo model, trained and random models of ../shared/data where they are, and a synthetic model of
-//! Llama-3.2-1B's shape with `--large`. One small model runs at 2020 positions. Cheats are tried on the demo model.
+//! Llama-3.2-1B's shape with `--large`; or, with `--quantised`, over quantised checkpoints and Qwen2. One small model runs at 2020 positions. Cheats are tried on the demo model.
 
 use assay_engine::sampler::SamplerSpec;
 use assay_engine::{Device, Numerics, Quiet};
+use assay_model::quantize::{Target, write_folder, write_gguf};
 use assay_model::{Dtype, Model, synth};
 use assay_prove::Request;
 use assay_tests::cheats::{self, Cheat};
@@ -18,12 +19,13 @@ type Measured = (String, Model, Vec<(usize, usize)>);
 
 fn main() {
     let mut args = std::env::args().skip(1);
-    const USAGE: &str = "usage: calibrate DATE [--large | --opt]";
+    const USAGE: &str = "usage: calibrate DATE [--large | --opt | --quantised]";
     let date = args.next().expect(USAGE);
-    let (large, opt) = match args.next().as_deref() {
-        None => (false, false),
-        Some("--large") => (true, false),
-        Some("--opt") => (false, true),
+    let (large, opt, quantised) = match args.next().as_deref() {
+        None => (false, false, false),
+        Some("--large") => (true, false, false),
+        Some("--opt") => (false, true, false),
+        Some("--quantised") => (false, false, true),
         Some(_) => panic!("{USAGE}"),
     };
     let devices = adapters::devices();
@@ -68,6 +70,9 @@ fn main() {
         }
     }
     let folder = tempfile::tempdir().expect("a folder");
+    if quantised {
+        models = quantised_models(folder.path());
+    }
     if opt {
         // Other depths and widths than the demo's, and weights that nobody trained.
         for (name, lengths) in [
@@ -174,16 +179,17 @@ fn main() {
         })
         .collect();
     let plan = Plan {
-        id: if opt {
-            "opt-f32-2026-11"
-        } else {
-            "f32-2026-11"
+        id: match (opt, quantised) {
+            (true, _) => "opt-f32-2026-11",
+            (_, true) => "quantised-f32-2026-11",
+            _ => "f32-2026-11",
         }
         .to_owned(),
         command: "cargo run -p assay-tests --bin calibrate".to_owned()
             + match (large, opt) {
                 (true, _) => " -- DATE --large",
                 (_, true) => " -- DATE --opt",
+                _ if quantised => " -- DATE --quantised",
                 _ => " -- DATE",
             },
         date,
@@ -211,4 +217,72 @@ fn main() {
     let text = serde_json::to_string_pretty(&all).expect("it serialises") + "\n";
     std::fs::write(&path, text).expect("it is written");
     eprintln!("wrote {}", path.display());
+}
+
+/// Every stored type that is read, and Qwen2 beside Llama; the first is one of the demo model, on which cheats are tried.
+fn quantised_models(folder: &std::path::Path) -> Vec<Measured> {
+    let of_demo = || vec![(12, 40), (200, 40), (440, 71)];
+    let of_others = || vec![(20, 24), (60, 30)];
+    let demo = Model::demo().expect("the demo model");
+    let mut models = Vec::new();
+    let mut copy = |name: &str, original: &Model, target: Target, lengths| {
+        let path = folder.join(format!("{name}.gguf"));
+        if matches!(target, Target::Q8_0 | Target::Q4_0) {
+            let mut file = std::fs::File::create_new(&path).expect("a file");
+            write_gguf(original, target, None, &mut file, &mut |_, _| {}).expect("it is written");
+        } else {
+            write_folder(original, target, &path, &[], &mut |_, _| {}).expect("it is written");
+        }
+        let name = format!("{name} (rounded to nearest)");
+        models.push((name, Model::open(&path).expect("it loads"), lengths));
+    };
+    copy("demo-llama-q8_0", &demo, Target::Q8_0, of_demo());
+    copy("demo-llama-int8", &demo, Target::Int8, of_demo());
+    copy("demo-llama-q4_0", &demo, Target::Q4_0, of_others());
+    copy(
+        "demo-llama-int4",
+        &demo,
+        Target::Int4Gptq { group: 64 },
+        of_others(),
+    );
+    let qwen2 = data::shared("hf-reference/qwen2-bias-bf16");
+    if let Some(path) = &qwen2 {
+        let original = Model::open(path).expect("it loads");
+        copy("qwen2-q8_0", &original, Target::Q8_0, of_others());
+        copy("qwen2-q4_0", &original, Target::Q4_0, of_others());
+        copy("qwen2-int8", &original, Target::Int8, of_others());
+        copy(
+            "qwen2-int4",
+            &original,
+            Target::Int4Gptq { group: 64 },
+            of_others(),
+        );
+    }
+    for (name, path) in [
+        ("qwen2-bias-bf16 (random)", "hf-reference/qwen2-bias-bf16"),
+        ("llama-gptq-int4 (random)", "hf-reference/llama-gptq-int4"),
+        ("llama-awq-int4 (random)", "hf-reference/llama-awq-int4"),
+        ("stories260K-q8", "stories260K/stories260K-q8.bin"),
+        (
+            "demo-llama-q4_k_m",
+            "gguf-reference/demo-llama-q4_k_m/model.gguf",
+        ),
+        (
+            "demo-llama-q6_k",
+            "gguf-reference/demo-llama-q6_k/model.gguf",
+        ),
+        (
+            "rand256-q6_k (random)",
+            "gguf-reference/rand256-q6_k/model.gguf",
+        ),
+    ] {
+        if let Some(path) = data::shared(path) {
+            models.push((
+                name.to_owned(),
+                Model::open(&path).expect("it loads"),
+                of_others(),
+            ));
+        }
+    }
+    models
 }

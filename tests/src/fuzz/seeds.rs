@@ -66,6 +66,7 @@ pub fn seeds(name: &str) -> Vec<Vec<u8>> {
         "llama2c" => vec![
             llama2c_file([4, 6, 2, 2, 1, 5, 3]),
             llama2c_file([4, 6, 1, 2, 2, -5, 3]),
+            llama2c_q8_file(),
         ],
         "llama2c_tokenizer" => vec![
             llama2c_tokenizer_file(&[(" ", -9.0), ("a", -9.0), ("b", -9.0), ("ab", -2.0)]),
@@ -90,7 +91,11 @@ pub fn seeds(name: &str) -> Vec<Vec<u8>> {
                 b"[]".to_vec(),
             ]
         }
-        "gguf" => vec![gguf_file()],
+        "gguf" => vec![
+            gguf_file(0, 1, 4),
+            gguf_file(8, 32, 34),
+            gguf_file(6, 32, 22),
+        ],
         "verifier_key" => vec![small_key(None), small_key(Some(vec![0]))],
         "llama2rs_trace" => llama2rs_traces(),
         "llama2rs_proof" => llama2rs_proofs(),
@@ -171,13 +176,16 @@ fn small_key(layers: Option<Vec<u32>>) -> Vec<u8> {
     maker.finish().expect("a key").as_bytes().to_vec()
 }
 
-/// One layer, four channels, two heads, three words, all in f32.
-fn gguf_file() -> Vec<u8> {
+/// One layer, two heads, three words; matrices of ggml's type `kind`, whose blocks of `block` columns have `block_bytes`. Four channels in
+/// floats, one block in others.
+fn gguf_file(kind: u32, block: u64, block_bytes: u64) -> Vec<u8> {
+    let width = block.max(4);
+    let inner = if block == 1 { 6 } else { width };
     let text = |s: &str| [&(s.len() as u64).to_le_bytes()[..], s.as_bytes()].concat();
     let numbers: [(&str, u32); 7] = [
         ("llama.context_length", 16),
-        ("llama.embedding_length", 4),
-        ("llama.feed_forward_length", 6),
+        ("llama.embedding_length", width as u32),
+        ("llama.feed_forward_length", inner as u32),
         ("llama.block_count", 1),
         ("llama.attention.head_count", 2),
         ("llama.attention.head_count_kv", 1),
@@ -185,17 +193,17 @@ fn gguf_file() -> Vec<u8> {
     ];
     // Names, and dimensions with the fastest first.
     let tensors: [(&str, &[u64]); 11] = [
-        ("token_embd.weight", &[4, 3]),
-        ("output_norm.weight", &[4]),
-        ("blk.0.attn_norm.weight", &[4]),
-        ("blk.0.attn_q.weight", &[4, 4]),
-        ("blk.0.attn_k.weight", &[4, 2]),
-        ("blk.0.attn_v.weight", &[4, 2]),
-        ("blk.0.attn_output.weight", &[4, 4]),
-        ("blk.0.ffn_norm.weight", &[4]),
-        ("blk.0.ffn_gate.weight", &[4, 6]),
-        ("blk.0.ffn_up.weight", &[4, 6]),
-        ("blk.0.ffn_down.weight", &[6, 4]),
+        ("token_embd.weight", &[width, 3]),
+        ("output_norm.weight", &[width]),
+        ("blk.0.attn_norm.weight", &[width]),
+        ("blk.0.attn_q.weight", &[width, width]),
+        ("blk.0.attn_k.weight", &[width, width / 2]),
+        ("blk.0.attn_v.weight", &[width, width / 2]),
+        ("blk.0.attn_output.weight", &[width, width]),
+        ("blk.0.ffn_norm.weight", &[width]),
+        ("blk.0.ffn_gate.weight", &[width, inner]),
+        ("blk.0.ffn_up.weight", &[width, inner]),
+        ("blk.0.ffn_down.weight", &[inner, width]),
     ];
     let mut file = b"GGUF".to_vec();
     file.extend(3u32.to_le_bytes());
@@ -217,9 +225,13 @@ fn gguf_file() -> Vec<u8> {
         file.extend(text(name));
         file.extend((dimensions.len() as u32).to_le_bytes());
         dimensions.iter().for_each(|d| file.extend(d.to_le_bytes()));
-        file.extend(0u32.to_le_bytes());
+        let (kind, block, block_bytes) = match dimensions.len() {
+            1 => (0, 1, 4),
+            _ => (kind, block, block_bytes),
+        };
+        file.extend(kind.to_le_bytes());
         file.extend(offset.to_le_bytes());
-        let bytes = dimensions.iter().product::<u64>() * 4;
+        let bytes = dimensions.iter().product::<u64>() / block * block_bytes;
         offset += bytes.next_multiple_of(32);
     }
     file.resize(file.len().next_multiple_of(32) + offset as usize, 0);
@@ -357,6 +369,19 @@ fn toploc_lists() -> Vec<Vec<u8>> {
         file.to_json().into_bytes(),
         serde_json::to_vec(&package).expect("it serialises"),
     ]
+/// A checkpoint of version 2: eight channels, twelve inside, groups of eight that straddle rows of twelve.
+fn llama2c_q8_file() -> Vec<u8> {
+    let mut bytes = b"24ka".to_vec();
+    let fields = [2i32, 8, 12, 1, 2, 1, 5, 3];
+    bytes.extend(fields.iter().flat_map(|field| field.to_le_bytes()));
+    bytes.push(1);
+    bytes.extend(8i32.to_le_bytes());
+    bytes.resize(256 + 4 * 3 * 8, 0);
+    for quants in [5 * 8, 64, 32, 32, 64, 96, 96, 96] {
+        bytes.extend((0..quants).map(|i| i as u8));
+        bytes.extend(0.5f32.to_le_bytes().repeat(quants / 8));
+    }
+    bytes
 }
 
 /// A `tokenizer.bin` with the special pieces, all bytes, and `more`.

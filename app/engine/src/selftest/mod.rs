@@ -330,6 +330,7 @@ fn standard(gpu: &Gpu, numerics: Numerics) -> Vec<Case> {
         rmsnorm(numerics, Rounding::Keep, 3, 200),
         matmul(numerics, many, Dtype::BF16, 9, 70, 300, both),
         matmul(numerics, many, Dtype::F16, 3, 11, 54, Epilogue::default()),
+        matmul(numerics, many, Dtype::Q8_0, 3, 11, 352, Epilogue::default()),
         matmul(
             numerics,
             MatmulKernel::Vector,

@@ -38,7 +38,7 @@ impl Layer {
     }
 
     fn host(&self) -> HostRows<'_> {
-        let (k, d) = (K * DTYPE.bytes(), D * DTYPE.bytes());
+        let (k, d) = (DTYPE.row_bytes(K), DTYPE.row_bytes(D));
         HostRows::new(vec![
             (&self.gate[..], k),
             (&self.up[..], k),
@@ -61,7 +61,7 @@ fn mask() -> Mask {
 }
 
 fn empty(gpu: &Gpu, capacity: u32) -> WeightCache {
-    let (k, d) = ((K * DTYPE.bytes()) as u64, (D * DTYPE.bytes()) as u64);
+    let (k, d) = ((DTYPE.row_bytes(K)) as u64, (DTYPE.row_bytes(D)) as u64);
     pollster::block_on(WeightCache::new(gpu, N as u32, capacity, &[k, k, d])).expect("memory")
 }
 

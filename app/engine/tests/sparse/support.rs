@@ -97,7 +97,6 @@ impl Seeded {
 /// Stored bytes of `values`; every 17th f16 becomes subnormal.
 pub fn store(dtype: Dtype, values: &[f32]) -> Vec<u8> {
     match dtype {
-        Dtype::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
         Dtype::F16 => values
             .iter()
             .enumerate()
@@ -109,6 +108,7 @@ pub fn store(dtype: Dtype, values: &[f32]) -> Vec<u8> {
             .iter()
             .flat_map(|v| half::bf16::from_f32(*v).to_le_bytes())
             .collect(),
+        _ => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
     }
 }
 

@@ -20,7 +20,7 @@ const KNOWN: [&str; 9] = [
     "token_type",
 ];
 /// Llama 3's pattern: contractions, words, numbers of up to three digits, punctuation, line feeds, spaces.
-const LLAMA_3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+pub(crate) const LLAMA_3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 pub(super) fn tokenizer(metadata: &Metadata, digest: Digest) -> Result<Tokenizer, String> {
     let unknown = metadata.under(TOKENIZER).find(|(key, _)| {
