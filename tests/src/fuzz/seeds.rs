@@ -369,6 +369,8 @@ fn toploc_lists() -> Vec<Vec<u8>> {
         file.to_json().into_bytes(),
         serde_json::to_vec(&package).expect("it serialises"),
     ]
+}
+
 /// A checkpoint of version 2: eight channels, twelve inside, groups of eight that straddle rows of twelve.
 fn llama2c_q8_file() -> Vec<u8> {
     let mut bytes = b"24ka".to_vec();
