@@ -471,8 +471,8 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let (a, rest_a) = a.as_chunks::<LANES>();
     let (b, rest_b) = b.as_chunks::<LANES>();
     for (a, b) in a.iter().zip(b) {
-        for i in 0..LANES {
-            sums[i] += a[i] * b[i];
+        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *sum += a * b;
         }
     }
     let rest: f32 = rest_a.iter().zip(rest_b).map(|(a, b)| a * b).sum();
@@ -507,7 +507,8 @@ mod tests {
         }
         assert_eq!(pieces, whole.logits);
         assert_eq!(session.position(), TOKENS.len());
-        let engine = Engine::load(&Device::Cpu, &model, 16, Numerics::Fast, &mut Quiet);
+        let mut quiet = Quiet;
+        let engine = Engine::load(&Device::Cpu, &model, 16, Numerics::Fast, &mut quiet);
         let mut engine = pollster::block_on(engine).unwrap();
         let want = Want {
             logits_from: Some(0),

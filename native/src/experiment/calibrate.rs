@@ -6,12 +6,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use assay_engine::{Device, Engine, Numerics};
+use assay_experiment::Experiment;
 use assay_experiment::alter::Weights;
 use assay_experiment::config::Layers;
 use assay_experiment::page;
 use assay_experiment::pooled::{Analysis, Pooled, Recommended};
 use assay_experiment::trial::{Trial, run_prover};
-use assay_experiment::{Experiment, Precision};
 use assay_prove::Request;
 use assay_verify::calibrate::{Case, Kind, Plan, measure};
 use assay_verify::{Profile, Profiles, statement};
@@ -225,12 +225,10 @@ async fn profile(
     for (number, (weights, name)) in CHEATS.into_iter().enumerate() {
         interrupt::check()?;
         let model = weights.of(&setup.full.model)?;
-        let Some((_, verifier, prover, _)) = found
-            .first()
-            .map(|f| (&f.0, f.1.clone(), f.2.clone(), &f.3))
-        else {
+        let Some((_, verifier, prover, _)) = found.first() else {
             break;
         };
+        let (verifier, prover) = (verifier.clone(), prover.clone());
         let mut engine =
             Engine::load(&prover, &model, setup.capacity()?, Numerics::Fast, progress).await?;
         let count = setup
@@ -263,10 +261,7 @@ async fn profile(
         .iter()
         .map(|(trace, verifier, prover, kind)| Case {
             trace,
-            model: &setup
-                .model(Precision::Full)
-                .map_or(&setup.full, |named| named)
-                .model,
+            model: &setup.full.model,
             model_name: &setup.full.name,
             verifier,
             prover: (*kind == Kind::Honest).then_some(prover),
