@@ -960,7 +960,12 @@ fn a_strict_trace_is_compared_bit_for_bit() {
 
     let shown = verify(&path, &[]);
     assert_eq!(code(&shown), 0, "{}", text(&shown.stdout));
-    assert!(text(&shown.stdout).contains("strict numerics, compared bit for bit"));
+    let words: Vec<&str> = text(&shown.stdout).split_whitespace().collect();
+    assert!(
+        words
+            .join(" ")
+            .contains("strict numerics, compared bit for bit")
+    );
     let json = verify(&path, &["--json"]);
     let report: Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(report["numerics"]["comparison"], "exact");

@@ -16,10 +16,14 @@ struct Params {
     unused: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
+#if X_SCALAR
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+#else
 #if VEC
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 #else
 @group(0) @binding(1) var<storage, read> x: array<f32>;
+#endif
 #endif
 #include "weights_binding"
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
@@ -40,6 +44,13 @@ fn seen(x: vec4<f32>) -> vec4<f32> { return abs(x); }
 fn seen(x: vec4<f32>) -> vec4<f32> { return x; }
 #endif
 
+#if X_SCALAR
+// One activation of a row; zero beyond it, so that a ragged tail adds nothing.
+fn x_at(row: u32, k: u32) -> f32 {
+    let v = seen(vec4<f32>(x[(params.x_row + row) * params.k + k])).x;
+    return select(0.0, v, k < params.k);
+}
+#else
 // Four activations of a row from column k on; zero beyond the row, so that a ragged tail adds nothing.
 fn x4(row: u32, k: u32) -> vec4<f32> {
     let i = (params.x_row + row) * params.k + k;
@@ -55,6 +66,7 @@ fn x4(row: u32, k: u32) -> vec4<f32> {
     ));
 #endif
 }
+#endif
 
 // Adds one segment's sum to output (row, col); `first` starts the chain, `last` ends it.
 fn add_segment(row: u32, col: u32, sum: f32, first: bool, last: bool) {

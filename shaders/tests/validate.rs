@@ -30,6 +30,10 @@ fn variants(kernel: &str) -> Vec<Defines> {
             .map(|d| d.with("TILE_M", 8).with("TILE_N", 8))
             .collect();
     }
+    if kernel == "matmul_subgroup" {
+        all = cross(all, flag("ONE_ROW"));
+        all = all.into_iter().map(|d| d.flag("X_SCALAR", true)).collect();
+    }
     if kernel == "project_weights" {
         for name in ["VEC", "FIRST"] {
             all = cross(all, flag(name));
@@ -170,19 +174,24 @@ fn every_variant_validates() {
                     err.emit_to_string(&text)
                 )
             });
-            // The portable baseline: nothing optional. unpack2x16float is core WGSL; naga gates it for GLES.
-            naga::valid::Validator::new(
-                naga::valid::ValidationFlags::all(),
-                naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32,
-            )
-            .validate(&module)
-            .unwrap_or_else(|err| {
-                panic!(
-                    "{kernel} [{}]: {}",
-                    defines.label(),
-                    err.emit_to_string(&text)
-                )
-            });
+            // The portable baseline: nothing optional, but what a kernel's name says. unpack2x16float is core WGSL; naga gates it for GLES.
+            let mut capabilities = naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+            if kernel.ends_with("_subgroup") {
+                capabilities |= naga::valid::Capabilities::SUBGROUP;
+            }
+            let mut validator =
+                naga::valid::Validator::new(naga::valid::ValidationFlags::all(), capabilities);
+            validator
+                .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
+                .subgroup_operations(naga::valid::SubgroupOperationSet::all())
+                .validate(&module)
+                .unwrap_or_else(|err| {
+                    panic!(
+                        "{kernel} [{}]: {}",
+                        defines.label(),
+                        err.emit_to_string(&text)
+                    )
+                });
             assert_eq!(module.entry_points.len(), 1, "{kernel} has one entry point");
             assert_eq!(module.entry_points[0].name, "main", "{kernel}");
             let size: u32 = module.entry_points[0].workgroup_size.iter().product();

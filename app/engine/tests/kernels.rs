@@ -176,6 +176,28 @@ fn matmul_tile_matches_its_twin() {
 }
 
 #[test]
+fn matmul_subgroup_matches_its_twin() {
+    on_every_gpu(|gpu| {
+        if gpu.info.subgroup != 8 {
+            println!("skipped: {} has no subgroups of 8", gpu.info.name);
+            return;
+        }
+        let tiles = [(8, 4, MANY), (1, 2, SINGLE)];
+        for (numerics, (m, n, shapes)) in BOTH.into_iter().flat_map(|n| tiles.map(|t| (n, t))) {
+            for case in products(numerics, MatmulKernel::Subgroup { m, n }, shapes) {
+                let error = pollster::block_on(case.error(gpu)).expect("the case runs");
+                let limit = match numerics {
+                    Numerics::Strict => 0.0,
+                    Numerics::Fast => FAST_LIMIT,
+                };
+                let variant = case.key.defines.label();
+                assert!(error <= limit, "{variant} on {}: {error:e}", gpu.info.name);
+            }
+        }
+    });
+}
+
+#[test]
 fn matmul_shared_matches_its_twin() {
     on_every_adapter(|numerics| products(numerics, MatmulKernel::Shared, MANY));
 }

@@ -226,6 +226,7 @@ fn kind(info: &AdapterInfo) -> &str {
 fn kernels(info: &AdapterInfo) -> String {
     let product = |kernel| match kernel {
         MatmulKernel::Tile { m, n } => format!("matmul_tile {m} x {n}"),
+        MatmulKernel::Subgroup { m, n } => format!("matmul_subgroup {m} x {n}"),
         MatmulKernel::Shared => "matmul_shared".to_owned(),
         MatmulKernel::Vector => "matvec".to_owned(),
     };

@@ -163,6 +163,7 @@ fn products(gpu: &Gpu, peak: f64) {
     let tiles = if gpu.info.software {
         vec![
             many,
+            MatmulKernel::Tile { m: 8, n: 8 },
             MatmulKernel::Tile { m: 4, n: 8 },
             MatmulKernel::Shared,
         ]
@@ -180,10 +181,15 @@ fn products(gpu: &Gpu, peak: f64) {
             if i > 0 && dtype != Dtype::BF16 {
                 continue;
             }
-            let single = [1, 2, 4, 8].map(|n| MatmulKernel::Tile { m: 1, n });
+            let mut single = [1, 2, 4, 8]
+                .map(|n| MatmulKernel::Tile { m: 1, n })
+                .to_vec();
+            if gpu.info.subgroup == 8 {
+                single.push(MatmulKernel::Subgroup { m: 1, n: 2 });
+            }
             let paths = match m {
                 1 if i == 0 => [&[MatmulKernel::Vector][..], &single].concat(),
-                1 => vec![MatmulKernel::Vector],
+                1 => vec![gpu.info.variants.single],
                 128 if i == 0 => tiles.clone(),
                 _ => vec![many],
             };
@@ -224,6 +230,7 @@ fn products(gpu: &Gpu, peak: f64) {
                     MatmulKernel::Vector => "matvec".to_owned(),
                     MatmulKernel::Shared => "matmul_shared".to_owned(),
                     MatmulKernel::Tile { m, n } => format!("matmul_tile {m}x{n}"),
+                    MatmulKernel::Subgroup { m, n } => format!("matmul_subgroup {m}x{n}"),
                 };
                 println!(
                     "| {name} | {kernel} | {} | {m} | {n} | {k} | {:.2} | {gflops:.1} | {:.0} % | {ratio:.2} |",

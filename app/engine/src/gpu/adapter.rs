@@ -34,7 +34,9 @@ pub struct AdapterInfo {
     /// Loop iterations that one invocation may make in all before the driver silently stops it. Mesa's
     /// llvmpipe allows 65535 (`LP_MAX_TGSI_LOOP_ITERATIONS`); others are not known to have a limit.
     pub max_loop_iterations: u64,
-    /// Features that later variants use: shader-f16, subgroup, timestamp-query.
+    /// Width of a subgroup, where all have the same and the device lets kernels use it; 0 elsewhere, and in browsers.
+    pub subgroup: u32,
+    /// Features that variants use, or later ones will: shader-f16, subgroup, timestamp-query.
     pub features: Vec<String>,
     /// The kernel variants that this adapter gets.
     pub variants: Variants,
@@ -47,6 +49,13 @@ pub enum MatmulKernel {
     /// `matmul_tile`: registers only, `m` x `n` outputs an invocation.
     Tile {
         /// Rows of the tile.
+        m: u8,
+        /// Columns of the tile.
+        n: u8,
+    },
+    /// `matmul_subgroup`: the same, rows shared out by subgroups of 8.
+    Subgroup {
+        /// Rows of the tile; with 1, products of one row only.
         m: u8,
         /// Columns of the tile.
         n: u8,
@@ -84,13 +93,20 @@ pub struct Variants {
 
 impl Variants {
     /// Chooses from the facts. Software adapters have no workgroup memory worth the name: what GPUs keep
-    /// on chip is ordinary memory there, so they take register tiles (twice as fast, measured).
-    pub fn choose(software: bool) -> Self {
+    /// on chip is ordinary memory there, so they take register tiles (twice as fast, measured). Where subgroups are 8 wide
+    /// (llvmpipe), rows of those are shared out: loads are what costs there.
+    pub fn choose(software: bool, subgroup: u32) -> Self {
         if software {
             Self {
-                matmul: MatmulKernel::Tile { m: 8, n: 8 },
-                // Four times `matvec`'s speed on llvmpipe: lanes are columns, and nothing is shared.
-                single: MatmulKernel::Tile { m: 1, n: 8 },
+                matmul: match subgroup {
+                    8 => MatmulKernel::Subgroup { m: 8, n: 4 },
+                    _ => MatmulKernel::Tile { m: 8, n: 8 },
+                },
+                // Four times `matvec`'s speed on llvmpipe: lanes are columns, and no sum is shared.
+                single: match subgroup {
+                    8 => MatmulKernel::Subgroup { m: 1, n: 2 },
+                    _ => MatmulKernel::Tile { m: 1, n: 8 },
+                },
                 attention: AttentionKernel::Row,
                 chunk: 128,
                 first_rate: 5e9,
@@ -120,6 +136,10 @@ impl AdapterInfo {
             (wgpu::Features::TIMESTAMP_QUERY, "timestamp-query"),
         ];
         let name = info.name.clone();
+        let usable = have.contains(wgpu::Features::SUBGROUP)
+            && info.subgroup_min_size == info.subgroup_max_size
+            && !cfg!(target_arch = "wasm32");
+        let subgroup = if usable { info.subgroup_min_size } else { 0 };
         Self {
             name: info.name,
             backend: format!("{:?}", info.backend),
@@ -144,7 +164,8 @@ impl AdapterInfo {
                 .filter(|(f, _)| have.contains(*f))
                 .map(|(_, n)| (*n).to_owned())
                 .collect(),
-            variants: Variants::choose(software),
+            subgroup,
+            variants: Variants::choose(software, subgroup),
         }
     }
 
@@ -152,7 +173,7 @@ impl AdapterInfo {
     pub(crate) fn rename(&mut self, name: String) {
         self.software |= is_software(&name);
         self.max_loop_iterations = loop_limit(&name);
-        self.variants = Variants::choose(self.software);
+        self.variants = Variants::choose(self.software, self.subgroup);
         self.name = name;
     }
 
@@ -173,8 +194,9 @@ impl AdapterInfo {
             max_workgroup_memory: 0,
             max_workgroups: u32::MAX,
             max_loop_iterations: (1 << 53) - 1,
+            subgroup: 0,
             features: Vec::new(),
-            variants: Variants::choose(true),
+            variants: Variants::choose(true, 0),
         }
     }
 

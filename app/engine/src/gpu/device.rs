@@ -163,7 +163,10 @@ impl Gpu {
         )?;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("assay"),
-            required_features: wgpu::Features::empty(),
+            required_features: match info.subgroup {
+                0 => wgpu::Features::empty(),
+                _ => wgpu::Features::SUBGROUP,
+            },
             required_limits: adapter.limits(),
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()

@@ -1,5 +1,5 @@
-//! Matrix products with stored weights. Kernels: `matmul_tile`, `matmul_shared` and `matvec`; one twin,
-//! since all three add in one order.
+//! Matrix products with stored weights. Kernels: `matmul_tile`, `matmul_subgroup`, `matmul_shared` and `matvec`; one
+//! twin, since all of them add in one order.
 
 use super::{Grid, ParamBytes, for_each, stored, strict};
 use crate::gpu::{MatmulKernel, PipelineKey};
@@ -58,6 +58,14 @@ pub fn key(
             kernel: "matmul_tile",
             defines: defines.with("TILE_M", m.into()).with("TILE_N", n.into()),
         },
+        MatmulKernel::Subgroup { m, n } => PipelineKey {
+            kernel: "matmul_subgroup",
+            defines: defines
+                .flag("X_SCALAR", true)
+                .flag("ONE_ROW", m == 1)
+                .with("TILE_M", m.into())
+                .with("TILE_N", n.into()),
+        },
         MatmulKernel::Shared => PipelineKey {
             kernel: "matmul_shared",
             defines,
@@ -80,6 +88,12 @@ pub fn key_of_magnitudes(path: MatmulKernel, k: usize, numerics: Numerics) -> Pi
 pub fn grid(path: MatmulKernel, m: u32, n: u32) -> Grid {
     match path {
         MatmulKernel::Tile { m: tm, n: tn } => [
+            n.div_ceil(8 * u32::from(tn)),
+            m.div_ceil(8 * u32::from(tm)),
+            1,
+        ],
+        MatmulKernel::Subgroup { m: 1, n: tn } => [n.div_ceil(64 * u32::from(tn)), 1, 1],
+        MatmulKernel::Subgroup { m: tm, n: tn } => [
             n.div_ceil(8 * u32::from(tn)),
             m.div_ceil(8 * u32::from(tm)),
             1,

@@ -237,6 +237,7 @@ pub fn adapter() -> AdapterInfo {
         device_type: "Cpu".to_owned(),
         driver: "llvmpipe Mesa 22.3.6".to_owned(),
         software: true,
+        subgroup: 0,
         features: vec!["shader-f16".to_owned(), "subgroup".to_owned()],
         max_binding: 128 << 20,
         max_buffer: 2 << 30,

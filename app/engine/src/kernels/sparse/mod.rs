@@ -122,7 +122,7 @@ impl Path {
     /// What goes with an adapter's choice for products of one row.
     pub fn of(variants: &Variants) -> Self {
         match variants.single {
-            MatmulKernel::Tile { .. } => Self::Registers,
+            MatmulKernel::Tile { .. } | MatmulKernel::Subgroup { .. } => Self::Registers,
             MatmulKernel::Shared | MatmulKernel::Vector => Self::Lanes,
         }
     }

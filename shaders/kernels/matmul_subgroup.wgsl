@@ -1,0 +1,74 @@
+// Matrix product, register tile whose activations are shared out in subgroups of 8: for llvmpipe, where loads cost more than arithmetic
+// (each lane's is a scalar load of its own, behind a test of the lane's mask). The lanes of a subgroup make the same rows, so each loads
+// one of 8 activations and hands it to the others. Only where subgroups are exactly 8 wide; the self-test shows whether they really are.
+//
+// Formula    y[r, n0 + c] = sum_k x[r, k] * w[c, k]  (+ bias[n0 + c]) (+ residual[r, n0 + c])
+// Shapes     x [m, k] f32, w [n, k] stored type, y [m, stride] f32; one invocation makes TILE_M x TILE_N
+// Bindings   include/matmul_bindings.wgsl, with x by scalars (X_SCALAR)
+// Dispatch   workgroup 64, eight subgroups; x over ceil(n / (8 TILE_N)), y over ceil(m / (8 TILE_M)); with ONE_ROW (m is 1) the
+//            subgroups lie side by side: x over ceil(n / (64 TILE_N))
+// Order      segments of 256 over k: ascending inside, segments ascending; f32 throughout
+// Twin       engine/src/kernels/matmul.rs
+#include "matmul_bindings"
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(subgroup_id) part: u32,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
+#if ONE_ROW
+    let row0 = 0u;
+    let col0 = ((group.x * 8u + part) * 8u + lane) * ${TILE_N}u;
+#else
+    let row0 = (group.y * 8u + part) * ${TILE_M}u;
+    let col0 = (group.x * 8u + lane) * ${TILE_N}u;
+    // The same for a whole subgroup.
+    if (row0 >= params.m) { return; }
+#endif
+#for I 0 TILE_M
+    let r${I} = min(row0 + ${I}u, params.m - 1u);
+#endfor
+#for J 0 TILE_N
+    let b${J} = min(col0 + ${J}u, params.n - 1u) * params.k;
+#endfor
+    for (var k0 = 0u; k0 < params.k; k0 = k0 + SEGMENT) {
+        let k1 = min(k0 + SEGMENT, params.k);
+#for I 0 TILE_M
+#for J 0 TILE_N
+        var a${I}_${J} = 0.0;
+#endfor
+#endfor
+        for (var k = k0; k < k1; k = k + 8u) {
+#for I 0 TILE_M
+            let s${I} = x_at(r${I}, k + lane);
+#for C 0 8
+            let s${I}_${C} = subgroupBroadcast(s${I}, ${C}u);
+#endfor
+#endfor
+#for J 0 TILE_N
+            let p${J} = w4(b${J} + k);
+            let q${J} = w4(b${J} + k + 4u);
+#endfor
+#for J 0 TILE_N
+#for I 0 TILE_M
+#for C 0 4
+            a${I}_${J} = madd(a${I}_${J}, s${I}_${C}, p${J}[${C}]);
+#endfor
+#for C 0 4
+            a${I}_${J} = madd(a${I}_${J}, s${I}_${C+4}, q${J}[${C}]);
+#endfor
+#endfor
+#endfor
+        }
+        let first = k0 == 0u;
+        let last = k1 == params.k;
+#for I 0 TILE_M
+        if (row0 + ${I}u < params.m) {
+#for J 0 TILE_N
+            if (col0 + ${J}u < params.n) { add_segment(row0 + ${I}u, col0 + ${J}u, a${I}_${J}, first, last); }
+#endfor
+        }
+#endfor
+    }
+}
