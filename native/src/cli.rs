@@ -3,12 +3,8 @@
 use clap::{ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-<<<<<<< HEAD
-    adapters, eval, experiment, explain, keygen, logits, prove, sparse, synth, tamper, verify,
+    adapters, eval, experiment, explain, keygen, logits, prove, quantize, sparse, synth, tamper, verify,
     window,
-=======
-    adapters, eval, explain, keygen, logits, prove, quantize, sparse, synth, tamper, verify, window,
->>>>>>> quant
 };
 use crate::device_arg::DeviceArgs;
 
