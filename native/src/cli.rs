@@ -3,8 +3,8 @@
 use clap::{ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    adapters, eval, experiment, explain, keygen, logits, prove, quantize, sparse, synth, tamper, verify,
-    window,
+    adapters, eval, experiment, explain, keygen, logits, prove, quantize, sparse, synth, tamper,
+    verify, window,
 };
 use crate::device_arg::DeviceArgs;
 
@@ -68,17 +68,14 @@ pub enum Command {
     Eval(eval::Args),
     /// Sparse MLPs: collect, train and evaluate predictors, measure what skipping does
     Sparse(sparse::Args),
-<<<<<<< HEAD
     /// VeriLLM's experiments: how often honest runs pass and dishonest ones are caught
     Experiment(Box<experiment::Args>),
     /// Measure what honest runs look like on your devices: thresholds, and a profile for `--verify --profile`
     Calibrate(Box<crate::experiment::calibrate::Args>),
     /// Noise on a model's products: losses by stream, and perplexity
     Noise(crate::experiment::noise::Args),
-=======
     /// Write a quantised copy of a model, by rounding to nearest, for experiments
     Quantize(quantize::Args),
->>>>>>> quant
     /// Open the window, as does `assay` alone
     Window(window::Args),
     /// Traces of llama2-rs: write one, write and check proofs of single steps
