@@ -75,7 +75,7 @@ fn kernels(info: &AdapterInfo, m: usize) -> Vec<MatmulKernel> {
 fn compare(gpu: &Gpu, m: usize, dtype: Dtype, numerics: Numerics, rounds: usize) {
     let (x, w) = (
         vec![0x3c_u8; m * K * 4],
-        vec![0x3c_u8; N * K * dtype.bytes()],
+        vec![0x3c_u8; N * dtype.row_bytes(K)],
     );
     let (m32, n, k) = (m as u32, N as u32, K as u32);
     let made: Vec<(MatmulKernel, Product)> = kernels(&gpu.info, m)
