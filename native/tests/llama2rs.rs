@@ -197,11 +197,14 @@ fn honest_traces_are_accepted() {
     );
 }
 
+/// What a liar does to a trace.
+type Bend<'a> = &'a dyn Fn(&mut Trace);
+
 #[test]
 fn what_was_changed_is_named() {
     let made = made();
     let honest = made.trace("greedy.trace");
-    let cases: [(&str, &dyn Fn(&mut Trace), bool, &str, &str, u64); 5] = [
+    let cases: [(&str, Bend<'_>, bool, &str, &str, u64); 5] = [
         (
             "token",
             &|t| t.entries[15].token ^= 1,
@@ -268,8 +271,8 @@ fn what_was_changed_is_named() {
         );
         for part in [
             format!("position  {at}"),
-            "expected  ".to_owned(),
-            "got       ".to_owned(),
+            " expected".to_owned(),
+            " got".to_owned(),
         ] {
             assert!(shown.contains(&part), "{name}: {part:?} is not in {shown}");
         }

@@ -192,7 +192,7 @@ fn other_runs_signs_moduli_and_counts_are_rejections() {
     let (code, report) = bent("none.json", &|proofs| proofs.clear());
     assert_eq!((code, &report["code"]), (1, &Value::from("structure")));
     let (code, report) = bent("null.json", &|proofs| {
-        proofs[1] = Value::from("A".repeat(344))
+        proofs[1] = Value::from("A".repeat(344));
     });
     assert_eq!((code, &report["code"]), (1, &Value::from("structure")));
     // Modulus 65496 instead of 65497: the first two bytes, 0xffd9, are "/9" and a bit of "k".

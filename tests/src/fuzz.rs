@@ -297,7 +297,7 @@ pub fn toploc(bytes: &[u8]) -> bool {
             );
             for proof in &file.proofs {
                 for n in [0, 3, 200] {
-                    let chunk: Vec<u16> = (0..n).map(|i| i * 131 & 0x7eff).collect();
+                    let chunk: Vec<u16> = (0..n).map(|i| (i * 131) & 0x7eff).collect();
                     if let Ok(compared) = assay_toploc::compare(proof, &chunk, file.top) {
                         assert!(
                             compared.exponent_mismatches + compared.sign_mismatches <= compared.n

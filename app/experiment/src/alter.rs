@@ -179,10 +179,12 @@ mod tests {
             Weights::FineTune,
         ]
         .map(distance);
-        assert!(
-            int8 < tuned && tuned < fp8 && fp8 < int4,
-            "{int8} {tuned} {fp8} {int4}"
-        );
-        assert!((0.005..0.007).contains(&tuned), "0.01 / sqrt 3: {tuned}");
+        // A step of s leaves s / sqrt 12. int8: rows of about 200 normals reach 3 deviations, so 3 / 127 / sqrt 12. int4: 128 normals
+        // span about 5.4, so 5.4 / 15 / sqrt 12. e4m3: steps of a 16th to an 8th of a number. Tables and norms, which stay as they
+        // are, are in the denominator.
+        assert!((0.004..0.008).contains(&int8), "{int8}");
+        assert!((0.05..0.11).contains(&int4), "{int4}");
+        assert!((0.015..0.03).contains(&fp8), "{fp8}");
+        assert!((0.005..0.0058).contains(&tuned), "0.01 / sqrt 3: {tuned}");
     }
 }

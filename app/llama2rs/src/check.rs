@@ -558,7 +558,9 @@ impl<'a> Replayed<'a> {
         }
         let Some(next) = own else { return Ok(()) };
         self.last.push(next.token);
-        if let (Some(previous), Some(tokenizer)) = (self.fed.last(), tokenizer) {
+        // What came out last stands in no entry, so its text speaks only where the sampler is known to give it.
+        let sure = self.known && next.ties.is_empty();
+        if let (Some(previous), Some(tokenizer), true) = (self.fed.last(), tokenizer, sure) {
             let at = self.fed.len() - 1;
             self.read_text(at, &text_after(tokenizer, *previous, next.token));
         }
@@ -788,7 +790,7 @@ impl<'a> Replayed<'a> {
         if got < want && self.last.contains(&BOS) {
             return Check::pass("stop", "it ends where the model chose BOS");
         }
-        if got < want && (self.last.is_empty() || !self.known && self.token.is_some()) {
+        if got < want && (self.last.is_empty() || !self.known) {
             return Check::open(
                 "stop",
                 "sampler-unknown",

@@ -144,10 +144,10 @@ mod tests {
 
     #[test]
     fn only_what_begins_as_a_checkpoint_is_one() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("a temporary folder");
         let write = |name: &str, bytes: &[u8]| {
             let path = folder.path().join(name);
-            std::fs::write(&path, bytes).unwrap();
+            std::fs::write(&path, bytes).expect("it writes");
             path
         };
         let head: Vec<u8> = [64, 172, 5, 8, 4, -512, 512i32]

@@ -123,10 +123,10 @@ mod tests {
 
     #[test]
     fn programs_are_found_in_order() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().as_os_str().to_owned();
         assert_eq!(find("chromium", &path), None);
-        std::fs::write(folder.path().join("chromium"), "").unwrap();
+        std::fs::write(folder.path().join("chromium"), "").expect("it writes");
         assert_eq!(
             find("chromium", &path),
             Some(folder.path().join("chromium"))

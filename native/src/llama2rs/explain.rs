@@ -154,7 +154,7 @@ fn show(explanation: &Explanation<'_>, file: &Path, output: &Output) -> anyhow::
         ("revision", form.to_owned()),
         (
             "model",
-            text::quoted(&print::shortened(&says.model_path, 120)),
+            text::quoted(&print::shortened(&says.model_path, 60)),
         ),
         ("prompt", text::quoted(&print::shortened(&says.prompt, 400))),
         (

@@ -111,8 +111,15 @@ pub fn check(check: &Check, said: bool, output: &Output) -> Result<(), StdoutErr
             output.line(format_args!("{:SENTENCE$}position  {position}", ""))?;
         }
         for (label, value) in [("expected", expected), ("got", got)] {
-            let value = shortened(&text::plain(value), WIDTH - SENTENCE - 10);
-            output.line(format_args!("{:SENTENCE$}{label:<8}  {value}", ""))?;
+            let value = text::plain(value);
+            if value.chars().count() <= WIDTH - SENTENCE - 10 {
+                output.line(format_args!("{:SENTENCE$}{label:<8}  {value}", ""))?;
+            } else {
+                // A hash has 64 digits, which is just what fits on a line of its own.
+                let value = shortened(&value, WIDTH - SENTENCE);
+                output.line(format_args!("{:SENTENCE$}{label}", ""))?;
+                output.line(format_args!("{:SENTENCE$}{value}", ""))?;
+            }
         }
     }
     Ok(())

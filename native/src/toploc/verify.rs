@@ -67,7 +67,7 @@ struct Chunk {
 
 const SOURCE: &str = "TOPLOC's own (arXiv:2501.16007), for its models and GPUs; not measured here";
 const NOT_COVERED: [&str; 4] = [
-    "weights rounded to 8 bits: they stay within these thresholds, here and in others' measurements",
+    "quantised weights: int8 stays within these thresholds, here and in others' measurements, and here int4 does too",
     "tokens: a proof is of activations, and any sampler may have followed",
     "all but the 128 largest activations of a chunk, and a cheat in the later chunks only as far as it reaches them",
     "freshness and who ran the model: nothing is signed or bound to a request",
