@@ -1,7 +1,8 @@
 //! Thresholds from honest runs on even prompts; false and true positives from runs on odd ones.
 //!
 //! Up to a run's length, windows are disjoint pieces of runs. Longer ones are whole runs drawn with replacement (a bootstrap): their
-//! rates say what several answers of one prover come to, and are as good as the runs are many.
+//! rates say what several answers of one prover come to, and are as good as the runs are many. All runs of such a window are of the
+//! same two devices: a mean over many tokens tells devices apart, and a cheat must not be found by the device it ran on.
 
 use std::collections::BTreeMap;
 
@@ -196,14 +197,22 @@ fn windows(runs: &[&Measured], n: usize, tokens: usize, seed: u64) -> Vec<Figure
     if runs.is_empty() {
         return Vec::new();
     }
-    let whole: Vec<Figures> = runs.iter().map(|run| window_means(&run.tokens)).collect();
+    let mut by_devices: BTreeMap<&String, Vec<Figures>> = BTreeMap::new();
+    for run in runs {
+        let means = window_means(&run.tokens);
+        by_devices.entry(&run.devices).or_default().push(means);
+    }
     let many = n.div_ceil(tokens);
     (0..DRAWS)
         .map(|draw| {
-            let pick = |i: usize| {
+            let one_of = |n: usize, i: usize| {
                 let u = philox::uniform(seed, draw as u32, i as u32);
-                whole[((u * whole.len() as f64) as usize).min(whole.len() - 1)]
+                ((u * n as f64) as usize).min(n.saturating_sub(1))
             };
+            // A run says which devices; the others are of the same ones.
+            let devices = &runs[one_of(runs.len(), 0)].devices;
+            let same = &by_devices[devices];
+            let pick = |i: usize| same[one_of(same.len(), i + 1)];
             window_means(&(0..many).map(pick).collect::<Vec<_>>())
         })
         .collect()
@@ -498,6 +507,25 @@ mod tests {
             );
         }
         assert_eq!(seed.passes_published, [20, 0]);
+    }
+
+    /// Honest provers of two devices, and a \"cheat\" that changes nothing and runs on one of them only.
+    #[test]
+    fn a_device_is_no_cheat() {
+        let on = |cheat, prompt: usize, device: usize| Measured {
+            devices: format!("{device} -> 0"),
+            ..run(cheat, prompt, 0.3 * device as f64)
+        };
+        let honest = (0..400).map(|i| on(Cheat::Honest, i, i / 2 % 2));
+        let other = (400..480).map(|i| on(Cheat::Seed, i, 1));
+        let measured: Vec<_> = honest.chain(other).collect();
+        let table = detect(&measured, String::new(), None).unwrap();
+        for found in &table.classes[0].cheats[0].found {
+            let two_sided = Statistic::ALL
+                .iter()
+                .any(|s| s.name() == found.statistic && s.is_two_sided());
+            assert!(two_sided || found.tokens_for_99.is_none(), "{found:?}");
+        }
     }
 
     #[test]
