@@ -3,7 +3,7 @@
 
 use assay_engine::{Device, Engine, EngineError, Numerics, Quiet, Want};
 use assay_model::quantize::{Target, write_folder, write_gguf};
-use assay_model::{Dtype, LayerRole, Model};
+use assay_model::{Dtype, LayerRole, Model, Tokenizer};
 use assay_tests::adapters;
 use assay_tests::data::{Tensors, shared};
 use assay_tests::prover::{self, SAMPLED, prove_as, prove_with, request, root};
@@ -113,7 +113,7 @@ fn copies_are_accepted_as_themselves_and_rejected_as_the_original() {
                 .expect("it is written");
             }
             _ => {
-                write_folder(&original, target, &path, &[], &mut |_, _| {}).expect("it is written")
+                write_folder(&original, target, &path, &[], &mut |_, _| {}).expect("it is written");
             }
         }
         let copy = Model::open(&path).expect("it opens");
@@ -145,14 +145,12 @@ fn copies_are_accepted_as_themselves_and_rejected_as_the_original() {
         assert!(!report.failed_codes().is_empty());
         // The lie: the copy runs, the original is claimed.
         let lie = prove_as(prove_on, &copy, root(&original), &request);
-        let mut manifest_says = assay_trace::Trace::parse(&lie)
-            .expect("it parses")
-            .manifest()
-            .model
-            .clone();
-        manifest_says.dtype = original.dtype().to_owned();
-        let lie = assay_trace::reroot(&lie, |trace| trace.manifest.model = manifest_says)
-            .expect("it re-seals");
+        let tokenizer = original.tokenizer().map(Tokenizer::digest);
+        let lie = assay_trace::reroot(&lie, |trace| {
+            trace.manifest.model.dtype = original.dtype().to_owned();
+            trace.manifest.tokenizer = tokenizer;
+        })
+        .expect("it re-seals");
         let report = prover::verify(verify_on, &original, &lie, &Options::default());
         println!(
             "{target:?} claimed as the original: {:?}",

@@ -46,7 +46,7 @@ fn four_bits(config: &Object) -> Result<usize, ModelError> {
     }
     match config.number("group_size")? {
         Some(-1.0) => Ok(0),
-        Some(group) if group >= 8.0 && group <= 65_536.0 && group % 8.0 == 0.0 => {
+        Some(group) if (8.0..=65_536.0).contains(&group) && group % 8.0 == 0.0 => {
             Ok(group as usize)
         }
         group => Err(refused("group_size", group, "-1, or a multiple of 8")),

@@ -33,7 +33,7 @@ impl Dtype {
             let bits = next();
             let size = (bits >> 40) as f32 / (1u64 << 24) as f32 - 0.5;
             // Every eighth one below f16's smallest normal number, 6.1e-5.
-            let size = if bits % 8 == 0 {
+            let size = if bits.is_multiple_of(8) {
                 size * 1e-4
             } else {
                 size * 0.05
@@ -64,7 +64,7 @@ impl Dtype {
             }
             Self::Int4 { group } => heads(row.chunks_mut(WORD + group as usize / 2), scale),
             Self::Int4Ordered { groups } => {
-                heads(row[..groups as usize * WORD].chunks_exact_mut(WORD), scale)
+                heads(row[..groups as usize * WORD].chunks_exact_mut(WORD), scale);
             }
         }
     }
