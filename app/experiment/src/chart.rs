@@ -19,8 +19,8 @@ svg.plot .line{fill:none;stroke-width:1.8;stroke-linejoin:round}svg.plot .head{f
 .f4{fill:var(--s4)}.f5{fill:var(--s5)}.f6{fill:var(--s6)}.f7{fill:var(--s7)}";
 
 const WIDTH: f64 = 380.0;
-const PLOT: (f64, f64) = (302.0, 168.0);
-const LEFT: f64 = 58.0;
+const PLOT: (f64, f64) = (294.0, 168.0);
+const LEFT: f64 = 68.0;
 const TOP: f64 = 30.0;
 
 /// An axis.
@@ -346,7 +346,7 @@ impl Panel {
         let _ = write!(
             out,
             "<path class=\"hair\" d=\"M{LEFT} {:.1}h{w}\"/><text class=\"mute\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\
-             <text class=\"mute\" transform=\"translate(13 {:.1}) rotate(-90)\" text-anchor=\"middle\">{}</text>",
+             <text class=\"mute\" transform=\"translate(11 {:.1}) rotate(-90)\" text-anchor=\"middle\">{}</text>",
             TOP + h,
             LEFT + w / 2.0,
             TOP + h + 34.0,

@@ -103,7 +103,11 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         let file = |ending: &str| args.out.join(format!("{stem}{ending}"));
         store::write(&file(".log"), level.log().as_bytes())?;
         store::write(&file("-loss.log"), level.loss_log().as_bytes())?;
-        let title = format!("Losses at noise {scale:e}, {} windows", windows.len());
+        let title = format!(
+            "Losses at noise {}, {} windows",
+            shown(*scale),
+            windows.len()
+        );
         store::write(
             &file("-loss.svg"),
             level.sheet(&title).standalone().as_bytes(),
@@ -126,8 +130,9 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     page.sheet(&overview(&levels));
     for level in &levels {
         page.section(&format!(
-            "Noise {:e}: perplexity {:.4}",
-            level.scale, level.perplexity
+            "Noise {}: perplexity {:.4}",
+            shown(level.scale),
+            level.perplexity
         ));
         page.sheet(&level.sheet(""));
     }
@@ -196,6 +201,13 @@ fn line(level: &Level) -> Line<'static> {
         perplexity: level.perplexity,
         tokens: level.tokens,
         losses: Stream::ALL.map(of).to_vec(),
+    }
+}
+
+fn shown(scale: f64) -> String {
+    match scale {
+        0.0 => "none".to_owned(),
+        scale => format!("{scale:e}"),
     }
 }
 
@@ -278,8 +290,9 @@ fn print(levels: &[Level], output: &Output) -> anyhow::Result<()> {
             .map(|loss| format!("{:>9.1e}", loss.1))
             .collect();
         output.line(format_args!(
-            "{:<8.0e}{:>12.4}{losses}",
-            level.scale, level.perplexity
+            "{:<8}{:>12.4}{losses}",
+            shown(level.scale),
+            level.perplexity
         ))?;
     }
     Ok(())
