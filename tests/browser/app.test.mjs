@@ -233,7 +233,7 @@ test("what the native program proves on llvmpipe is accepted here, and the other
   // Strict, so that the other compiler of shaders must give the very bits, and so the very root, that native devices give.
   await command(page, "strict-numerics");
   await command(page, "run-prove");
-  const proved = await until(page, (now) => now.proved, "proved");
+  const proved = await until(page, (now) => now.proved, "proved", 240);
   assert.ok(proved.proved.tokens > 0 && proved.text.length > 0);
   const download = page.waitForEvent("download");
   await command(page, "save-trace");
