@@ -4,12 +4,15 @@ use std::sync::{Arc, OnceLock};
 
 use assay_engine::forward::LayerTwin;
 use assay_engine::sampler::SamplerSpec;
+use assay_engine::sparsity::SparseModel;
 use assay_engine::{Device, Engine, EngineError, Gpu, GpuOptions, Numerics, Outputs, Quiet, Want};
 use assay_model::Model;
-use assay_prove::{Open, Request};
+use assay_prove::{Open, Request, prove};
 use assay_tests::prover::{self, SAMPLED, prove_with, request, root};
 use assay_tests::{adapters, random};
-use assay_trace::{Digest, EditableTrace, Linear, NumericsClass, StateDtype, Trace, reroot};
+use assay_trace::{
+    Digest, EditableTrace, Linear, MaskName, NumericsClass, StateDtype, Trace, reroot,
+};
 use assay_verify::{Check, Options, Outcome, Profiles, Report, Verdict, verify_with};
 use safetensors::Dtype;
 use serde_json::{Value, json};
@@ -274,10 +277,13 @@ fn every_family_has_one_root_and_needs_no_tolerance() {
 
 /// By no profile at all: a tolerance would make it inconclusive.
 fn judged(device: &Device, model: &Model, trace: &[u8]) -> Report {
-    let options = Options::default();
+    judged_as(device, model, trace, &Options::default())
+}
+
+fn judged_as(device: &Device, model: &Model, trace: &[u8], options: &Options) -> Report {
     let none = Profiles::default();
     let mut quiet = Quiet;
-    let report = verify_with(&none, trace, model, device, &options, &mut quiet);
+    let report = verify_with(&none, trace, model, device, options, &mut quiet);
     let report = pollster::block_on(report).expect("the verifier works");
     assert_eq!(report.numerics.comparison, "exact");
     assert_eq!(report.numerics.verifier, "strict");
@@ -504,4 +510,58 @@ fn a_fast_run_does_not_pass_for_a_strict_one() {
         );
         assert_eq!(report.verdict == Verdict::Accept, same, "{name}");
     }
+}
+
+/// Masks are held to the rule without a tolerance, too: where every score has the prover's bits, a flipped one is no rounding.
+#[test]
+fn masks_of_a_strict_trace_are_the_rules_own() {
+    let (prover, verifier) = adapters::pair();
+    let model = demo();
+    let sparse = Arc::new(SparseModel::top_k(model.config().intermediate as u32 / 4));
+    let request = request(PROMPT, 8, SAMPLED);
+    let capacity = request.capacity(model.config());
+    let mut quiet = Quiet;
+    let trace = pollster::block_on(async {
+        let rule = Some(Arc::clone(&sparse));
+        let mut engine =
+            Engine::load_with(&prover, model, capacity, Numerics::Strict, rule, &mut Quiet).await?;
+        let proved = prove(&mut engine, model, root(model), &request, &mut quiet).await;
+        Ok::<_, EngineError>(proved.expect("it proves").trace.to_bytes())
+    });
+    let trace = trace.expect("the model loads");
+    let options = Options {
+        sparse: Some(sparse),
+        ..Options::default()
+    };
+    let report = judged_as(&verifier, model, &trace, &options);
+    assert_eq!(report.verdict, Verdict::Accept, "{}", report.summary);
+    assert_eq!(strict(&report).outcome, Outcome::Pass);
+
+    // One neuron for another, so that the count is right.
+    let masks = Trace::parse(&trace).expect("it parses");
+    let bits = masks
+        .layer_masks(2, MaskName::Neurons)
+        .expect("there are masks");
+    let row = &bits[5 * bits.len() / masks.positions()..];
+    let first = |active: bool| {
+        let is = |i: &u32| (row[*i as usize / 8] >> (i % 8) & 1 == 1) == active;
+        (0..model.config().intermediate as u32)
+            .find(is)
+            .expect("there is one")
+    };
+    let (on, off) = (first(true), first(false));
+    let forged = reroot(&trace, |t| {
+        for (neuron, active) in [(on, false), (off, true)] {
+            t.set_mask_bit(5, 2, MaskName::Neurons, neuron, active)
+                .expect("there is such a bit");
+        }
+    });
+    let report = judged_as(&verifier, model, &forged.expect("seals"), &options);
+    assert_eq!(report.verdict, Verdict::Reject, "{}", report.summary);
+    let codes = report.failed_codes();
+    for code in ["mask-rule", "strict-state"] {
+        assert!(codes.contains(&code), "{code} is not in {codes:?}");
+    }
+    let place = strict(&report).place.expect("it has a place");
+    assert_eq!((place.layer, place.position), (Some(3), Some(5)));
 }

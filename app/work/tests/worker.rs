@@ -199,7 +199,11 @@ fn samples_get_their_verdicts() {
     let mut worker = worker();
     for (sample, verdict, codes) in [
         (Sample::Honest, Verdict::Accept, vec![]),
-        (Sample::SwappedToken, Verdict::Reject, vec!["token-margin"]),
+        (
+            Sample::SwappedToken,
+            Verdict::Reject,
+            vec!["token-margin", "strict-token"],
+        ),
         (Sample::FlippedByte, Verdict::Reject, vec!["commitment"]),
     ] {
         let (outcome, news) = run(
