@@ -50,7 +50,7 @@ impl LayerTwin {
         let width = self.config.hidden;
         let capacity = self.layer.capacity(&self.config);
         let count = before.len() / width;
-        if count == 0 || before.len() % width != 0 || count > capacity {
+        if count == 0 || !before.len().is_multiple_of(width) || count > capacity {
             return Err(EngineError::TooLong {
                 what: "a layer's cache",
                 got: count,
