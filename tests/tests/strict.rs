@@ -379,15 +379,15 @@ fn one_bit_in_a_state_is_found_and_named() {
     let hidden = demo().config().hidden;
     // Open, at the model's end; not open, inside; the embedding.
     let got = found(plain(), |t| {
-        nudge(&mut t.states.get_mut(&8).expect("open")[9 * hidden + 3])
+        nudge(&mut t.states.get_mut(&8).expect("open")[9 * hidden + 3]);
     });
     assert_eq!(got, ("strict-state", "layer", Some(8), Some(9)));
     let got = found(plain(), |t| {
-        t.state_digests[7 * rows() + 3] = Digest::of(b"?")
+        t.state_digests[7 * rows() + 3] = Digest::of(b"?");
     });
     assert_eq!(got, ("strict-state", "layer", Some(3), Some(7)));
     let got = found(plain(), |t| {
-        nudge(&mut t.states.get_mut(&0).expect("open")[5 * hidden])
+        nudge(&mut t.states.get_mut(&0).expect("open")[5 * hidden]);
     });
     assert_eq!(got, ("strict-state", "embedding", Some(0), Some(5)));
     // The first of several, in the order of positions, then layers.
@@ -488,7 +488,7 @@ fn other_logits_and_other_tokens_are_named() {
     assert_eq!(got, ("strict-logits", "logits", None, Some(last)));
     // The last token enters no hidden state.
     let got = found(plain(), |t| {
-        *t.tokens.last_mut().expect("there are some") ^= 1
+        *t.tokens.last_mut().expect("there are some") ^= 1;
     });
     assert_eq!(got, ("strict-token", "token", None, Some(last)));
 }

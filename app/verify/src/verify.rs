@@ -308,20 +308,25 @@ impl Draft {
         engine: &mut Engine,
         monitor: &mut dyn Monitor,
     ) -> Result<(), VerifyError> {
-        let check = match (bits, how.inexact) {
-            (Some(bits), _) => {
-                self.is_exact = true;
-                bits.finish(model, engine, monitor).await?
+        let inexact = match (bits, how.inexact) {
+            (Some(bits), _) => match bits.finish(model, engine, monitor).await? {
+                strict::Found::Judged(check) => {
+                    self.is_exact = true;
+                    self.checks.push(check);
+                    return Ok(());
+                }
+                strict::Found::NotHere(what) => what,
+            },
+            (None, Some(kernel)) => format!("kernel `{kernel}`"),
+            (None, None) => {
+                self.checks.push(strict::not_claimed());
+                return Ok(());
             }
-            (None, Some(kernel)) => {
-                self.coverage.not_covered.push(format!(
-                    "bits: the trace claims strict numerics, which kernel `{kernel}` does not give on this device, so it was compared by distance only"
-                ));
-                strict::not_here(kernel)
-            }
-            (None, None) => strict::not_claimed(),
         };
-        self.checks.push(check);
+        self.coverage.not_covered.push(format!(
+            "bits: the trace claims strict numerics, and {inexact} does not give those on this device, so it was compared by distance only"
+        ));
+        self.checks.push(strict::not_here(&inexact));
         Ok(())
     }
 

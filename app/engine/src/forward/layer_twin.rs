@@ -1,9 +1,38 @@
-//! One layer by the CPU twins, at one position: a second opinion on what a device made of it, and on what a prover says.
+//! One layer, or the head, by the CPU twins at one position: a second opinion on what a device made of it, and on what a prover says.
 
-use super::check_shapes;
 use super::cpu::{Layer, Positions, Products};
+use super::{check_shapes, final_norm, matrix_shape, need};
 use crate::EngineError;
-use assay_model::{Model, ModelConfig};
+use crate::kernels::matmul::{self, Stored};
+use assay_model::{Model, ModelConfig, Role};
+
+/// Bytes of the head's matrix that are read at a time.
+const HEAD_BYTES: usize = 64 << 20;
+
+/// Logits of one position from `h`, its last hidden state. The matrix is read piece by piece.
+///
+/// # Errors
+/// Of a model that cannot be read, or has no head.
+pub fn logits_by_twin(model: &Model, h: &[f32]) -> Result<Vec<f32>, EngineError> {
+    let x = final_norm(model, h)?;
+    let weight = need(model, Role::LmHead)?;
+    let (n, k) = matrix_shape(weight)?;
+    let row_bytes = weight.bytes as usize / n.max(1);
+    let rows = (HEAD_BYTES / row_bytes.max(1)).clamp(1, n.max(1));
+    let mut logits = vec![0.0; n];
+    for (i, y) in logits.chunks_mut(rows).enumerate() {
+        let (first, bytes) = (i * rows * row_bytes, y.len() * row_bytes);
+        let bytes = model.read(weight, first as u64, bytes)?;
+        let w = Stored {
+            dtype: weight.dtype,
+            bytes: &bytes,
+            n: y.len(),
+            k,
+        };
+        matmul::cpu(&x, w, None, None, y);
+    }
+    Ok(logits)
+}
 
 /// A layer in host memory. Every neuron of its MLP is computed.
 pub struct LayerTwin {
@@ -50,7 +79,7 @@ impl LayerTwin {
         let width = self.config.hidden;
         let capacity = self.layer.capacity(&self.config);
         let count = before.len() / width;
-        if count == 0 || before.len() % width != 0 || count > capacity {
+        if count == 0 || !before.len().is_multiple_of(width) || count > capacity {
             return Err(EngineError::TooLong {
                 what: "a layer's cache",
                 got: count,

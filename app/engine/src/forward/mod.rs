@@ -23,7 +23,7 @@ pub use cpu::CpuForward;
 pub use cpu::final_norm;
 pub(crate) use cpu::matrix_shape;
 pub use gpu::GpuForward;
-pub use layer_twin::{LayerRun, LayerTwin};
+pub use layer_twin::{LayerRun, LayerTwin, logits_by_twin};
 
 use crate::kernels::attention::{self, MAX_HEAD_DIM};
 use crate::{EngineError, Gpu};
