@@ -30,7 +30,7 @@ fn main(
     let r${I} = min(row0 + ${I}u, params.m - 1u);
 #endfor
 #for J 0 TILE_N
-    let b${J} = min(col0 + ${J}u, params.n - 1u) * params.k;
+    let b${J} = w_row(min(col0 + ${J}u, params.n - 1u), params.k);
 #endfor
     for (var k0 = 0u; k0 < params.k; k0 = k0 + SEGMENT) {
         let k1 = min(k0 + SEGMENT, params.k);
@@ -46,9 +46,11 @@ fn main(
             let s${I}_${C} = subgroupBroadcast(s${I}, ${C}u);
 #endfor
 #endfor
+            // Beyond the last column x is zero, and any weight will do that is one.
+            let k4 = min(k + 4u, (params.k - 1u) & 0xFFFFFFFCu);
 #for J 0 TILE_N
-            let p${J} = w4(b${J} + k);
-            let q${J} = w4(b${J} + k + 4u);
+            let p${J} = w4(b${J}, k);
+            let q${J} = w4(b${J}, k4);
 #endfor
 #for J 0 TILE_N
 #for I 0 TILE_M

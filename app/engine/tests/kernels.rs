@@ -180,7 +180,10 @@ fn matmul_subgroup_matches_its_twin() {
         }
         let tiles = [(8, 4, MANY), (1, 2, SINGLE)];
         for (numerics, (m, n, shapes)) in BOTH.into_iter().flat_map(|n| tiles.map(|t| (n, t))) {
-            for case in products(numerics, MatmulKernel::Subgroup { m, n }, shapes) {
+            let path = MatmulKernel::Subgroup { m, n };
+            let rows = if m == 1 { 1 } else { 9 };
+            let stored = quantised(numerics, path, rows, 1);
+            for case in products(numerics, path, shapes).into_iter().chain(stored) {
                 let error = pollster::block_on(case.error(gpu)).expect("the case runs");
                 let limit = match numerics {
                     Numerics::Strict => 0.0,
