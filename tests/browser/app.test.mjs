@@ -277,6 +277,26 @@ test("a report, figures and a plot are saved", async () => {
   await page.context().close();
 });
 
+test("what a study found is drawn, and one that is none is refused in words", async () => {
+  const series = { name: "predictor", style: "line", points: [[0, 0.6], [1, 0.5]], band: [[0.5, 0.7], [0.4, 0.6]] };
+  const axis = (label) => ({ label, scale: "linear" });
+  const chart = { title: "Recall", x: axis("layer"), y: axis("recall"), series: [series], marks: [] };
+  const sheet = { format: "assay-sheet", version: 1, title: "A study", lead: "It found something.", facts: [] };
+  const at = (name) => path.join(temporary, name);
+  await fs.writeFile(at("sheet.json"), JSON.stringify({ ...sheet, sections: [{ heading: "All", blocks: [{ chart }] }] }));
+  await fs.writeFile(at("later.json"), JSON.stringify({ ...sheet, version: 2, sections: [] }));
+  const page = await start();
+  await page.setInputFiles("#pick-files", at("sheet.json"));
+  const now = await until(page, (now) => now.study === "A study", "drawn");
+  assert.equal(now.page, "study");
+  await shot(page, "study");
+  await page.setInputFiles("#pick-files", at("later.json"));
+  const refused = await until(page, (now) => now.error, "refused");
+  assert.equal(refused.error.code, "not-a-sheet");
+  assert.deepEqual(page.faults, []);
+  await page.context().close();
+});
+
 // --- keys -------------------------------------------------------------------------------------------------------------------
 
 const PASSPHRASE = "correct horse, battery staple";
