@@ -84,7 +84,8 @@ fn print_checks(report: &Report, output: &Output) -> Result<(), StdoutError> {
     let head = format!("  {:<18}{:>10}{:>12}", "check", "measured", "limit");
     output.line(output.paint(Style::Dim, head))?;
     let said = decisive(report).map(|check| check.id);
-    for check in report.checks.iter().filter(|check| !was_cut_off(check)) {
+    let listed = |check: &&Check| !was_cut_off(check) && !is_another_kind(check);
+    for check in report.checks.iter().filter(listed) {
         if check.outcome == Outcome::Skipped {
             print_skipped(check.id, &check.detail, output)?;
         } else {
@@ -111,6 +112,11 @@ fn print_checks(report: &Report, output: &Output) -> Result<(), StdoutError> {
 
 fn was_cut_off(check: &Check) -> bool {
     check.outcome == Outcome::Skipped && check.detail.starts_with("not run")
+}
+
+/// A check of traces of another kind. `--json` lists it; a reader has enough to read.
+fn is_another_kind(check: &Check) -> bool {
+    check.outcome == Outcome::Skipped && check.detail.starts_with("not needed")
 }
 
 fn print_skipped(name: &str, detail: &str, output: &Output) -> Result<(), StdoutError> {
