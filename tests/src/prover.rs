@@ -4,7 +4,7 @@ use assay_engine::sampler::SamplerSpec;
 use assay_engine::{Device, Engine, EngineError, Numerics, Quiet, Want};
 use assay_model::Model;
 use assay_prove::{Request, prove};
-use assay_trace::{Decimal, Digest, Sampler, StopReason, Trace, TraceBuilder, TraceSpec};
+use assay_trace::{Digest, StopReason, Trace, TraceBuilder, TraceSpec};
 use assay_verify::{Options, Report};
 
 /// The sampler that most tests use.
@@ -82,20 +82,7 @@ pub fn forced(device: &Device, model: &Model, request: &Request, output: &[u32])
         },
     );
     let manifest = Trace::parse(&honest).expect("it parses").manifest().clone();
-    let sampler = match request.sampler {
-        SamplerSpec::Greedy => Sampler::Greedy,
-        SamplerSpec::Gumbel {
-            seed,
-            temperature,
-            top_k,
-            top_p,
-        } => Sampler::Gumbel {
-            seed,
-            temperature: Decimal::from_f64(temperature).expect("a decimal"),
-            top_k,
-            top_p: Decimal::from_f64(top_p).expect("a decimal"),
-        },
-    };
+    let sampler = request.sampler.stated().expect("decimals");
     let spec = TraceSpec {
         linears: None,
         adapter: manifest.adapter,

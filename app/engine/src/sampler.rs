@@ -12,6 +12,7 @@
 //! [`judge`] holds one emitted token against the verifier's *own* logits, each of which may be off by `tau`. It calls a token
 //! outside the support only if no such error could have put it inside: a hard mask misjudges honest tokens at the boundary.
 
+use assay_trace::{Decimal, DecimalError, Sampler};
 use serde::{Deserialize, Serialize};
 
 use crate::philox;
@@ -32,6 +33,29 @@ pub enum SamplerSpec {
         /// Keep the shortest prefix with this much probability; above 0.
         top_p: f64,
     },
+}
+
+impl SamplerSpec {
+    /// As a manifest states it.
+    ///
+    /// # Errors
+    /// A number that a manifest cannot hold.
+    pub fn stated(&self) -> Result<Sampler, DecimalError> {
+        Ok(match *self {
+            Self::Greedy => Sampler::Greedy,
+            Self::Gumbel {
+                seed,
+                temperature,
+                top_k,
+                top_p,
+            } => Sampler::Gumbel {
+                seed,
+                temperature: Decimal::from_f64(temperature)?,
+                top_k,
+                top_p: Decimal::from_f64(top_p)?,
+            },
+        })
+    }
 }
 
 /// Where a token stands to the allowed set, whatever errors up to `tau` the logits have.

@@ -182,7 +182,8 @@ impl Bench {
     }
 }
 
-pub(crate) fn log_likelihood(logits: &[f32], token: usize) -> f64 {
+/// Natural logarithm of a token's probability.
+pub fn log_likelihood(logits: &[f32], token: usize) -> f64 {
     let top = logits.iter().copied().fold(f32::MIN, f32::max);
     let sum: f64 = logits.iter().map(|l| f64::from(l - top).exp()).sum();
     let own = logits.get(token).copied().unwrap_or(f32::MIN);

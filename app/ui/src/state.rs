@@ -1,6 +1,8 @@
 //! All that the app knows, and what views may ask for. Views change forms and what is shown; anything that reaches the
 //! platform or the worker they ask for, and [`App`](crate::App) does it after the frame.
 
+use std::time::Duration;
+
 use assay_engine::AdapterInfo;
 use assay_sheet::Sheet;
 use assay_trace::Manifest;
@@ -289,14 +291,10 @@ impl State {
         }
     }
 
-    /// Seconds between frames that show how far a job is. Where no GPU draws, a frame takes as long as the work of a second or two, and
-    /// the job would mostly wait for frames.
-    pub fn frame_gap_s(&self) -> f32 {
+    /// Between frames that show how far a job is.
+    pub fn frame_gap(&self) -> Duration {
         let chosen = self.adapters.chosen.as_ref();
-        match chosen.is_some_and(|info| info.software) {
-            true => 1.0,
-            false => 0.1,
-        }
+        assay_work::frame_gap(chosen.is_some_and(|info| info.software))
     }
 
     /// Has the app do `ask` once the frame is drawn.

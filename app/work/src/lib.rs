@@ -15,5 +15,6 @@ mod read;
 mod sort;
 mod worker;
 
+pub use monitor::frame_gap;
 pub use platform::{Fetched, LocalFuture, Platform, Prover};
 pub use worker::Worker;

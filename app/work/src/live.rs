@@ -2,7 +2,7 @@
 
 use assay_engine::sampler::SamplerSpec;
 use assay_live::{Answer, Failed};
-use assay_trace::{Decimal, DecimalError, Digest, Opening, Sampler};
+use assay_trace::{Digest, Opening};
 use assay_verify::report::{CHECKS, conclude};
 use assay_verify::{Check, Options, Report};
 
@@ -22,27 +22,6 @@ const NOT_JUDGED: &str = "what the prover computed: it did not keep to the excha
 
 /// The check that judges conduct.
 const CHECK: &str = "live";
-
-/// The sampler as a manifest states it.
-///
-/// # Errors
-/// [`DecimalError`] for a number that a manifest cannot hold.
-pub fn stated(spec: &SamplerSpec) -> Result<Sampler, DecimalError> {
-    Ok(match *spec {
-        SamplerSpec::Greedy => Sampler::Greedy,
-        SamplerSpec::Gumbel {
-            seed,
-            temperature,
-            top_k,
-            top_p,
-        } => Sampler::Gumbel {
-            seed,
-            temperature: Decimal::from_f64(temperature)?,
-            top_k,
-            top_p: Decimal::from_f64(top_p)?,
-        },
-    })
-}
 
 /// What the trace in `answer` must say: nonce, prompt, sampler and opening that were asked for.
 pub fn expected(answer: &Answer, prompt: Vec<u32>, sampler: SamplerSpec) -> Options {

@@ -13,8 +13,15 @@ use crate::platform::Platform;
 
 /// Between two pieces of news: each makes the face draw, with the same device where it is a GPU that both share.
 const EVERY: Duration = Duration::from_millis(100);
-/// The same where no GPU draws: a frame takes as long as much of the work that it shows.
-const EVERY_IN_SOFTWARE: Duration = Duration::from_secs(1);
+
+/// Between two frames that show how far a job is. Where no GPU draws (`is_software`), a frame takes as long as the work of a second or
+/// two, and the job would mostly wait for frames.
+pub fn frame_gap(is_software: bool) -> Duration {
+    match is_software {
+        true => Duration::from_secs(1),
+        false => EVERY,
+    }
+}
 
 /// One job's voice and ear.
 pub(crate) struct JobMonitor<'a, P: Platform + ?Sized> {
@@ -49,11 +56,7 @@ impl<'a, P: Platform + ?Sized> JobMonitor<'a, P> {
     /// Speaks less often where the cores that compute also draw.
     pub(crate) fn on(mut self, device: &Device) -> Self {
         let is_software = matches!(device, Device::Gpu(gpu) if gpu.info.software);
-        self.every = if is_software {
-            EVERY_IN_SOFTWARE
-        } else {
-            EVERY
-        };
+        self.every = frame_gap(is_software);
         self
     }
 

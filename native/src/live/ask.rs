@@ -61,7 +61,9 @@ pub fn ask(
         .map(AtomicFile::create)
         .transpose()?;
     let spec = options.sampler.spec()?;
-    let stated = live::stated(&spec).context("a sampler's number is out of range")?;
+    let stated = spec
+        .stated()
+        .context("a sampler's number is out of range")?;
     let base: Address = address.parse().with_context(|| {
         let shown = text::quoted(address);
         format!("not the address of a prover: {shown}")

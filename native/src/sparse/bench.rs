@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use assay_engine::sparsity::SparseModel;
 use assay_engine::{Device, Engine, Numerics, Want};
+use assay_experiment::noise::log_likelihood;
 use assay_model::Model;
 use assay_sheet::{Across, Axis, Block, Cell, Chart, Mark, Series, Sheet, Style as Drawn, Table};
 use assay_study::report::plot::{self, SparsityChart, SparsitySeries};
@@ -185,12 +186,6 @@ async fn measure(
         prefill_tokens_per_s: corpus.tokens() as f64 / prefill_s,
         decode_tokens_per_s: rest.len() as f64 / started.elapsed().as_secs_f64().max(1e-9),
     })
-}
-
-fn log_likelihood(logits: &[f32], token: usize) -> f64 {
-    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|l| f64::from(l - top).exp()).sum();
-    f64::from(logits[token] - top) - sum.ln()
 }
 
 fn write(args: &Args, summary: &Summary) -> anyhow::Result<()> {

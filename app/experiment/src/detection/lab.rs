@@ -11,8 +11,8 @@ use assay_engine::sampler::{SamplerSpec, sample};
 use assay_engine::{Device, Engine, Monitor, Numerics, Outputs, Rounding, Want, philox};
 use assay_model::Model;
 use assay_trace::{
-    Compute, Decimal, Digest, Manifest, ModelClaim, NumericsClaim, NumericsClass, Sampler,
-    StateDtype, StopReason, Trace, TraceBuilder, TraceSpec,
+    Compute, Digest, Manifest, ModelClaim, NumericsClaim, NumericsClass, StateDtype, StopReason,
+    Trace, TraceBuilder, TraceSpec,
 };
 use assay_verify::{Profile, Profiles, Verdict};
 use rayon::prelude::*;
@@ -383,23 +383,8 @@ impl<'m> Lab<'m> {
         prover: &str,
     ) -> Result<Vec<u8>, ExperimentError> {
         let config = self.plain.config();
-        let decimal = |value: f64| {
-            Decimal::from_f64(value).map_err(|err| ExperimentError::Config(err.to_string()))
-        };
-        let sampler = match *spec {
-            SamplerSpec::Greedy => Sampler::Greedy,
-            SamplerSpec::Gumbel {
-                seed,
-                temperature,
-                top_k,
-                top_p,
-            } => Sampler::Gumbel {
-                seed,
-                temperature: decimal(temperature)?,
-                top_k,
-                top_p: decimal(top_p)?,
-            },
-        };
+        let sampler = spec.stated();
+        let sampler = sampler.map_err(|err| ExperimentError::Config(err.to_string()))?;
         let mut builder = TraceBuilder::new(TraceSpec {
             adapter: Manifest::printable(prover),
             eos: config.eos.clone(),

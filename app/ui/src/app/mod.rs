@@ -116,7 +116,7 @@ impl App {
         }
         if self.state.jobs.awaited().is_some() {
             // Rates and remaining times go on between news.
-            ctx.request_repaint_after_secs(self.state.frame_gap_s());
+            ctx.request_repaint_after(self.state.frame_gap());
         }
         self.meter.add(start);
     }

@@ -29,7 +29,7 @@ impl<P: Platform> Worker<P> {
         let address = address(&prover)?;
         drop(self.platform.prover(id, &address, &prover)?);
         let sampler = request.sampler;
-        let stated = live::stated(&sampler).map_err(|_err| {
+        let stated = sampler.stated().map_err(|_err| {
             Failure::new("request", "a number of the sampler is out of its range")
         })?;
         let against = self.open(id, &model).await?.against.clone();

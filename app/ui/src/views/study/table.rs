@@ -18,8 +18,8 @@ pub(super) fn show(ui: &mut Ui, table: &Table) {
     if !table.caption.is_empty() {
         widgets::muted(ui, text::lines(&table.caption, 2000));
     }
-    let widths = widths(ui, table);
-    let total = widths.iter().map(|width| width + GAP).sum::<f32>();
+    let columns = columns(ui, table);
+    let total = columns.iter().map(|column| column.width + GAP).sum::<f32>();
     ui.scope(|ui| {
         ui.spacing_mut().item_spacing.y = 0.0;
         egui::ScrollArea::horizontal()
@@ -28,11 +28,11 @@ pub(super) fn show(ui: &mut Ui, table: &Table) {
             .show(ui, |ui| {
                 let width = total.max(ui.available_width());
                 ui.set_min_width(width);
-                line(ui, table, &widths, None, width);
+                line(ui, table, &columns, None, width);
                 let rows = table.rows.len();
                 let part = |ui: &mut Ui, range: std::ops::Range<usize>| {
                     for row in range {
-                        line(ui, table, &widths, Some(row), width);
+                        line(ui, table, &columns, Some(row), width);
                     }
                 };
                 if rows <= MEASURED {
@@ -61,7 +61,13 @@ fn is_number(table: &Table, column: usize) -> bool {
     cells.all(|cell| !matches!(cell, Cell::Text(_)))
 }
 
-fn widths(ui: &Ui, table: &Table) -> Vec<f32> {
+/// What all rows share.
+struct Column {
+    width: f32,
+    is_number: bool,
+}
+
+fn columns(ui: &Ui, table: &Table) -> Vec<Column> {
     let of = |words: String, font| {
         let color = theme::of(ui).text;
         ui.painter().layout_no_wrap(words, font, color).size().x
@@ -74,13 +80,16 @@ fn widths(ui: &Ui, table: &Table) -> Vec<f32> {
             let widest = cells
                 .map(|cell| of(shown(cell), fonts::small()))
                 .fold(of(text::plain(name, 40), fonts::small()), f32::max);
-            widest.min(WIDEST)
+            Column {
+                width: widest.min(WIDEST),
+                is_number: is_number(table, column),
+            }
         })
         .collect()
 }
 
 /// One row, or the head.
-fn line(ui: &mut Ui, table: &Table, widths: &[f32], row: Option<usize>, width: f32) {
+fn line(ui: &mut Ui, table: &Table, columns: &[Column], row: Option<usize>, width: f32) {
     let (rect, response) = ui.allocate_exact_size(vec2(width, ROW), Sense::hover());
     let cells = row.and_then(|row| table.rows.get(row));
     response.widget_info(|| {
@@ -102,7 +111,7 @@ fn line(ui: &mut Ui, table: &Table, widths: &[f32], row: Option<usize>, width: f
         ui.painter().rect_filled(rect, 0.0, colors.hover);
     }
     let mut x = rect.min.x;
-    for (column, width) in widths.iter().enumerate() {
+    for (column, Column { width, is_number }) in columns.iter().enumerate() {
         let words = match cells {
             Some(cells) => cells.get(column).map(shown).unwrap_or_default(),
             None => table
@@ -111,8 +120,7 @@ fn line(ui: &mut Ui, table: &Table, widths: &[f32], row: Option<usize>, width: f
                 .map(|name| text::plain(name, 40))
                 .unwrap_or_default(),
         };
-        let is_number = is_number(table, column);
-        let (at, align) = match is_number {
+        let (at, align) = match *is_number {
             true => (x + width, Align2::RIGHT_CENTER),
             false => (x, Align2::LEFT_CENTER),
         };
