@@ -23,7 +23,7 @@ cargo xtask VERB
   lint                      format and clippy
   web                       build the page and serve it on this machine
   web --release DIR         write the folder to deploy; --build DIR writes it even where there is no wasm-opt
-  bench [ADAPTER] [--peers] measure speed and memory; --peers builds and times burn too
+  bench [ADAPTER] [--peers] measure speed and memory; --peers adds burn, web-rwkv and onnxruntime-web
   fuzz [TARGET] [SECONDS]   run fuzz targets, 30 seconds each (needs cargo-fuzz)";
 
 fn main() -> ExitCode {

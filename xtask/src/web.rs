@@ -48,6 +48,11 @@ pub fn for_tests() -> Result<(PathBuf, PathBuf)> {
     Ok((folder, node::modules(true)?))
 }
 
+/// npm's packages for programs that drive a browser.
+pub fn browser_packages() -> Result<PathBuf> {
+    node::modules(true)
+}
+
 /// The program that assembled it, for tests that do so with a stub in the module's place.
 pub fn webtool_program() -> Result<PathBuf> {
     let name = format!("debug/webtool{}", std::env::consts::EXE_SUFFIX);

@@ -1,6 +1,7 @@
 //! What callers hold: a model on a device, run chunk by chunk.
 
 use std::future::{Future, ready};
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -94,6 +95,9 @@ pub struct Want {
     pub masks: bool,
     /// Whether what the rule for masks decides by is wanted, of every layer.
     pub scores: bool,
+    /// Most rows of a prefill's first chunk, for who may stop after it; each later chunk may be twice as long. `None`: as the pace
+    /// allows. Chunks change no bit.
+    pub first_rows: Option<NonZeroUsize>,
 }
 
 impl Want {
@@ -434,8 +438,11 @@ impl Engine {
         let mut done = 0u64;
         monitor.progress(Phase::Prefill, done, total)?;
         let mut rest = tokens;
+        let mut most = want.first_rows.map_or(usize::MAX, NonZeroUsize::get);
         while !rest.is_empty() {
-            let (chunk, after) = rest.split_at(self.paced_chunk(want).min(rest.len()));
+            let rows = self.paced_chunk(want).min(most).min(rest.len());
+            most = most.saturating_mul(2);
+            let (chunk, after) = rest.split_at(rows);
             let at = done as usize;
             let masks = masks.map(|masks| masks(at..at + chunk.len()));
             let outputs = self

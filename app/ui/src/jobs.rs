@@ -26,6 +26,8 @@ pub(crate) enum Purpose {
     Ask,
     /// The same, with a key.
     AskWithKey,
+    /// Run experiments.
+    Experiment,
     /// Committed hashes at a position.
     Hashes,
     /// Bytes to save under this name.
@@ -48,6 +50,7 @@ impl Purpose {
             Self::Audit => "audit",
             Self::Prove => "prove",
             Self::Ask | Self::AskWithKey => "ask",
+            Self::Experiment => "experiment",
             Self::Hashes => "hashes",
             Self::Save(_) => "save",
             Self::Adapters => "adapters",
@@ -66,7 +69,7 @@ impl Purpose {
 
     /// Whether it takes the whole screen while it runs.
     pub fn is_long(&self) -> bool {
-        self.judges() || *self == Self::Prove
+        self.judges() || matches!(self, Self::Prove | Self::Experiment)
     }
 
     /// Whether a verdict comes of it.
@@ -251,6 +254,7 @@ pub(crate) fn title(job: &Job) -> &'static str {
         Job::Verify { .. } => "Verifying",
         Job::Prove { .. } => "Generating",
         Job::Ask { .. } => "Asking the prover",
+        Job::Experiment { .. } => "Running experiments",
         Job::Inspect { .. } => "Reading the trace",
         Job::OpenModel { model } if model.is_key() => "Opening the key",
         Job::OpenModel { .. } => "Opening the model",

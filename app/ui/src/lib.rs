@@ -25,6 +25,7 @@ mod state;
 mod steps;
 mod text;
 mod theme;
+mod trials;
 mod views;
 mod widgets;
 

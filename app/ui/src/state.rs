@@ -19,6 +19,7 @@ use crate::judged::Judged;
 use crate::link::Place;
 use crate::settings::{SamplerForm, Settings};
 use crate::shell::Platform;
+use crate::trials::TrialsForm;
 
 /// Something for the app to do once the frame is drawn.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,7 +57,7 @@ pub(crate) enum Page {
     Verify,
     Prove,
     Ask,
-    /// What a study found, once one was opened.
+    /// What a study found, and a form for experiments where they run.
     Study,
 }
 
@@ -211,6 +212,7 @@ pub(crate) struct State {
     pub prove: ProveForm,
     pub asking: Asking,
     pub study: Option<Box<Sheet>>,
+    pub trials: TrialsForm,
     pub jobs: Jobs,
     pub judged: Option<Box<Judged>>,
     pub trouble: Option<Trouble>,
@@ -277,6 +279,7 @@ impl State {
             },
             asking,
             study: None,
+            trials: TrialsForm::default(),
             jobs: Jobs::default(),
             judged: None,
             trouble: None,
@@ -340,6 +343,13 @@ impl State {
             Command::VerifySample | Command::SampleSwapped | Command::SampleFlipped => !is_busy,
             Command::RunProve => !is_busy && !self.model.source.is_key(),
             Command::Strict => !is_busy,
+            Command::Experiments => self.has_study_page(),
+            Command::RunExperiment => {
+                !is_busy
+                    && !self.platform.is_browser
+                    && !self.model.source.is_key()
+                    && self.trials.request().is_ok()
+            }
             Command::RunAsk => !is_busy && self.model.lock.is_none(),
             Command::Cancel => self.jobs.awaited().is_some() || self.dialog.is_some(),
             Command::StartOver => {
@@ -367,6 +377,11 @@ impl State {
             Command::SaveTrace => self.kept().is_some(),
             _ => true,
         }
+    }
+
+    /// Whether there is a Study page: where experiments run, or once a study was opened.
+    pub fn has_study_page(&self) -> bool {
+        !self.platform.is_browser || self.study.is_some()
     }
 
     /// The trace that can be saved: the prover's own on its page, elsewhere what a live prover opened before it.

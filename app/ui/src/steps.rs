@@ -25,6 +25,7 @@ pub(crate) enum Unit {
     Tokens,
     Layers,
     Checks,
+    Trials,
     /// Nothing: it is done at once, or nobody can tell how far it is.
     Nothing,
 }
@@ -110,11 +111,18 @@ const OPENING: Step = Step {
     unit: Unit::Bytes,
 };
 
+const TRIALS: Step = Step {
+    label: "Run trials",
+    tip: "A prover, then its verifiers, again and again; what was done before is kept",
+    unit: Unit::Trials,
+};
+
 /// The steps of a job.
 pub(crate) fn of(purpose: &Purpose) -> &'static [Step] {
     match purpose {
         Purpose::Prove => const { &[FETCH, LOAD, PROMPT, DECODE] },
         Purpose::Audit => const { &[READ, AUDIT, JUDGE] },
+        Purpose::Experiment => const { &[TRIALS] },
         Purpose::Ask => {
             const {
                 &[
@@ -147,6 +155,7 @@ pub(crate) fn index(purpose: &Purpose, stage: Stage, now: usize) -> usize {
             Stage::Decode | Stage::Checks => 3,
             _ => 0,
         },
+        Purpose::Experiment => 0,
         Purpose::Ask | Purpose::AskWithKey => of_asking(purpose, stage, now),
         _ => match stage {
             Stage::Hash => 1,
@@ -163,7 +172,7 @@ fn of_asking(purpose: &Purpose, stage: Stage, now: usize) -> usize {
     match stage {
         // Weights are hashed to know what to ask for, and again by the verification.
         Stage::Hash if now > 0 => 6,
-        Stage::Fetch | Stage::Read | Stage::Hash => 0,
+        Stage::Fetch | Stage::Read | Stage::Hash | Stage::Trials => 0,
         Stage::Connect => 1,
         Stage::Answer => 2,
         Stage::Receipt => 3,
@@ -181,7 +190,7 @@ fn of_asking(purpose: &Purpose, stage: Stage, now: usize) -> usize {
 mod tests {
     use super::*;
 
-    const STAGES: [Stage; 12] = [
+    const STAGES: [Stage; 13] = [
         Stage::Fetch,
         Stage::Read,
         Stage::Hash,
@@ -194,6 +203,7 @@ mod tests {
         Stage::Receipt,
         Stage::Challenge,
         Stage::Opening,
+        Stage::Trials,
     ];
 
     #[test]
@@ -202,6 +212,7 @@ mod tests {
             Purpose::Verify,
             Purpose::Audit,
             Purpose::Prove,
+            Purpose::Experiment,
             Purpose::Ask,
             Purpose::AskWithKey,
         ] {

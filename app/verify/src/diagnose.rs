@@ -127,6 +127,11 @@ impl Evidence {
         self.compared
     }
 
+    /// Whether a row lies beyond its limit.
+    pub fn has_failed(&self) -> bool {
+        self.failed > 0
+    }
+
     /// A name for what failed; `None` if nothing did.
     pub fn diagnose(&self, dtype: StateDtype) -> Option<Diagnosis> {
         let (first, worst) = (self.first?, self.worst?);

@@ -190,6 +190,16 @@ impl<'t> StateCheck<'t> {
         })
     }
 
+    /// Whether what was seen is enough to reject: a row beyond its limit, another embedding, or the sequential test. More rows
+    /// cannot take that back.
+    pub(crate) fn is_rejected(&self) -> bool {
+        self.first_embedding.is_some()
+            || self.evidence.has_failed()
+            || self
+                .test
+                .is_some_and(|(test, state)| test.is_rejected(&state))
+    }
+
     /// Where the sequential test stands.
     pub fn sequential_state(&self) -> Option<SequentialState> {
         self.test.map(|(_, state)| state)

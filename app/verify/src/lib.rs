@@ -18,6 +18,7 @@
 //! | `strict` | digests of a strict trace, all of them, and the first that differs |
 //! | `exact` | integer products over a prime field |
 //! | `statistics`, `verillm`, `fingerprint` | numbers of a pair of rows |
+//! | `early` | when the evidence suffices before the end |
 //! | `sequential`, `binomial` | tests with a stated error |
 //! | `profile`, `calibrate` | where limits come from |
 //! | `report`, `statement` | the JSON contract, and it as an in-toto statement |
@@ -31,6 +32,7 @@ mod claims;
 pub mod details;
 pub mod diagnose;
 mod draft;
+mod early;
 pub mod exact;
 mod facts;
 pub mod fingerprint;

@@ -229,6 +229,11 @@ impl<'t> StrictCheck<'t> {
         (got != own).then_some(What::Token { got, own })
     }
 
+    /// Whether something differs already.
+    pub fn is_rejected(&self) -> bool {
+        self.first.is_some()
+    }
+
     /// The verdict on the bits. `engine` is the one that ran, over the same tokens.
     ///
     /// # Errors
@@ -241,7 +246,9 @@ impl<'t> StrictCheck<'t> {
     ) -> Result<Found, VerifyError> {
         let positions = self.trace.positions();
         let judged = |check| Ok(Found::Judged(check));
-        if self.own.len() != positions || positions == 0 {
+        // A difference counts as soon as it is seen; its absence needs every position.
+        let is_whole = self.own.len() == positions;
+        if positions == 0 || !is_whole && self.first.is_none() {
             return judged(Check::fail(ID, "nothing-checked", "no position was run"));
         }
         let differing = self.own.iter().zip(&self.leaves);
@@ -280,7 +287,8 @@ impl<'t> StrictCheck<'t> {
         };
         let at = layer.map_or_else(String::new, |layer| format!(" layer {layer}"));
         let detail = format!(
-            "{differing} of {positions} leaves are not the verifier's own; the first difference is at position {position}{at} step {step}: {detail}"
+            "{differing} of {} leaves are not the verifier's own; the first difference is at position {position}{at} step {step}: {detail}",
+            self.own.len()
         );
         let place = Where {
             layer,

@@ -177,6 +177,12 @@ impl<'t> TokenCheck<'t> {
         self.judged > 0 && self.replayed == self.judged
     }
 
+    /// Whether a token is not explained, by a profile that says what is. The test of agreement is none for looking often: its
+    /// error holds for one look.
+    pub(crate) fn is_rejected(&self) -> bool {
+        self.profile.is_some() && self.first.is_some()
+    }
+
     /// The numbers.
     pub fn statistics(&self) -> TokenStatistics {
         let n = self.judged.max(1) as f64;

@@ -16,6 +16,7 @@ use web_time::Instant;
 use crate::claims;
 use crate::details::{Details, TokenFigures};
 use crate::draft::{Draft, self_test, structure_failure};
+use crate::early::{self, FIRST_ROWS, Halt};
 use crate::facts::Facts;
 use crate::hidden::StateCheck;
 use crate::masks::MaskCheck;
@@ -39,6 +40,9 @@ pub struct Options {
     pub live: bool,
     /// The rule for active neurons that was asked for. Without one a trace of a sparse MLP is refused.
     pub sparse: Option<Arc<SparseModel>>,
+    /// Whether to stop at the first evidence that suffices for a reject. Only a reject may come early: a trace that is honest so
+    /// far may turn.
+    pub stop_early: bool,
     /// What was asked to be opened after the receipt, in an audit of a live prover's answer.
     pub expect_opening: Option<Opening>,
 }
@@ -247,7 +251,7 @@ impl Draft {
         let (hidden, vocab) = (model.config().hidden, model.config().vocab);
         let mut comparing_s = 0.0;
         let begun = Instant::now();
-        let sink = |outputs: Outputs| -> Result<(), VerifyError> {
+        let sink = |outputs: Outputs| -> Result<(), Halt> {
             let begun = Instant::now();
             states.add(&outputs, hidden);
             if let Some(bits) = &mut bits {
@@ -260,7 +264,13 @@ impl Draft {
                 tokens.add(outputs.logits_pos0 + row, logits);
             }
             comparing_s += begun.elapsed().as_secs_f64();
-            Ok(())
+            let is_enough = states.is_rejected()
+                || tokens.is_rejected()
+                || bits.as_ref().is_some_and(StrictCheck::is_rejected);
+            match options.stop_early && is_enough {
+                true => Err(Halt::Enough),
+                false => Ok(()),
+            }
         };
         // The last token was emitted, but never entered the model.
         let fed = trace.tokens().get(..trace.positions()).unwrap_or_default();
@@ -269,6 +279,7 @@ impl Draft {
             logits_from,
             scores: masks.is_some(),
             linears: how.linears(trace, model),
+            first_rows: options.stop_early.then_some(FIRST_ROWS),
             ..Want::all_states(model.config())
         };
         let of = |positions: Range<usize>| match &masks {
@@ -276,7 +287,8 @@ impl Draft {
             None => Vec::new(),
         };
         let of: Option<&MasksOf<'_>> = masks.as_ref().map(|_| &of as &MasksOf<'_>);
-        engine.prefill_masked(fed, of, &want, monitor, sink).await?;
+        let ended = engine.prefill_masked(fed, of, &want, monitor, sink).await;
+        let stopped = early::stopped(ended)?;
         self.timings.prefill_s = (begun.elapsed().as_secs_f64() - comparing_s).max(0.0);
         self.timings.prefill_tokens_per_s = fed.len() as f64 / self.timings.prefill_s.max(1e-9);
 
@@ -285,6 +297,9 @@ impl Draft {
         self.judge_masks(masks.map(RefCell::into_inner), sparse.is_some());
         self.judge_bits(bits, &how, model, &mut engine, monitor)
             .await?;
+        if stopped {
+            self.stopped_early();
+        }
         if self.in_detail {
             self.details = details_of(trace, model, profile);
             if let Some(figures) = states.take_figures() {

@@ -478,3 +478,55 @@ fn a_profile_is_measured_and_then_used() {
         Verdict::Reject
     );
 }
+
+#[test]
+fn a_reject_may_come_early_and_nothing_else() {
+    let (model, bytes) = honest(gumbel(5, "0.8"));
+    let options = Options {
+        stop_early: true,
+        ..Options::default()
+    };
+    let all = PROMPT.len() + OUTPUT - 1;
+    let whole = run(&profiles(), &bytes, &model, &options);
+    assert_eq!(whole.verdict, Verdict::Accept, "{}", whole.summary);
+    assert_eq!(
+        (whole.coverage.positions, whole.coverage.positions_total),
+        (all, all)
+    );
+    // Rows from `from` on are another run's; `seen` positions is where the chunks end after that: 16, then the rest.
+    for (from, seen) in [(3, 16), (20, all)] {
+        let forged = reroot(&bytes, |t| {
+            let hidden = model.config().hidden;
+            let rows = t.states.values_mut().last().unwrap();
+            rows[from * hidden..].iter_mut().for_each(|x| *x *= 1.01);
+        })
+        .unwrap();
+        let early = run(&profiles(), &forged, &model, &options);
+        let late = run(&profiles(), &forged, &model, &Options::default());
+        assert_eq!(early.verdict, Verdict::Reject, "{}", early.summary);
+        assert_eq!(
+            (early.coverage.positions, late.coverage.positions),
+            (seen, all)
+        );
+        let first = |report: &Report| {
+            let failed = report.checks.iter().find(|c| c.outcome == Outcome::Fail);
+            failed.map(|check| (check.id, check.place))
+        };
+        assert_eq!(first(&early), first(&late));
+        let says = early.coverage.not_covered.iter();
+        assert_eq!(
+            says.filter(|s| s.contains("stopped at the first evidence"))
+                .count(),
+            usize::from(seen < all)
+        );
+    }
+    // A token that nothing explains, under its own honest states.
+    let swapped = reroot(&bytes, |t| {
+        let at = PROMPT.len() + 2;
+        t.tokens[at] = (t.tokens[at] + 1) % 2048;
+    })
+    .unwrap();
+    let report = run(&profiles(), &swapped, &model, &options);
+    assert_eq!(report.verdict, Verdict::Reject, "{}", report.summary);
+    assert_eq!(report.coverage.positions, 16);
+}

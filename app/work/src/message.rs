@@ -6,6 +6,7 @@
 //!
 //! Reports and manifests travel as the JSON text that the command line prints, so that what a face saves is the same bytes.
 
+mod experiment;
 mod live;
 mod secret;
 
@@ -14,6 +15,7 @@ use assay_engine::{AdapterInfo, Phase};
 use assay_verify::Details;
 use serde::{Deserialize, Serialize};
 
+pub use experiment::{ExperimentRequest, PromptLength};
 pub use live::{AskPrompt, AskRequest, Asked, LiveNews, ProverAt};
 pub use secret::Secret;
 
@@ -243,6 +245,16 @@ pub enum Job {
         /// Its file.
         sheet: Source,
     },
+    /// Runs VeriLLM's experiments. Ends in [`Outcome::Sheet`]. Natively only: trials are files, and a run that was stopped goes on
+    /// from those that are there.
+    Experiment {
+        /// The model; a key has nothing to run.
+        model: ModelSource,
+        /// Which, and how many.
+        request: ExperimentRequest,
+        /// Where provers run.
+        device: DeviceChoice,
+    },
     /// Every committed hash at one position of a trace.
     Hashes {
         /// The trace.
@@ -309,6 +321,8 @@ pub enum Stage {
     Challenge,
     /// Taking the opening; bytes.
     Opening,
+    /// Running trials of experiments; trials.
+    Trials,
 }
 
 impl Stage {
@@ -405,7 +419,7 @@ pub enum Outcome {
     Proved(Proved),
     /// Of [`Job::Ask`].
     Asked(Asked),
-    /// Of [`Job::Sheet`]: its JSON, an [`assay_sheet::Sheet`] that keeps to the rules.
+    /// Of [`Job::Sheet`] and [`Job::Experiment`]: its JSON, an [`assay_sheet::Sheet`] that keeps to the rules.
     Sheet(String),
     /// Of [`Job::Hashes`].
     Hashes(Hashes),

@@ -15,8 +15,8 @@ use assay_verify::audit::audit;
 use assay_verify::{Options, Profiles, Verified, verify_in_detail};
 
 use crate::message::{
-    Claims, DeviceChoice, Event, Expect, Failure, Hashes, Job, JobId, KeptId, ModelSource, News,
-    Outcome, ProveRequest, Proved, Source, Stage,
+    Claims, DeviceChoice, Event, Expect, ExperimentRequest, Failure, Hashes, Job, JobId, KeptId,
+    ModelSource, News, Outcome, ProveRequest, Proved, Source, Stage,
 };
 use crate::monitor::JobMonitor;
 use crate::opened::{Against, Opened};
@@ -97,6 +97,14 @@ impl<P: Platform> Worker<P> {
                 request,
                 device,
             } => self.ask(id, prover, model, request, device).await,
+            Job::Experiment {
+                model,
+                request,
+                device,
+            } => {
+                let sheet = self.experiment(id, &model, &request, &device).await?;
+                Ok(Outcome::Sheet(sheet))
+            }
             Job::Sheet { sheet } => self.sheet(id, &sheet).await.map(Outcome::Sheet),
             Job::Hashes { trace, position } => {
                 let bytes = self.trace_bytes(id, &trace).await?;
@@ -186,6 +194,34 @@ impl<P: Platform> Worker<P> {
             sheets,
             ignored,
         })
+    }
+
+    async fn experiment(
+        &self,
+        id: JobId,
+        model: &ModelSource,
+        request: &ExperimentRequest,
+        device: &DeviceChoice,
+    ) -> Result<String, Failure> {
+        if model.is_key() {
+            return Err(needs_weights());
+        }
+        if request.trials == 0 || request.verifiers == 0 {
+            return Err(Failure::new(
+                "request",
+                "at least one trial and one verifier are needed",
+            ));
+        }
+        let mut monitor = JobMonitor::new(&self.platform, id);
+        let mut told = |done, total| monitor.tell(Stage::Trials, done, total);
+        let ran = self
+            .platform
+            .experiment(id, model, request, device, &mut told)
+            .await?;
+        // What a face is given keeps to the rules, wherever it comes from.
+        Sheet::parse(ran.as_bytes())
+            .map_err(|err| Failure::new("internal", format!("the sheet of experiments: {err}")))?;
+        Ok(ran)
     }
 
     async fn sheet(&self, id: JobId, source: &Source) -> Result<String, Failure> {

@@ -1,15 +1,15 @@
 //! `assay experiment`: VeriLLM's experiments, what each statistic detects, and the sequential test's error rates.
 
-use assay_experiment::sheet;
+use assay_experiment::Experiment;
 use assay_experiment::summary::Summary;
 use assay_experiment::trial::Trial;
-use assay_experiment::{Experiment, page};
 
 use crate::device_arg::DeviceArgs;
 use crate::exit::Exit;
 use crate::experiment::run::{self, Step};
-use crate::experiment::setup::{self, Setup, SetupArgs};
-use crate::experiment::{detect, stop, store};
+use crate::experiment::setup::{self, SetupArgs};
+use crate::experiment::teller::Terminal;
+use crate::experiment::{detect, found, stop};
 use crate::output::{Output, Style};
 use crate::progress::Progress;
 
@@ -67,69 +67,24 @@ async fn experiments(
     };
     let mut all: Vec<(Summary, Vec<Trial>)> = Vec::new();
     for experiment in which {
-        let trials = run::experiment(&setup, experiment, step, output, progress).await?;
+        let mut terminal = Terminal { output, progress };
+        let trials = run::experiment(&setup, experiment, step, &mut terminal).await?;
         progress.clear();
-        if let Some(summary) = Summary::of(experiment, &trials, &setup.config) {
-            let name = experiment.name();
-            store::write_json(
-                &setup.out.join(name).join(format!("{name}_summary.json")),
-                &summary,
-            )?;
-            all.push((summary, trials));
-        }
+        all.extend(found::summary(&setup, experiment, trials)?);
     }
     if step == Step::Prove {
         output.note_field("traces", setup.out.display());
         return Ok(Exit::Ok);
     }
-    let summaries: Vec<&Summary> = all.iter().map(|(summary, _)| summary).collect();
-    store::write_json(&setup.out.join("summary.json"), &summaries)?;
-    let html = page::experiments(&all, &subtitle(&setup), &remarks(&setup));
-    store::write(&setup.out.join("report.html"), html.as_bytes())?;
-    let sheet = sheet::experiments(&all, &subtitle(&setup), &remarks(&setup));
-    store::write(&setup.out.join("sheet.json"), sheet.to_json()?.as_bytes())?;
+    found::write(&setup, &all)?;
     if args.json {
+        let summaries: Vec<&Summary> = all.iter().map(|(summary, _)| summary).collect();
         output.json(&summaries)?;
     } else {
         print(&all, output)?;
     }
     output.note_field("report", setup.out.join("report.html").display());
     Ok(Exit::Ok)
-}
-
-fn subtitle(setup: &Setup) -> String {
-    let run = &setup.config.run;
-    let quantised = setup.quantised.as_ref().map_or("", |named| &named.name);
-    format!(
-        "{}{}{quantised}; {} trials, {} verifiers, {} prompts, temperature {}, top-p {}",
-        setup.full.name,
-        if quantised.is_empty() { "" } else { " and " },
-        run.trials,
-        run.verifiers,
-        run.prompts,
-        run.temperature,
-        run.top_p
-    )
-}
-
-/// What a reader must know.
-fn remarks(setup: &Setup) -> Vec<String> {
-    let mut remarks = vec![format!(
-        "Full precision here: weights as stored ({}), f32 arithmetic, f32 hidden states; the seeds run FP16. In experiments 3 to 5 the \
-         trace claims the verifier's weights; a prover that named its own would be told by the root alone.",
-        setup.full.model.dtype()
-    )];
-    if setup
-        .quantised
-        .as_ref()
-        .is_some_and(|named| named.name.starts_with("round:"))
-    {
-        remarks.push(
-            "The quantised model is the full one rounded in memory (to the nearest, int4 in groups of 128 with a zero point), in f32."
-                .to_owned(),
-        );
-    }
-    remarks
 }
 
 fn print(all: &[(Summary, Vec<Trial>)], output: &Output) -> anyhow::Result<()> {

@@ -102,6 +102,10 @@ pub struct Options {
     #[arg(long, value_name = "FILE", requires = "verify", conflicts_with = "key")]
     profile: Option<PathBuf>,
 
+    /// Stop at the first evidence that suffices for REJECT; positions after it are left out, and the report says so
+    #[arg(long, requires = "verify", conflicts_with = "key")]
+    pub stop_early: bool,
+
     /// Print the report as one JSON object
     #[arg(long, requires = "verify")]
     json: bool,
@@ -345,6 +349,7 @@ impl Options {
             ("--nonce", self.nonce.is_some()),
             ("--sparse", self.sparse.is_some()),
             ("--csv", self.csv.is_some()),
+            ("--stop-early", self.stop_early),
             ("--statement", self.statement.is_some()),
             ("--expect-top-k", self.expect_top_k.is_some()),
         ];
@@ -400,6 +405,7 @@ impl Options {
         Ok(assay_verify::Options {
             nonce: self.nonce.map(|nonce| nonce.0),
             sparse,
+            stop_early: self.stop_early,
             expect_prompt,
             expect_sampler: self
                 .expect_temperature

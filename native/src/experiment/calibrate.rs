@@ -20,6 +20,7 @@ use super::devices::Devices;
 use super::run::{self, Step};
 use super::setup::{Setup, SetupArgs};
 use super::store::{self, TrialFiles};
+use super::teller::Terminal;
 use crate::device_arg::DeviceArgs;
 use crate::exit::Exit;
 use crate::interrupt;
@@ -94,7 +95,13 @@ async fn calibrate(
     let mut pages = page::Page::new("Calibration", &format!("{timestamp}; {}", setup.full.name));
     let mut honest = Vec::new();
     for &experiment in &experiments {
-        let trials = run::experiment(&setup, experiment, Step::Whole, output, progress).await?;
+        let trials = run::experiment(
+            &setup,
+            experiment,
+            Step::Whole,
+            &mut Terminal { output, progress },
+        )
+        .await?;
         let pooled = Pooled::of(&trials);
         let analysis = Analysis::of(experiment, &pooled, timestamp.clone());
         let name = experiment.long_name();

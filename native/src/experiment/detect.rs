@@ -11,7 +11,8 @@ use assay_trace::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::setup::Setup;
-use super::{Ears, devices, store};
+use super::teller::Ears;
+use super::{devices, store};
 use crate::exit::Exit;
 use crate::interrupt;
 use crate::output::Output;
@@ -137,7 +138,7 @@ pub async fn run(
         }
         let done = Batch {
             key,
-            runs: lab.run(batch, &mut Ears).await?,
+            runs: lab.run(batch, &mut Ears::of_terminal()).await?,
         };
         store::write(&file, &serde_json::to_vec(&done)?)?;
         measured.extend(done.runs);

@@ -42,8 +42,21 @@ pub async fn all() -> Vec<String> {
 }
 
 /// The first device of this machine that is not `name`.
-pub async fn another(name: &str) -> String {
+async fn another(name: &str) -> String {
     let is_same = |other: &String| other.to_lowercase().contains(&name.to_lowercase());
     let others = all().await.into_iter().find(|other| !is_same(other));
     others.unwrap_or_else(|| "cpu".to_owned())
+}
+
+/// A prover's device and its verifiers': those that were named, else the best one and another.
+pub async fn pair(prover: Option<String>, verifiers: &[String]) -> (String, Vec<String>) {
+    let prover = match prover {
+        Some(name) => name,
+        None => all().await.swap_remove(0),
+    };
+    let verifiers = match verifiers.is_empty() {
+        true => vec![another(&prover).await],
+        false => verifiers.to_vec(),
+    };
+    (prover, verifiers)
 }

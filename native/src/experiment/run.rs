@@ -13,13 +13,11 @@ use assay_prove::Request;
 use assay_trace::{Digest, Manifest, Trace};
 use serde::Serialize;
 
+use super::devices;
 use super::devices::Devices;
 use super::setup::Setup;
 use super::store::{self, TrialFiles};
-use super::{Ears, devices};
-use crate::interrupt;
-use crate::output::Output;
-use crate::progress::Progress;
+use super::teller::{Teller, TrialTold};
 
 /// Which half of a trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,8 +66,7 @@ pub async fn experiment(
     setup: &Setup,
     experiment: Experiment,
     step: Step,
-    output: &Output,
-    progress: &mut Progress,
+    teller: &mut dyn Teller,
 ) -> anyhow::Result<Vec<Trial>> {
     let folder = setup.out.join(experiment.name());
     std::fs::create_dir_all(&folder)
@@ -80,11 +77,11 @@ pub async fn experiment(
         capacity: setup.capacity()?,
     };
     let (mut trials, mut kept) = (Vec::new(), 0);
-    for (direction, (prover, verifiers)) in
-        directions(setup, experiment, step).await.iter().enumerate()
-    {
-        for number in 0..setup.config.run.trials {
-            interrupt::check()?;
+    let directions = directions(setup, experiment, step).await;
+    let each = setup.config.run.trials;
+    for (direction, (prover, verifiers)) in directions.iter().enumerate() {
+        for number in 0..each {
+            teller.alive()?;
             let one = OneTrial {
                 setup,
                 experiment,
@@ -96,23 +93,25 @@ pub async fn experiment(
             };
             let (proven, trace) = match step {
                 Step::Verify => one.handed_over()?,
-                _ => one.prove(&mut engines, progress).await?,
+                _ => one.prove(&mut engines, teller).await?,
             };
             if step == Step::Prove {
                 continue;
             }
-            let (trial, was_there) = one.verify(proven, &trace, &mut engines, progress).await?;
+            let (trial, was_there) = one.verify(proven, &trace, &mut engines, teller).await?;
             kept += usize::from(was_there);
             trials.push(trial);
-            progress.clear();
-            output.note_field(
-                experiment.name(),
-                format_args!("trial {number} on {prover}: {}", in_a_line(&trials)),
-            );
+            teller.trial(&TrialTold {
+                experiment,
+                number: direction * each + number,
+                of: directions.len() * each,
+                prover,
+                said: &in_a_line(&trials),
+            });
         }
     }
     if kept > 0 {
-        output.note_field("resumed", format_args!("{kept} trials were there"));
+        teller.resumed(kept);
     }
     Ok(trials)
 }
@@ -222,7 +221,7 @@ impl OneTrial<'_> {
     async fn prove(
         &self,
         engines: &mut Engines,
-        progress: &mut Progress,
+        teller: &mut dyn Teller,
     ) -> anyhow::Result<(Proven, Vec<u8>)> {
         let setup = self.setup;
         let model = setup.model(self.experiment.prover())?;
@@ -261,10 +260,10 @@ impl OneTrial<'_> {
         };
         let precision = self.experiment.prover();
         let engine = engines
-            .get(setup, self.prover, precision, 0, progress)
+            .get(setup, self.prover, precision, 0, teller)
             .await?;
         let device = engine.info().name.clone();
-        let made = run_prover(engine, &model.model, &claimed.claim, &request, progress).await?;
+        let made = run_prover(engine, &model.model, &claimed.claim, &request, teller).await?;
         let (trace, answer, timing) = made;
         let tokenizer = setup.full.model.tokenizer();
         let proven = Proven {
@@ -329,7 +328,7 @@ impl OneTrial<'_> {
         proven: Proven,
         trace: &[u8],
         engines: &mut Engines,
-        progress: &mut Progress,
+        teller: &mut dyn Teller,
     ) -> anyhow::Result<(Trial, bool)> {
         let setup = self.setup;
         let config = &setup.config;
@@ -357,7 +356,7 @@ impl OneTrial<'_> {
         let mut verifications = Vec::with_capacity(self.verifiers.len());
         if self.experiment.is_concurrent() {
             for (i, name) in self.verifiers.iter().enumerate() {
-                engines.get(setup, name, precision, i, progress).await?;
+                engines.get(setup, name, precision, i, teller).await?;
             }
             let mut mine: Vec<(usize, &mut Engine)> = Vec::new();
             for ((name, of, copy), engine) in &mut engines.loaded {
@@ -367,12 +366,14 @@ impl OneTrial<'_> {
             }
             mine.sort_by_key(|(id, _)| *id);
             let proven = &proven;
+            let ears = teller.ears();
             let all: Vec<anyhow::Result<Verification>> = std::thread::scope(|scope| {
                 let threads: Vec<_> = mine
                     .into_iter()
                     .map(|(id, engine)| {
+                        let mut ears = ears.clone();
                         scope.spawn(move || {
-                            pollster::block_on(self.one(id, proven, trace, engine, &mut Ears))
+                            pollster::block_on(self.one(id, proven, trace, engine, &mut ears))
                         })
                     })
                     .collect();
@@ -391,8 +392,8 @@ impl OneTrial<'_> {
             }
         } else {
             for (id, name) in self.verifiers.iter().enumerate() {
-                let engine = engines.get(setup, name, precision, 0, progress).await?;
-                verifications.push(self.one(id, &proven, trace, engine, progress).await?);
+                let engine = engines.get(setup, name, precision, 0, teller).await?;
+                verifications.push(self.one(id, &proven, trace, engine, teller).await?);
             }
         }
         let trial = Trial {

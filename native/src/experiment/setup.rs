@@ -137,35 +137,11 @@ impl SetupArgs {
             }
             .open(output, false)?,
         };
-        let full = named(model, config.models.full.clone(), progress)?;
-        let needs = experiments
-            .iter()
-            .any(|one| [one.prover(), one.verifier()].contains(&Precision::Quantised));
-        let quantised = match needs {
-            true => Some(quantised(&full.model, &config.models.quantised, progress)?),
-            false => None,
-        };
-        if let Some(other) = &quantised {
-            let (a, b) = (full.model.config(), other.model.config());
-            ensure!(
-                (a.hidden, a.layers, a.vocab) == (b.hidden, b.layers, b.vocab),
-                "{} is no form of {}: the sizes differ",
-                other.name,
-                full.name
-            );
-        }
-        let prover = match self
-            .prover_adapter
-            .clone()
-            .or_else(|| device.adapter.clone())
-        {
-            Some(name) => name,
-            None => devices::all().await.swap_remove(0),
-        };
-        let verifiers = match self.verifier_adapter.is_empty() {
-            true => vec![devices::another(&prover).await],
-            false => self.verifier_adapter.clone(),
-        };
+        let mut hash = |model: &Model| model_arg::root(model, progress);
+        let (full, quantised) = models(&config, model, experiments, &mut hash)?;
+        let prover = self.prover_adapter.clone();
+        let prover = prover.or_else(|| device.adapter.clone());
+        let (prover, verifiers) = devices::pair(prover, &self.verifier_adapter).await;
         Ok(Setup {
             config,
             full,
@@ -178,6 +154,34 @@ impl SetupArgs {
             n_tokens: self.n_tokens,
         })
     }
+}
+
+/// Gives a model's root: whoever asks knows how to say how far it is.
+pub type Hash<'a> = dyn FnMut(&Model) -> anyhow::Result<Digest> + 'a;
+
+/// The full model and, where `experiments` need one, its quantised form.
+pub fn models(
+    config: &Config,
+    full: Model,
+    experiments: &[Experiment],
+    hash: &mut Hash<'_>,
+) -> anyhow::Result<(Named, Option<Named>)> {
+    let full = named(full, config.models.full.clone(), hash)?;
+    let needs = experiments
+        .iter()
+        .any(|one| [one.prover(), one.verifier()].contains(&Precision::Quantised));
+    if !needs {
+        return Ok((full, None));
+    }
+    let other = quantised(&full.model, &config.models.quantised, hash)?;
+    let (a, b) = (full.model.config(), other.model.config());
+    ensure!(
+        (a.hidden, a.layers, a.vocab) == (b.hidden, b.layers, b.vocab),
+        "{} is no form of {}: the sizes differ",
+        other.name,
+        full.name
+    );
+    Ok((full, Some(other)))
 }
 
 impl Setup {
@@ -272,8 +276,8 @@ fn read_config(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))
 }
 
-fn named(model: Model, name: String, progress: &mut Progress) -> anyhow::Result<Named> {
-    let root = model_arg::root(&model, progress)?;
+fn named(model: Model, name: String, hash: &mut Hash<'_>) -> anyhow::Result<Named> {
+    let root = hash(&model)?;
     Ok(Named {
         claim: ClaimOf::new(&model, root),
         model,
@@ -282,14 +286,14 @@ fn named(model: Model, name: String, progress: &mut Progress) -> anyhow::Result<
     })
 }
 
-fn quantised(full: &Model, what: &str, progress: &mut Progress) -> anyhow::Result<Named> {
+fn quantised(full: &Model, what: &str, hash: &mut Hash<'_>) -> anyhow::Result<Named> {
     let weights = match what {
         "round:int4" => Weights::Int4,
         "round:int8" => Weights::Int8,
         rounding if rounding.starts_with("round:") => {
             bail!("{rounding} is not known: want round:int4, round:int8 or a path")
         }
-        path => return named(Model::open(Path::new(path))?, path.to_owned(), progress),
+        path => return named(Model::open(Path::new(path))?, path.to_owned(), hash),
     };
-    named(weights.of(full)?, what.to_owned(), progress)
+    named(weights.of(full)?, what.to_owned(), hash)
 }

@@ -48,6 +48,10 @@ pub fn verify(
             let Answered {
                 trace, expected, ..
             } = *answered;
+            let expected = assay_verify::Options {
+                stop_early: options.stop_early,
+                ..expected
+            };
             results.conclude(&trace, against, &expected, options, device, output)
         }
         Asked::Rejected(failed) => {

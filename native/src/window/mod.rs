@@ -1,5 +1,6 @@
 //! The window: the same app as in the browser, with a thread for a worker.
 
+mod experiment;
 mod platform;
 mod script;
 mod shell;

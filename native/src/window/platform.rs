@@ -12,7 +12,9 @@ use assay_engine::GpuOptions;
 use assay_live::Address;
 use assay_model::{ByteSource, MappedFile, Model};
 use assay_trace::limits::MAX_FILE_BYTES;
-use assay_work::message::{Event, Failure, JobId, ModelSource, ProverAt, Sample, Source};
+use assay_work::message::{
+    DeviceChoice, Event, ExperimentRequest, Failure, JobId, ModelSource, ProverAt, Sample, Source,
+};
 use assay_work::{Fetched, LocalFuture, Platform, Prover};
 
 use crate::live::client::Client;
@@ -53,7 +55,8 @@ impl Cancelled {
         self.busy.load(Ordering::SeqCst)
     }
 
-    fn has(&self, id: JobId) -> bool {
+    /// Whether a job was told to stop.
+    pub fn has(&self, id: JobId) -> bool {
         let jobs = self.jobs();
         jobs.1 || jobs.0.contains(&id)
     }
@@ -148,6 +151,20 @@ impl Platform for NativePlatform {
 
     fn random(&self, bytes: &mut [u8; 32]) -> Result<(), String> {
         getrandom::fill(bytes).map_err(|err| err.to_string())
+    }
+
+    fn experiment<'a>(
+        &'a self,
+        id: JobId,
+        model: &'a ModelSource,
+        request: &'a ExperimentRequest,
+        device: &'a DeviceChoice,
+        told: &'a mut Fetched<'_>,
+    ) -> LocalFuture<'a, Result<String, Failure>> {
+        let cancelled = &self.cancelled;
+        Box::pin(super::experiment::run(
+            id, model, request, device, cancelled, told,
+        ))
     }
 
     fn say(&self, event: Event) {

@@ -387,3 +387,42 @@ fn refused(command: &mut Command) -> (Option<i32>, String) {
     let shown = String::from_utf8_lossy(&output.stderr).into_owned();
     (output.status.code(), shown)
 }
+
+#[test]
+fn experiments_run_in_the_window_and_are_kept() {
+    let Some(mut desktop) = Desktop::start() else {
+        return;
+    };
+    let begun = Instant::now();
+    let mut app = desktop.open(&["--command", "experiments", "--command", "run-experiment"]);
+    let state = app.wait(|state| state["study"] == "Experiments" || !state["error"].is_null());
+    assert_eq!(state["error"], Value::Null);
+    assert_eq!(
+        (&state["page"], &state["study"]),
+        (&json!("study"), &json!("Experiments"))
+    );
+    assert_eq!(app.close(), 0);
+    let first = begun.elapsed();
+    let folder = desktop.path("data/assay/experiments");
+    let folders: Vec<PathBuf> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert_eq!(folders.len(), 1, "one model: {folders:?}");
+    for name in [
+        "summary.json",
+        "report.html",
+        "sheet.json",
+        "exp2/trial-002-back.json",
+    ] {
+        assert!(folders[0].join(name).is_file(), "{name}");
+    }
+    // Trials that are there are not run again.
+    let trial = folders[0].join("exp2/trial-000.json");
+    let before = fs::metadata(&trial).unwrap().modified().unwrap();
+    let mut app = desktop.open(&["--command", "experiments", "--command", "run-experiment"]);
+    app.wait(|state| state["study"] == "Experiments");
+    assert_eq!(app.close(), 0);
+    assert_eq!(fs::metadata(&trial).unwrap().modified().unwrap(), before);
+    println!("first run: {first:.1?}, both: {:.1?}", begun.elapsed());
+}

@@ -145,6 +145,8 @@ impl App {
                 };
             }
             Command::Prove => state.page = Page::Prove,
+            Command::Experiments => state.page = Page::Study,
+            Command::RunExperiment => self.experiment(),
             Command::RunProve => self.prove(),
             Command::Strict => {
                 state.prove.strict = !state.prove.strict;

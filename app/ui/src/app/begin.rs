@@ -156,6 +156,21 @@ impl App {
         );
     }
 
+    pub(super) fn experiment(&mut self) {
+        match self.state.trials.request() {
+            Ok(request) => {
+                self.state.page = Page::Study;
+                let job = Job::Experiment {
+                    model: self.state.model.source.clone(),
+                    request,
+                    device: self.state.settings.device.clone(),
+                };
+                self.start(Purpose::Experiment, job);
+            }
+            Err(why) => self.state.toast(why, true),
+        }
+    }
+
     pub(super) fn prove(&mut self) {
         let form = &self.state.prove;
         let request = (|| {

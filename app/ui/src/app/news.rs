@@ -181,6 +181,7 @@ impl App {
         let during = match job.purpose {
             Purpose::Verify | Purpose::Audit => "verifying",
             Purpose::Prove => "generating",
+            Purpose::Experiment => "running experiments",
             Purpose::Ask | Purpose::AskWithKey => "asking the prover",
             Purpose::Inspect => "reading the trace",
             Purpose::Sheet => "reading the study",

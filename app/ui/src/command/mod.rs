@@ -21,6 +21,8 @@ pub(crate) enum Command {
     Strict,
     Ask,
     RunAsk,
+    Experiments,
+    RunExperiment,
     Cancel,
     StartOver,
     ShowOverview,
@@ -56,7 +58,7 @@ pub(crate) enum Command {
 
 impl Command {
     /// All, in the order in which the palette lists them.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 47] = [
         Self::VerifySample,
         Self::SampleSwapped,
         Self::SampleFlipped,
@@ -71,6 +73,8 @@ impl Command {
         Self::Strict,
         Self::Ask,
         Self::RunAsk,
+        Self::Experiments,
+        Self::RunExperiment,
         Self::Cancel,
         Self::StartOver,
         Self::ShowOverview,

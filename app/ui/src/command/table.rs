@@ -111,6 +111,18 @@ impl Command {
                 "Whether the next trace promises the same bits on every device",
                 &[],
             ),
+            Self::Experiments => facts(
+                "experiments",
+                "Experiments…",
+                "How often honest runs pass here, and dishonest ones are caught",
+                &[],
+            ),
+            Self::RunExperiment => facts(
+                "run-experiment",
+                "Run experiments",
+                "Runs what the Study page says; finished trials are kept",
+                &[],
+            ),
             Self::Ask => facts(
                 "ask",
                 "Ask a live prover…",

@@ -21,7 +21,7 @@ pub(super) fn show(ui: &mut Ui, state: &mut State, is_narrow: bool) {
         ui.horizontal(|ui| {
             ui.set_height(40.0);
             // With four pages a phone has no room for it.
-            let is_tight = is_narrow && state.study.is_some();
+            let is_tight = is_narrow && state.has_study_page();
             if !is_tight {
                 mark(ui, state, is_narrow);
             }
@@ -33,8 +33,7 @@ pub(super) fn show(ui: &mut Ui, state: &mut State, is_narrow: bool) {
                 (Page::Ask, "Ask"),
                 (Page::Study, "Study"),
             ];
-            // The last one is there once a study was opened.
-            let shown = all.len() - usize::from(state.study.is_none());
+            let shown = all.len() - usize::from(!state.has_study_page());
             let room = if is_tight { 16.0 } else { 24.0 };
             if widgets::segmented_with(ui, &mut page, &all[..shown], room) {
                 state.page = page;

@@ -30,6 +30,7 @@ pub(crate) mod strip;
 mod study;
 mod toast;
 mod token;
+mod trials;
 
 use egui::{Align, Id, Layout, Margin, Ui, vec2};
 

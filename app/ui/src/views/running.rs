@@ -223,6 +223,7 @@ fn figures(job: &Live, unit: Unit) -> String {
             Unit::Bytes => format!("{}/s", text::bytes(rate as u64)),
             Unit::Tokens => format!("{rate:.1} tok/s"),
             Unit::Layers => format!("{rate:.1} layers/s"),
+            Unit::Trials => format!("{:.1} trials/min", 60.0 * rate),
             Unit::Checks | Unit::Nothing => String::new(),
         });
     }

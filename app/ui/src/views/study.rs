@@ -12,6 +12,9 @@ use crate::theme;
 use crate::widgets;
 
 pub(super) fn show(ui: &mut Ui, state: &mut State) {
+    if !state.platform.is_browser {
+        super::trials::show(ui, state);
+    }
     // Put back below: charts remember where they are in the same state.
     let Some(sheet) = state.study.take() else {
         widgets::card(ui, |ui| {
