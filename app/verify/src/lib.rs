@@ -31,7 +31,6 @@ mod claims;
 pub mod details;
 pub mod diagnose;
 mod draft;
-pub mod exact;
 mod facts;
 pub mod fingerprint;
 pub mod hidden;
@@ -50,6 +49,7 @@ pub mod verify;
 pub mod verillm;
 mod word;
 
+pub use assay_key::exact;
 pub use claims::sampler_spec;
 pub use details::Details;
 pub use profile::{Profile, Profiles};

@@ -46,8 +46,11 @@ pub fn verify(
                 output.note_field("answer", said(&answered, model));
             }
             let Answered {
-                trace, expected, ..
+                trace,
+                mut expected,
+                ..
             } = *answered;
+            expected.activations = options.activations(against);
             results.conclude(&trace, against, &expected, options, device, output)
         }
         Asked::Rejected(failed) => {
