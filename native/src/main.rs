@@ -3,6 +3,7 @@
 //! Results go to stdout, all else to stderr. Exit codes are a contract; see [`exit::Exit`].
 #![deny(clippy::unwrap_used)]
 
+mod activations_arg;
 mod atomic_file;
 mod cli;
 mod commands;

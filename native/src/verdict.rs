@@ -272,6 +272,12 @@ fn print_audit(audit: &AuditReport, output: &Output) -> Result<(), StdoutError> 
         "error, honest, detects: of a row, relative; element and certified: over their bounds";
     output.line(output.paint(Style::Dim, format_args!("  {note}")))?;
     output.line("")?;
+    let exact = audit.tiers.iter().filter(|tier| tier.tier == "exact");
+    for wrong in exact.flat_map(|tier| &tier.false_accept) {
+        let chance = wrong.chance.map_or_else(|| "unknown".to_owned(), number);
+        let value = format!("{}: passes with a chance of {chance} at most", wrong.error);
+        print_wrapped(output, "exact", &value, None)?;
+    }
     for missed in &audit.missed {
         let tries = match (missed.bits, audit.hashes_a_try) {
             (Some(bits), Some(_)) => format!(", or by trying again 2^{bits:.1} times"),
@@ -290,6 +296,12 @@ fn stream_row(stream: &StreamReport) -> String {
     if stream.how == "recomputed" {
         return format!(
             "  {:<8}{:>9}   recomputed from checked values",
+            stream.name, stream.rows
+        );
+    }
+    if stream.how == "exact" {
+        return format!(
+            "  {:<8}{:>9}   integer sums, equal over a field of 2^61 - 1",
             stream.name, stream.rows
         );
     }

@@ -20,7 +20,7 @@ MAX_FILE = 16 << 30
 MAX_TOKENS = 1 << 20
 MAX_LAYERS = 1024
 
-DTYPES = {"F32": 4, "U32": 4, "BF16": 2, "F16": 2, "U8": 1}  # in file order, with bytes an element
+DTYPES = {"F32": 4, "U32": 4, "I32": 4, "BF16": 2, "F16": 2, "U8": 1}  # in file order, with bytes an element
 MASKS = ["input", "neurons"]
 PRODUCTS = ["q", "k", "v", "o", "gate", "up", "down"]
 STATE_DTYPES = {"f32": "F32", "bf16": "BF16", "f16": "F16"}
@@ -127,6 +127,9 @@ STREAMS = [
     ["linears", "logits", "masks", "states"],
 ]
 
+NUMERICS = {"class": one_of("exact", "fast", "strict"), "compute": one_of("bf16", "f16", "f32")}
+ACTIVATIONS = {"activations": one_of("ggml", "int8")}  # may be absent
+
 SPARSE = {"masks": masks, "rule": None}  # one of those below
 
 RULES = {
@@ -152,7 +155,7 @@ MANIFEST = {
         "vocab": integer(1, 1 << 22),
     },
     "nonce": optional(pattern(HEX)),
-    "numerics": {"class": one_of("exact", "fast", "strict"), "compute": one_of("bf16", "f16", "f32")},
+    "numerics": None,  # with or without activations
     "opened": ascending,
     "output": {"stop": one_of("context", "eos", "length"), "tokens": integer(1, MAX_TOKENS)},
     "producer": pattern(TEXT),
@@ -199,6 +202,9 @@ def read_manifest(text):
     optional_fields = {"linears": LINEARS, "sparse": SPARSE}
     present = {key: rules for key, rules in optional_fields.items() if type(manifest) is dict and key in manifest}
     check_fields(manifest, {**MANIFEST, **present}, "")
+    numerics = manifest["numerics"]
+    has_activations = type(numerics) is dict and "activations" in numerics
+    check_fields(numerics, {**NUMERICS, **(ACTIVATIONS if has_activations else {})}, "numerics")
     for key, stream in [("linears", "linears"), ("sparse", "masks")]:
         with_field, with_stream = key in present, stream in manifest["streams"]
         require(with_field == with_stream, f"{key} is not there exactly with the stream {stream}")
@@ -242,6 +248,12 @@ def check_sparse(manifest, sparse):
 # ---- sections 1 and 3: container and tensors
 
 
+def linear_dtype(manifest):
+    """Integer sums where products round their inputs to 8 bits; else as hidden states."""
+    sums = manifest["numerics"].get("activations") == "int8"
+    return "I32" if sums else STATE_DTYPES[manifest["state_dtype"]]
+
+
 def mask_bytes(sparse):
     """(mask, its first byte and end) in the bytes of a layer at a position."""
     end = 0
@@ -270,7 +282,7 @@ def layout(manifest):
         for layer in linears["layers"]:
             for product in linears["products"]:
                 name = f"linears.{layer:05}.{product['name']}"
-                tensors.append((name, state_dtype, [positions, product["width"]]))
+                tensors.append((name, linear_dtype(manifest), [positions, product["width"]]))
         if linears["logits"]:
             tensors.append(("logits", "F32", [len(linears["logits"]), model["vocab"]]))
     sparse = manifest.get("sparse")
@@ -318,7 +330,8 @@ def parse(data):
     views = {name: body[start:end] for name, _, _, start, end in tensors}
     require(max(words(views["tokens"])) < manifest["model"]["vocab"], "a token is outside the vocabulary")
     for name, dtype, *_ in tensors:
-        if name.startswith(("states.", "linears.")) or name == "logits":
+        numbers = name.startswith(("states.", "linears.")) or name == "logits"
+        if numbers and dtype != "I32":
             require(finite(views[name], dtype), f"{name} is not finite")
     if "sparse" in manifest:
         check_mask_bits(manifest["sparse"], views["masks"])
@@ -466,6 +479,7 @@ def check(manifest, text, views):
             got = sha256(row(views[f"states.{layer:05}"], p, manifest["model"]["hidden"] * element))
             want = bytes(row(views["digests.states"], p * (layers + 1) + layer, 32))
             equal(got, want, "state-digest", f" for hidden state {layer} at position {p}")
+    element = DTYPES[linear_dtype(manifest)]
     for layer in linears["layers"] if linears else []:
         outputs = [(views[f"linears.{layer:05}.{p['name']}"], p["width"] * element) for p in linears["products"]]
         for p in range(positions):
@@ -496,7 +510,9 @@ def summary(manifest, views):
     yield "model root", model["root"]
     yield "tokens", f"{manifest['prompt']['tokens']} prompt, {manifest['output']['tokens']} output"
     yield "sampler", ", ".join(f"{key} {value}" for key, value in sampler.items())
-    yield "numerics", f"{manifest['numerics']['class']}, compute {manifest['numerics']['compute']}"
+    numerics = manifest["numerics"]
+    inputs = f", inputs of products rounded: {numerics['activations']}" if "activations" in numerics else ""
+    yield "numerics", f"{numerics['class']}, compute {numerics['compute']}{inputs}"
     yield "opened", f"{manifest['opened']} in {manifest['state_dtype']}"
     linears = manifest.get("linears")
     if linears is not None:

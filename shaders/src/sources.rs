@@ -1,6 +1,6 @@
 //! The embedded kernel texts.
 
-/// Names of all kernels: those of a Llama in the order in which it runs them, those that only OPT has, then those of audits, then those of sparse MLPs.
+/// Names of all kernels: those of a Llama in the order in which it runs them, those that only OPT has, then those of audits and of integer products, then those of sparse MLPs.
 pub const KERNELS: &[&str] = &[
     "embed",
     "rmsnorm",
@@ -21,6 +21,9 @@ pub const KERNELS: &[&str] = &[
     "freivalds_residual",
     "project_weights",
     "matmul_i8",
+    "quantize_rows",
+    "round_blocks",
+    "scale_sums",
     "sparse_topk",
     "sparse_threshold",
     "sparse_index",
@@ -53,6 +56,9 @@ pub fn source(name: &str) -> Option<&'static str> {
         "freivalds_residual" => include_str!("../kernels/freivalds_residual.wgsl"),
         "project_weights" => include_str!("../kernels/project_weights.wgsl"),
         "matmul_i8" => include_str!("../kernels/matmul_i8.wgsl"),
+        "quantize_rows" => include_str!("../kernels/quantize_rows.wgsl"),
+        "round_blocks" => include_str!("../kernels/round_blocks.wgsl"),
+        "scale_sums" => include_str!("../kernels/scale_sums.wgsl"),
         "sparse_topk" => include_str!("../kernels/sparse_topk.wgsl"),
         "sparse_threshold" => include_str!("../kernels/sparse_threshold.wgsl"),
         "sparse_index" => include_str!("../kernels/sparse_index.wgsl"),
@@ -66,6 +72,7 @@ pub fn source(name: &str) -> Option<&'static str> {
         "include/lane_energy" => include_str!("../include/lane_energy.wgsl"),
         "include/weights_binding" => include_str!("../include/weights_binding.wgsl"),
         "include/rounding" => include_str!("../include/rounding.wgsl"),
+        "include/round8" => include_str!("../include/round8.wgsl"),
         "include/weights_packed" => include_str!("../include/weights_packed.wgsl"),
         "include/weights" => include_str!("../include/weights.wgsl"),
         "include/matmul_bindings" => include_str!("../include/matmul_bindings.wgsl"),

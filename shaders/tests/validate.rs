@@ -41,8 +41,22 @@ fn variants(kernel: &str) -> Vec<Defines> {
         all = all.into_iter().map(|d| d.with("PROJECTIONS", 8)).collect();
     }
     if kernel == "matmul_i8" {
-        all = cross(all, flag("DOT4"));
+        for name in ["DOT4", "ONE_ROW"] {
+            all = cross(all, flag(name));
+        }
         all = all.into_iter().map(|d| d.with("TILE", 4)).collect();
+    }
+    if kernel == "round_blocks" {
+        let of = |d: &Defines| {
+            let small = d.clone().with("BLOCK", 32).flag("ROUND_F16", true);
+            [small, d.clone().with("BLOCK", 256).flag("Q8_K", true)]
+        };
+        all = all.iter().flat_map(of).collect();
+    }
+    if kernel == "scale_sums" {
+        for name in ["BIAS", "RESIDUAL"] {
+            all = cross(all, flag(name));
+        }
     }
     if kernel == "add" {
         all = cross(all, flag("BIAS"));

@@ -5,7 +5,7 @@ use assay_trace::{EditableTrace, Trace};
 /// The kinds of [`forged`].
 pub const KINDS: [&str; 4] = ["zero", "random", "shuffled", "other_model"];
 
-/// `honest` with every linear output replaced: by zeros, by noise of the same size, by the row of the position before, or by those of
+/// `honest` with every linear output (or integer sum) replaced: by zeros, by noise of the same size, by the row of the position before, or by those of
 /// `other`, a trace of another model with the same shape and length.
 pub fn forged(honest: &[u8], other: &[u8], kind: &str) -> Vec<u8> {
     let open = |bytes: &[u8]| EditableTrace::from_trace(&Trace::parse(bytes).expect("it parses"));
@@ -31,6 +31,20 @@ pub fn forged(honest: &[u8], other: &[u8], kind: &str) -> Vec<u8> {
                 y.rotate_right(width);
             }
             _ => y.clone_from(&other.linears[at]),
+        }
+    }
+    for (at, z) in &mut trace.sums {
+        match kind {
+            "zero" => z.fill(0),
+            "random" => {
+                let most = z.iter().map(|z| z.unsigned_abs()).max().unwrap_or(0) as f32;
+                z.iter_mut().for_each(|z| *z = (noise() * most) as i32);
+            }
+            "shuffled" => {
+                let width = z.len() / rows;
+                z.rotate_right(width);
+            }
+            _ => z.clone_from(&other.sums[at]),
         }
     }
     trace.seal().expect("it seals")

@@ -1,7 +1,7 @@
 //! Proving and verifying in one call, for tests that compare many of both.
 
 use assay_engine::sampler::SamplerSpec;
-use assay_engine::{Device, Engine, EngineError, Numerics, Quiet, Want};
+use assay_engine::{ActivationType, Device, Engine, EngineError, Numerics, Quiet, Want};
 use assay_model::Model;
 use assay_prove::{Request, prove};
 use assay_trace::{Digest, StopReason, Trace, TraceBuilder, TraceSpec};
@@ -52,10 +52,37 @@ pub fn prove_with(
     request: &Request,
     numerics: Numerics,
 ) -> Vec<u8> {
+    prove_rounding(
+        device,
+        model,
+        claimed,
+        request,
+        numerics,
+        ActivationType::Float,
+    )
+}
+
+/// The same with products that round their inputs.
+pub fn prove_rounding(
+    device: &Device,
+    model: &Model,
+    claimed: Digest,
+    request: &Request,
+    numerics: Numerics,
+    activations: ActivationType,
+) -> Vec<u8> {
     let capacity = request.capacity(model.config());
-    let mut engine =
-        pollster::block_on(Engine::load(device, model, capacity, numerics, &mut Quiet))
-            .expect("the model loads");
+    let mut quiet = Quiet;
+    let engine = Engine::load_rounding(
+        device,
+        model,
+        capacity,
+        numerics,
+        activations,
+        None,
+        &mut quiet,
+    );
+    let mut engine = pollster::block_on(engine).expect("the model loads");
     let proved = pollster::block_on(prove(&mut engine, model, claimed, request, &mut Quiet))
         .expect("it proves");
     proved.trace.to_bytes()

@@ -290,6 +290,7 @@ pub fn prove(
         },
         nonce: None,
         numerics: NumericsClaim {
+            activations: None,
             class: NumericsClass::Fast,
             compute,
         },
@@ -317,6 +318,7 @@ pub fn prove(
         let input = PositionInput {
             states: &states,
             linears: &linears,
+            sums: &[],
             masks: &[],
             logits,
         };

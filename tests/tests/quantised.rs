@@ -2,11 +2,13 @@
 //! verifier says about a copy with fewer bits.
 
 use assay_engine::{Device, Engine, EngineError, Numerics, Quiet, Want};
+use assay_key::{KeyMaker, KeyOptions, Seed};
 use assay_model::quantize::{Target, write_folder, write_gguf};
 use assay_model::{Dtype, LayerRole, Model, Tokenizer};
 use assay_tests::adapters;
 use assay_tests::data::{Tensors, shared};
 use assay_tests::prover::{self, SAMPLED, prove_as, prove_with, request, root};
+use assay_verify::audit::audit;
 use assay_verify::{Options, Verdict};
 
 /// Relative L2 distance of logits that f32 sums may leave, as in `reference.rs`.
@@ -167,6 +169,69 @@ fn copies_are_accepted_as_themselves_and_rejected_as_the_original() {
             .into_iter()
             .any(|code| code.starts_with("state-"));
         assert!(of_states, "{:?}", report.failed_codes());
+    }
+}
+
+/// Keys hold projections of the decoded weights, so products of floats with quantised weights are audited as any others: honest runs
+/// pass, and the original's weights, which are within a percent of the copy's, do not.
+#[test]
+fn keys_of_copies_accept_them_and_reject_the_original() {
+    let original = Model::demo().expect("the demo model");
+    let folder = tempfile::tempdir().expect("a folder");
+    let (gguf, int8) = (folder.path().join("q4_0.gguf"), folder.path().join("int8"));
+    let mut file = std::fs::File::create_new(&gguf).expect("a file");
+    let (_, tokenizer) = Model::demo_files()[0];
+    let quiet = &mut |_: u64, _: u64| {};
+    write_gguf(&original, Target::Q4_0, Some(tokenizer), &mut file, quiet).expect("it is written");
+    write_folder(&original, Target::Int8, &int8, &[], quiet).expect("it is written");
+    for path in [&gguf, &int8] {
+        let copy = Model::open(path).expect("it opens");
+        let seed = Seed::from_os().expect("randomness");
+        let options = KeyOptions::default();
+        let mut maker = KeyMaker::new(&copy, root(&copy), seed, &options).expect("a maker");
+        while !maker.step().expect("a step") {}
+        let key = maker.finish().expect("a key");
+        let request = assay_prove::Request {
+            audit: Some(assay_prove::Open::All),
+            ..request("ROMEO:", 8, SAMPLED)
+        };
+        let audited = |device: &Device, trace: &[u8]| {
+            let report = audit(trace, &key, device, &Options::default(), &mut Quiet);
+            pollster::block_on(report)
+                .expect("the verifier works")
+                .report
+        };
+        let (_, prover) = &adapters::devices()[0];
+        let honest = prove_as(prover, &copy, root(&copy), &request);
+        for (name, device) in adapters::devices() {
+            let report = audited(&device, &honest);
+            let verdict = report.verdict;
+            assert_eq!(
+                verdict,
+                Verdict::Accept,
+                "{path:?} on {name}: {}",
+                report.summary
+            );
+        }
+        let lie = prove_as(prover, &original, root(&copy), &request);
+        let manifest = assay_trace::Trace::parse(&honest)
+            .expect("it parses")
+            .manifest()
+            .clone();
+        let lie = assay_trace::reroot(&lie, |trace| {
+            trace.manifest.model = manifest.model.clone();
+            trace.manifest.tokenizer = manifest.tokenizer;
+        })
+        .expect("it re-seals");
+        let report = audited(&Device::Cpu, &lie);
+        assert_eq!(
+            report.verdict,
+            Verdict::Reject,
+            "{path:?}: {}",
+            report.summary
+        );
+        let codes = report.failed_codes();
+        assert!(codes[0].starts_with("linear-"), "{path:?}: {codes:?}");
     }
 }
 

@@ -11,7 +11,7 @@ use assay_model::{Model, ModelConfig};
 use crate::forward::{CpuForward, GpuForward};
 use crate::gpu::{AdapterInfo, Gpu};
 use crate::sparsity::{Bits, Inside, LayerMasks, LayerScores, SparseModel};
-use crate::{EngineError, Numerics};
+use crate::{ActivationType, EngineError, Numerics};
 
 /// Where a model runs.
 #[derive(Clone)]
@@ -143,6 +143,8 @@ pub struct Outputs {
     /// For each wanted layer what its products put out, before biases, rotation and residuals: [rows, width] each, in the order of
     /// [`LayerRole::LINEARS`](assay_model::LayerRole::LINEARS).
     pub linears: Vec<[Vec<f32>; 7]>,
+    /// The same of products of integers, in place of `linears`: their sums, before scales.
+    pub sums: Vec<[Vec<i32>; 7]>,
 }
 
 /// Widths of the outputs of [`LayerRole::LINEARS`](assay_model::LayerRole::LINEARS).
@@ -164,6 +166,7 @@ pub struct Engine {
     info: AdapterInfo,
     numerics: Numerics,
     sparse: Option<Arc<SparseModel>>,
+    activations: ActivationType,
     capacity: usize,
     position: usize,
 }
@@ -194,9 +197,33 @@ impl Engine {
         sparse: Option<Arc<SparseModel>>,
         monitor: &mut dyn Monitor,
     ) -> Result<Self, EngineError> {
+        let float = ActivationType::Float;
+        Self::load_rounding(device, model, capacity, numerics, float, sparse, monitor).await
+    }
+
+    /// The same; products round what they take as `activations` say.
+    ///
+    /// # Errors
+    /// [`EngineError::Unsupported`] for a model whose products cannot, or together with sparse MLPs, besides those of loading.
+    pub async fn load_rounding(
+        device: &Device,
+        model: &Model,
+        capacity: usize,
+        numerics: Numerics,
+        activations: ActivationType,
+        sparse: Option<Arc<SparseModel>>,
+        monitor: &mut dyn Monitor,
+    ) -> Result<Self, EngineError> {
         let config = model.config().clone();
+        activations.check(model)?;
         if let Some(sparse) = &sparse {
             sparse.sparsity().check(&config)?;
+            if activations != ActivationType::Float {
+                return Err(EngineError::Unsupported(format!(
+                    "sparse MLPs whose inputs are rounded ({})",
+                    activations.as_str()
+                )));
+            }
         }
         if capacity == 0 || capacity > config.context {
             return Err(EngineError::TooLong {
@@ -213,6 +240,7 @@ impl Engine {
                     capacity,
                     numerics,
                     sparse.clone(),
+                    activations,
                     monitor,
                 )
                 .await?,
@@ -221,6 +249,7 @@ impl Engine {
                 model,
                 capacity,
                 sparse.clone(),
+                activations,
                 monitor,
             )?)),
         };
@@ -230,6 +259,7 @@ impl Engine {
             info: device.info(),
             numerics,
             sparse,
+            activations,
             capacity,
             position: 0,
         })
@@ -248,6 +278,11 @@ impl Engine {
     /// The rule for active neurons, if MLPs are sparse.
     pub fn sparse(&self) -> Option<&SparseModel> {
         self.sparse.as_deref()
+    }
+
+    /// What products round their inputs to.
+    pub fn activations(&self) -> ActivationType {
+        self.activations
     }
 
     /// Which promise the kernels make. The CPU twins are always strict.

@@ -4,6 +4,7 @@
 //! cache and take the hidden states and logits that are wanted. It knows no file, window or clock beyond
 //! timing; everything asynchronous is `async`, so that a browser can await what a thread blocks on.
 
+mod activations;
 pub mod audit;
 mod engine;
 mod error;
@@ -17,6 +18,7 @@ pub mod sampler;
 pub mod selftest;
 pub mod sparsity;
 
+pub use activations::ActivationType;
 pub use engine::{
     Chunk, Device, Engine, MasksOf, Monitor, Outputs, Phase, Quiet, Want, linear_widths,
 };

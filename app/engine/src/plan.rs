@@ -8,10 +8,11 @@ use web_time::Instant;
 
 use crate::engine::Monitor;
 use crate::gpu::{AttentionKernel, Kernel, MatmulKernel, PipelineKey};
+use crate::kernels::round8::{self, Blocks};
 use crate::kernels::sparse::{Mask, Tile};
 use crate::kernels::{
-    Grid, ParamBytes, add_position, attention, elementwise, embed, kv_write, matmul, project,
-    residual, rmsnorm, rope_kv, row_energy, sparse,
+    Grid, ParamBytes, add_position, attention, elementwise, embed, kv_write, matmul, matmul_i8,
+    project, residual, rmsnorm, rope_kv, row_energy, scale_sums, sparse,
 };
 use crate::{EngineError, Gpu};
 
@@ -45,6 +46,17 @@ pub(crate) enum Work {
         k: u32,
         stride: u32,
         n0: u32,
+    },
+    RoundRows {
+        k: u32,
+    },
+    RoundBlocks {
+        blocks: Blocks,
+        k: u32,
+    },
+    Integers(matmul_i8::Shape),
+    Scale {
+        width: u32,
     },
     Rope {
         heads: u32,
@@ -137,6 +149,10 @@ impl Work {
                 matmul::params(count, n, k, stride, n0, 0),
                 matmul::grid(path, count, n),
             ),
+            Self::RoundRows { k } => round8::dispatch_rows(count, k),
+            Self::RoundBlocks { blocks, k } => round8::dispatch_blocks(blocks, count, k),
+            Self::Integers(shape) => matmul_i8::dispatch(count, shape),
+            Self::Scale { width } => scale_sums::dispatch(count, width),
             Self::Rope {
                 heads,
                 kv_heads,
@@ -183,6 +199,7 @@ impl Work {
         let count = u64::from(rows.count);
         match self {
             Self::Matmul { n, k, .. } => count * u64::from(n) * u64::from(k),
+            Self::Integers(shape) => count * u64::from(shape.n) * u64::from(shape.k),
             // As if all were active: how many are is known to the device alone.
             Self::SparseRows { n, k, .. } => 2 * count * u64::from(n) * u64::from(k),
             Self::SparseSum { n, d, .. } => count * u64::from(n) * u64::from(d),

@@ -6,9 +6,11 @@
 use assay_engine::gpu::{AttentionKernel, MatmulKernel};
 use assay_engine::kernels::add::Addend;
 use assay_engine::kernels::matmul::Epilogue;
+use assay_engine::kernels::round8::Blocks;
 use assay_engine::selftest::{
     Case, FAST_LIMIT, add, add_position, attention, embed, kv_write, layernorm, magnitudes, matmul,
-    matmul_i8, project, relu, residual, rmsnorm, rope, row_energy, silu_mul,
+    matmul_i8, project, quantize_rows, relu, residual, rmsnorm, rope, round_blocks, row_energy,
+    scale_sums, silu_mul,
 };
 use assay_engine::{Gpu, GpuOptions, Numerics, Rounding, kernels, list_adapters};
 use assay_model::{Dtype, RopeLayout};
@@ -357,20 +359,73 @@ fn products_of_magnitudes_match_their_twin() {
     }
 }
 
-/// Integers, compared bit by bit: as floats they may be NaN, which equals nothing, so the case's own measure cannot be used.
 #[test]
-fn matmul_i8_is_exact_with_and_without_the_packed_dot_product() {
-    on_every_gpu(|gpu| {
-        let shapes = [(1, 1, 4), (3, 7, 12), (9, 33, 256), (17, 65, 1028)];
+fn integer_products_match_their_twin_with_and_without_the_packed_dot_product() {
+    on_every_adapter(|_| {
+        // Rows, rows of the matrix, columns: whole words and not, a tile and a workgroup passed.
+        let shapes = [
+            (1, 1, 4),
+            (1, 300, 37),
+            (3, 7, 12),
+            (9, 33, 258),
+            (17, 65, 1028),
+        ];
+        let mut cases = Vec::new();
         for (m, n, k) in shapes {
-            for packed in [false, true] {
-                let case = matmul_i8(packed, m, n, k);
-                let got = pollster::block_on(case.run(gpu)).expect("the case runs");
-                let (got, want) = (&got[0], case.answer(0));
-                let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-                assert!(bits(got) == bits(want), "{m} x {n} x {k}, packed {packed}");
+            for (packed, first) in [(false, 0), (true, 1)] {
+                cases.push(matmul_i8(packed, false, first, m, n, k));
+                if m == 1 {
+                    cases.push(matmul_i8(packed, true, first, m, n, k));
+                }
             }
         }
+        cases
+    });
+}
+
+#[test]
+fn rows_become_the_integers_of_their_twin() {
+    on_every_adapter(|numerics| {
+        [(1, 1), (2, 3), (7, 64), (5, 257), (3, 1030)]
+            .map(|(rows, k)| quantize_rows(numerics, rows, k))
+            .into()
+    });
+}
+
+#[test]
+fn blocks_are_rounded_as_their_twin_rounds_them() {
+    on_every_adapter(|numerics| {
+        let mut cases = Vec::new();
+        for blocks in [Blocks::Q8_0, Blocks::Q8K] {
+            // An odd number of blocks leaves half a workgroup without one.
+            for (rows, count) in [(1, 1), (3, 2), (2, 5)] {
+                cases.push(round_blocks(
+                    numerics,
+                    blocks,
+                    rows,
+                    count * blocks.columns(),
+                ));
+            }
+        }
+        cases
+    });
+}
+
+#[test]
+fn sums_become_the_numbers_of_their_twin() {
+    on_every_adapter(|numerics| {
+        let mut cases = Vec::new();
+        for (bias, residual) in [(false, false), (true, false), (false, true), (true, true)] {
+            for (rows, width) in [(1, 1), (3, 64), (2, 131)] {
+                cases.push(scale_sums(
+                    numerics,
+                    Epilogue { bias, residual },
+                    rows,
+                    width,
+                ));
+            }
+        }
+        cases
     });
 }
 

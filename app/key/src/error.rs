@@ -27,8 +27,10 @@ pub enum KeyError {
         "verifier keys know models with rotary positions, RMSNorm and gated MLPs, and not {family}"
     )]
     Family { family: &'static str },
-    #[error("verifier keys know weights stored as f32, f16 or bf16, and not {got}")]
-    StoredType { got: &'static str },
+    #[error("products of integers need weights stored as int8 with one scale a row, and not {got}")]
+    Integers { got: &'static str },
+    #[error("there are no verifier keys for products whose inputs are rounded as `{got}`")]
+    Activations { got: &'static str },
     #[error("the model has no {what}")]
     Lacks { what: String },
     #[error("not all weights of {what} are finite numbers, or their sums overflow")]
@@ -110,7 +112,7 @@ impl KeyError {
             Self::Randomness { .. } => "randomness",
             Self::Model(_) => "model",
             Self::Family { .. } => "family",
-            Self::StoredType { .. } => "stored-type",
+            Self::Integers { .. } | Self::Activations { .. } => "stored-type",
             Self::Lacks { .. } => "tensor-missing",
             Self::NotFinite { .. } => "not-finite",
             Self::PartOrder { .. } => "part-order",

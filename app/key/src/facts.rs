@@ -4,7 +4,7 @@
 //! order of its own type). Everything else in the file, every name, type, shape and offset, follows from these.
 
 use assay_model::{Dtype, ModelConfig};
-use assay_trace::Digest;
+use assay_trace::{ActivationsClaim, Digest};
 use serde::{Deserialize, Serialize};
 
 use crate::error::shown;
@@ -28,29 +28,39 @@ pub(crate) enum Stored {
     F32,
     F16,
     Bf16,
+    /// Quantised, for products of floats: its rows in the key are f32, decoded.
+    Decoded,
+    /// 8-bit integers with one scale a row, for products of integers: the key has no rows of it.
+    Int8,
 }
 
-impl TryFrom<Dtype> for Stored {
-    type Error = KeyError;
-
-    fn try_from(dtype: Dtype) -> Result<Self, KeyError> {
-        match dtype {
-            Dtype::F32 => Ok(Self::F32),
-            Dtype::F16 => Ok(Self::F16),
-            Dtype::BF16 => Ok(Self::Bf16),
-            quantised => Err(KeyError::StoredType {
-                got: quantised.as_str(),
+impl Stored {
+    /// How a key for such products keeps a matrix of this type. `is_head`: of the output projection, which takes floats always.
+    pub fn of(
+        dtype: Dtype,
+        activations: Option<ActivationsClaim>,
+        is_head: bool,
+    ) -> Result<Self, KeyError> {
+        match (dtype, activations) {
+            (Dtype::F32, None) => Ok(Self::F32),
+            (Dtype::F16, None) => Ok(Self::F16),
+            (Dtype::BF16, None) => Ok(Self::Bf16),
+            (_, None) => Ok(Self::Decoded),
+            (_, Some(ActivationsClaim::Int8)) if is_head => Self::of(dtype, None, true),
+            (Dtype::Int8 { group: 0 }, Some(ActivationsClaim::Int8)) => Ok(Self::Int8),
+            (other, Some(ActivationsClaim::Int8)) => Err(KeyError::Integers {
+                got: other.as_str(),
             }),
+            (_, Some(claim)) => Err(KeyError::Activations { got: claim.name() }),
         }
     }
-}
 
-impl From<Stored> for Dtype {
-    fn from(stored: Stored) -> Self {
-        match stored {
-            Stored::F32 => Self::F32,
-            Stored::F16 => Self::F16,
-            Stored::Bf16 => Self::BF16,
+    /// Type of the rows that a key has.
+    pub fn rows(self) -> Dtype {
+        match self {
+            Self::F32 | Self::Decoded | Self::Int8 => Dtype::F32,
+            Self::F16 => Dtype::F16,
+            Self::Bf16 => Dtype::BF16,
         }
     }
 }
@@ -59,9 +69,12 @@ impl From<Stored> for Dtype {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Facts {
+    /// What products round their inputs to; absent where that is nothing. Of the words of a trace, only `int8` has keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activations: Option<ActivationsClaim>,
     /// The model's shape and arithmetic.
     pub config: ModelConfig,
-    /// Stored type of all weights, or `mixed`.
+    /// Stored type of all weights as the model has it, `mixed`, or that of those that are quantised.
     pub dtype: String,
     /// Always [`FORMAT`].
     pub format: String,
@@ -104,6 +117,7 @@ impl Facts {
         stored: Vec<Stored>,
     ) -> Self {
         Self {
+            activations: options.activations,
             config,
             dtype: dtype.to_owned(),
             format: FORMAT.to_owned(),
@@ -181,10 +195,15 @@ impl Facts {
         if got != want {
             return wrong(format!("`stored` has {got} entries, want {want}"));
         }
-        let fits = |stored: &Stored| Dtype::from(*stored).as_str() == self.dtype;
-        if self.dtype != "mixed" && !self.stored.iter().all(fits) {
+        if !self.stored_fits() {
             let dtype = shown(&self.dtype);
             return wrong(format!("`dtype` is `{dtype}`, which `stored` contradicts"));
+        }
+        if let Some(other) = self.activations.filter(|a| *a != ActivationsClaim::Int8) {
+            let name = other.name();
+            return wrong(format!(
+                "`activations` is `{name}`, for which there are no keys"
+            ));
         }
         let printable = |byte| matches!(byte, b' '..=b'~');
         if self.producer.len() > MAX_PRODUCER_BYTES || !self.producer.bytes().all(printable) {
@@ -193,6 +212,37 @@ impl Facts {
             ));
         }
         Ok(())
+    }
+
+    /// Whether stored types fit the word for all, and products of integers are those of all layers or of none.
+    fn stored_fits(&self) -> bool {
+        let is_float = |word: &str| matches!(word, "f32" | "f16" | "bf16");
+        let quantised = [
+            "q8_0",
+            "q4_0",
+            "q5_0",
+            "q4_k",
+            "q6_k",
+            "int8",
+            "int4",
+            "quantised",
+        ];
+        let known = self.dtype == "mixed" || is_float(&self.dtype);
+        if !known && !quantised.contains(&self.dtype.as_str()) {
+            return false;
+        }
+        let Some((head, layers)) = self.stored.split_last() else {
+            return false;
+        };
+        let integers = self.activations == Some(ActivationsClaim::Int8);
+        if *head == Stored::Int8 || layers.iter().any(|s| (*s == Stored::Int8) != integers) {
+            return false;
+        }
+        let same = |stored: &Stored| match stored {
+            Stored::Int8 | Stored::Decoded => false,
+            float => float.rows().as_str() == self.dtype,
+        };
+        !is_float(&self.dtype) || self.stored.iter().all(same)
     }
 
     /// Covered matrices, the head included.

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use assay_model::{LayerRole, ModelConfig};
-use assay_trace::Digest;
+use assay_trace::{ActivationsClaim, Digest};
 
-use crate::facts::Facts;
+use crate::exact::ExactKey;
+use crate::facts::{Facts, Stored};
 use crate::layout::{Kind, Places};
 use crate::maker::{projection, row_ids};
 use crate::normals::normals;
@@ -41,10 +42,19 @@ pub struct ProductKey {
     pub bound: Vec<f32>,
     /// Which rows of W follow, ascending.
     pub row_ids: Vec<u32>,
-    /// Those rows `[row_ids.len(), k]`; exact, whatever type the model stores them in.
+    /// Those rows `[row_ids.len(), k]`; exact, whatever type the model stores them in, a quantised one included.
     pub rows: Vec<f32>,
     /// ‖W‖, the root of the sum of all squares: the deviation of R·W·x over the choice of R is at most this times ‖x‖.
     pub frobenius: f64,
+}
+
+/// What a key holds of one matrix of 8-bit integers W `[n, k]`. As secret as the key.
+#[derive(Clone)]
+pub struct IntegerKey {
+    /// r and Wᵀ r over the field of 2^61 - 1.
+    pub check: ExactKey,
+    /// One scale a row of W, `[n]`.
+    pub scales: Vec<f32>,
 }
 
 impl VerifierKey {
@@ -68,7 +78,7 @@ impl VerifierKey {
         self.facts.root
     }
 
-    /// The stored type of the model's weights, `f32`, `f16`, `bf16` or `mixed`.
+    /// The stored type of the model's weights: `f32`, `f16`, `bf16` or `mixed`; of a quantised one that of what is quantised.
     pub fn model_dtype(&self) -> &str {
         &self.facts.dtype
     }
@@ -132,13 +142,38 @@ impl VerifierKey {
         Some(self.floats(Kind::Bias(index))).filter(|bias| !bias.is_empty())
     }
 
-    /// What the key holds of a matrix; `None` if it is not covered.
+    /// What the products that it can audit round their inputs to.
+    pub fn activations(&self) -> Option<ActivationsClaim> {
+        self.facts.activations
+    }
+
+    /// What the key holds of a matrix of integers; `None` if it is not covered, or of floats.
+    pub fn integers(&self, part: Part) -> Option<IntegerKey> {
+        let index = self.facts.index(part)?;
+        let (n, _, stored) = self.facts.matrix(index)?;
+        if stored != Stored::Int8 {
+            return None;
+        }
+        let r = self.seed.stream(part, Purpose::Field)?.residues(n);
+        let (residues, _) = self.places.get(&self.bytes, Kind::Exact(index)).as_chunks();
+        let v = residues.iter().map(|residue| u64::from_le_bytes(*residue));
+        Some(IntegerKey {
+            check: ExactKey::from_parts(r, v.collect())?,
+            scales: self.floats(Kind::Scales(index)),
+        })
+    }
+
+    /// What the key holds of a matrix; `None` if it is not covered, or of integers.
     pub fn product(&self, part: Part) -> Option<ProductKey> {
         let index = self.facts.index(part)?;
         let (n, k, stored) = self.facts.matrix(index)?;
+        if stored == Stored::Int8 {
+            return None;
+        }
         let mut rows = Vec::new();
-        let dtype = assay_model::Dtype::from(stored);
-        dtype.decode(self.places.get(&self.bytes, Kind::Rows(index)), &mut rows);
+        stored
+            .rows()
+            .decode(self.places.get(&self.bytes, Kind::Rows(index)), &mut rows);
         let (norms, _) = self.places.get(&self.bytes, Kind::Frobenius).as_chunks();
         Some(ProductKey {
             n,
@@ -208,6 +243,15 @@ impl fmt::Debug for ProductKey {
         f.debug_struct("ProductKey")
             .field("n", &self.n)
             .field("k", &self.k)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for IntegerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IntegerKey")
+            .field("n", &self.check.n())
+            .field("k", &self.check.k())
             .finish_non_exhaustive()
     }
 }

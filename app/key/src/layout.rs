@@ -18,6 +18,10 @@ pub(crate) enum Kind {
     Bound(usize),
     /// Rows of W, `[min(q, n), k]`.
     Rows(usize),
+    /// Wᵀ r of a matrix of integers, over the field, `[k]`.
+    Exact(usize),
+    /// Scales of a matrix of integers, one a row, `[n]`.
+    Scales(usize),
     /// Bias of a matrix, `[n]`.
     Bias(usize),
     /// `[hidden]`.
@@ -51,6 +55,7 @@ pub(crate) struct Tensor {
 /// Element types, in the order in which the safetensors crate sorts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ElementType {
+    U64,
     F64,
     F32,
     Bf16,
@@ -62,6 +67,7 @@ impl ElementType {
     /// safetensors' word.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::U64 => "U64",
             Self::F64 => "F64",
             Self::F32 => "F32",
             Self::Bf16 => "BF16",
@@ -72,7 +78,7 @@ impl ElementType {
 
     fn bytes(self) -> u64 {
         match self {
-            Self::F64 => 8,
+            Self::U64 | Self::F64 => 8,
             Self::F32 => 4,
             Self::Bf16 | Self::F16 => 2,
             Self::U8 => 1,
@@ -83,7 +89,7 @@ impl ElementType {
 impl From<Stored> for ElementType {
     fn from(stored: Stored) -> Self {
         match stored {
-            Stored::F32 => Self::F32,
+            Stored::F32 | Stored::Decoded | Stored::Int8 => Self::F32,
             Stored::F16 => Self::F16,
             Stored::Bf16 => Self::Bf16,
         }
@@ -121,7 +127,11 @@ impl Layout {
             .iter()
             .filter(|role| has_bias(&facts.config, **role))
             .count();
-        facts.layers.len() * (3 * MATRICES.len() + 2 + biases) + 3 + 6
+        let of_matrix = match facts.activations {
+            None => 3,
+            Some(_) => 2,
+        };
+        facts.layers.len() * (of_matrix * MATRICES.len() + 2 + biases) + 3 + 6
     }
 
     /// Where each tensor lies in a file whose data begins at `data_start` and fits an address space.
@@ -160,7 +170,7 @@ impl Places {
 
 /// The tensors, unplaced, in no order.
 fn list(facts: &Facts) -> Vec<Tensor> {
-    use ElementType::{F32, F64, U8};
+    use ElementType::{F32, F64, U8, U64};
     let config = &facts.config;
     let (hidden, matrices) = (config.hidden, facts.matrices());
     let mut tensors = Vec::with_capacity(Layout::count(facts));
@@ -178,6 +188,21 @@ fn list(facts: &Facts) -> Vec<Tensor> {
             continue; // checked facts have every matrix below that number
         };
         let prefix = prefix(part);
+        if let Part::Layer(_, role) = part
+            && has_bias(config, role)
+        {
+            add(format!("{prefix}.bias"), Kind::Bias(index), F32, vec![n]);
+        }
+        if stored == Stored::Int8 {
+            add(format!("{prefix}.exact"), Kind::Exact(index), U64, vec![k]);
+            add(
+                format!("{prefix}.scales"),
+                Kind::Scales(index),
+                F32,
+                vec![n],
+            );
+            continue;
+        }
         let projected = vec![facts.projections, k];
         add(
             format!("{prefix}.projected"),
@@ -193,11 +218,6 @@ fn list(facts: &Facts) -> Vec<Tensor> {
             stored.into(),
             rows,
         );
-        if let Part::Layer(_, role) = part
-            && has_bias(config, role)
-        {
-            add(format!("{prefix}.bias"), Kind::Bias(index), F32, vec![n]);
-        }
     }
     for (index, layer) in facts.layers.iter().enumerate() {
         let name = |role| format!("layers.{layer:05}.{}", word(role));

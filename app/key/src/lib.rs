@@ -18,6 +18,7 @@
 //! | `facts` | the file's metadata |
 //! | `layout` | which tensors a file has, and where |
 //! | `header` | the one legal spelling of its header |
+//! | `exact` | integer products over a prime field: the check, and what a key keeps for it |
 //! | `sums` | the sums over a matrix, whose order depends on nothing |
 //! | `sketch` | the sums over the embedding |
 //! | `probe` | whether a projection that was computed elsewhere is right |
@@ -27,6 +28,7 @@
 //! | `sealed` | encryption at rest |
 
 mod error;
+pub mod exact;
 mod facts;
 mod header;
 mod key;
@@ -47,7 +49,7 @@ mod sums;
 pub mod format {}
 
 pub use error::KeyError;
-pub use key::{ProductKey, VerifierKey};
+pub use key::{IntegerKey, ProductKey, VerifierKey};
 pub use maker::KeyMaker;
 pub use options::KeyOptions;
 pub use part::Part;

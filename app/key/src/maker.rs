@@ -1,10 +1,12 @@
 //! A key on its way: every weight is read once, in the order of the parts, in batches, straight into the file that it becomes.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use assay_model::{Model, Role, TensorRef, Tokenizer};
+use assay_model::{Dtype, Model, Role, TensorRef, Tokenizer};
 use assay_trace::Digest;
 
+use crate::exact::ExactSums;
 use crate::facts::{Facts, Stored};
 use crate::layout::{Kind, Layout, Places, copied};
 use crate::normals::{choose, normals};
@@ -42,6 +44,8 @@ pub struct KeyMaker<'a> {
     row: usize,
     /// Its sums, once begun.
     sums: Option<Sums>,
+    /// Those of a matrix of integers, once begun.
+    integers: Option<Integers>,
     /// Its projection, if that came from elsewhere.
     probe: Option<Probe>,
     /// G, once needed.
@@ -64,14 +68,19 @@ impl<'a> KeyMaker<'a> {
     ) -> Result<Self, KeyError> {
         let config = model.config();
         let layers = options.covered(config)?;
+        let claim = options.activations;
         let layer = |layer: &u32| MATRICES.map(|role| Part::Layer(*layer, role));
         let parts: Vec<Part> = layers.iter().flat_map(layer).chain([Part::Head]).collect();
         let stored = parts
             .iter()
-            .map(|part| tensor(model, part.role())?.dtype.try_into())
+            .map(|part| {
+                Stored::of(
+                    tensor(model, part.role())?.dtype,
+                    claim,
+                    *part == Part::Head,
+                )
+            })
             .collect::<Result<_, KeyError>>()?;
-        // Its rows are sketched as they are stored.
-        Stored::try_from(tensor(model, Role::Embedding)?.dtype)?;
         let mut facts = Facts::new(options, config.clone(), model.dtype(), layers, stored);
         facts.root = root;
         facts.parameters = model.parameters();
@@ -90,9 +99,9 @@ impl<'a> KeyMaker<'a> {
         bytes.extend(&header);
         bytes.resize(len as usize, 0);
 
-        let mut total = tensor(model, Role::Embedding)?.bytes;
+        let mut total = row_bytes_of_all(tensor(model, Role::Embedding)?);
         for part in &parts {
-            total += tensor(model, part.role())?.bytes;
+            total += row_bytes_of_all(tensor(model, part.role())?);
         }
         let mut maker = Self {
             model,
@@ -105,6 +114,7 @@ impl<'a> KeyMaker<'a> {
             at: 0,
             row: 0,
             sums: None,
+            integers: None,
             probe: None,
             sketcher: None,
         };
@@ -174,6 +184,13 @@ impl<'a> KeyMaker<'a> {
             let (got, want) = (projected.len(), projections * k);
             return Err(KeyError::ProjectionLength { part, got, want });
         }
+        if self.facts.activations.is_some() && part != Part::Head {
+            return Err(KeyError::ProjectionLength {
+                part,
+                got: projected.len(),
+                want: 0,
+            });
+        }
         if self.at < self.facts.matrices() {
             self.restart()?;
             self.probe = Probe::new(&self.seed, part, projected, projections);
@@ -216,20 +233,23 @@ impl<'a> KeyMaker<'a> {
         let (index, model) = (self.at, self.model);
         let part = self.part()?;
         let stream = self.seed.stream(part, Purpose::Projections);
-        let (Some(stream), Some((n, k, _))) = (stream, self.facts.matrix(index)) else {
+        let (Some(stream), Some((n, k, stored))) = (stream, self.facts.matrix(index)) else {
             return Err(KeyError::Internal {
                 what: "a part is no matrix",
             });
         };
         let tensor = tensor(model, part.role())?;
-        let (rows, bytes) = read(model, tensor, self.row)?;
+        if stored == Stored::Int8 {
+            return self.step_integers(part, tensor, n, k);
+        }
+        let Batched { rows, bytes, dtype } = read(model, tensor, self.row)?;
         let projections = self.facts.projections;
         let factors = Factors::new(&stream, projections, n, self.row, rows);
         let summed = if self.probe.is_some() { 0 } else { projections };
         let sums = self.sums.get_or_insert_with(|| Sums::new(k, summed));
         sums.add(&Batch {
             bytes: &bytes,
-            dtype: tensor.dtype,
+            dtype,
             factors: &factors,
             probe: self.probe.as_ref().map_or(&[], |probe| &probe.z),
         });
@@ -237,7 +257,7 @@ impl<'a> KeyMaker<'a> {
             probe.add(&factors, &sums.dots());
         }
         self.row += rows;
-        self.done += bytes.len() as u64;
+        self.done += rows as u64 * tensor.row_bytes();
         drop(bytes);
         model.release(tensor);
         if self.row == n {
@@ -249,6 +269,64 @@ impl<'a> KeyMaker<'a> {
             self.at += 1;
             self.row = 0;
             (self.sums, self.probe) = (None, None);
+        }
+        Ok(())
+    }
+
+    /// The next rows of a matrix of integers with one scale a row, in row form: the scale, then the integers.
+    fn step_integers(
+        &mut self,
+        part: Part,
+        tensor: &TensorRef,
+        n: usize,
+        k: usize,
+    ) -> Result<(), KeyError> {
+        let (index, model, first) = (self.at, self.model, self.row);
+        let rows = batch_rows(tensor).min(n - first);
+        let read = model.rows(tensor)?;
+        let bytes = read.read(first..first + rows)?;
+        let integers = match &mut self.integers {
+            Some(integers) => integers,
+            none => {
+                let stream = self.seed.stream(part, Purpose::Field);
+                none.insert(Integers {
+                    r: stream.map(|stream| stream.residues(n)).unwrap_or_default(),
+                    sums: ExactSums::new(k),
+                })
+            }
+        };
+        let row_bytes = tensor.row_bytes() as usize;
+        let mut scales = Vec::with_capacity(rows);
+        let mut batch: Vec<(u64, &[i8])> = Vec::with_capacity(rows);
+        for (row, factor) in bytes.chunks_exact(row_bytes).zip(&integers.r[first..]) {
+            let (scale, row) = row.split_first_chunk().unwrap_or((&[0; 4], &[]));
+            scales.push(f32::from_le_bytes(*scale));
+            batch.push((
+                *factor,
+                bytemuck::cast_slice(row.get(..k).unwrap_or_default()),
+            ));
+        }
+        integers.sums.add(&batch);
+        if !scales.iter().all(|scale| scale.is_finite()) {
+            return Err(KeyError::NotFinite {
+                what: part.to_string(),
+            });
+        }
+        let all = self.places.get_mut(&mut self.bytes, Kind::Scales(index))?;
+        write(&mut all[first * 4..], scales.into_iter());
+        drop(bytes);
+        model.release(tensor);
+        self.row += rows;
+        self.done += rows as u64 * tensor.row_bytes();
+        if self.row == n {
+            let residues = integers.sums.finish();
+            let to = self.places.get_mut(&mut self.bytes, Kind::Exact(index))?;
+            for (slot, residue) in to.as_chunks_mut().0.iter_mut().zip(residues) {
+                *slot = residue.to_le_bytes();
+            }
+            self.at += 1;
+            self.row = 0;
+            self.integers = None;
         }
         Ok(())
     }
@@ -291,13 +369,16 @@ impl<'a> KeyMaker<'a> {
             }
         }
         let ids = row_ids(&self.facts, &self.seed, index);
-        let row_bytes = tensor.row_bytes();
         let kept = places.get_mut(bytes, Kind::Rows(index))?;
-        for (slot, id) in kept.chunks_exact_mut(row_bytes as usize).zip(ids) {
-            let row = self
-                .model
-                .read(tensor, u64::from(id) * row_bytes, slot.len())?;
-            slot.copy_from_slice(&row);
+        let slots = kept.chunks_exact_mut((kept.len() / ids.len().max(1)).max(1));
+        for (slot, id) in slots.zip(ids) {
+            let row = read_rows(self.model, tensor, id as usize, 1)?;
+            if row.bytes.len() != slot.len() {
+                return Err(KeyError::Internal {
+                    what: "a row has another length than its place",
+                });
+            }
+            slot.copy_from_slice(&row.bytes);
         }
         Ok(())
     }
@@ -305,7 +386,7 @@ impl<'a> KeyMaker<'a> {
     fn step_embedding(&mut self) -> Result<(), KeyError> {
         let model = self.model;
         let tensor = tensor(model, Role::Embedding)?;
-        let (rows, bytes) = read(model, tensor, self.row)?;
+        let Batched { rows, bytes, dtype } = read(model, tensor, self.row)?;
         let (width, config) = (self.facts.sketch, &self.facts.config);
         if self.sketcher.is_none() {
             let stream = self.seed.stream(Part::Head, Purpose::Sketch);
@@ -314,7 +395,7 @@ impl<'a> KeyMaker<'a> {
         let sketches = self
             .sketcher
             .as_ref()
-            .map(|sketcher| sketcher.sketch(&bytes, tensor.dtype))
+            .map(|sketcher| sketcher.sketch(&bytes, dtype))
             .unwrap_or_default();
         if !sketches.iter().all(|number| number.is_finite()) {
             return Err(KeyError::NotFinite {
@@ -324,7 +405,7 @@ impl<'a> KeyMaker<'a> {
         let all = self.places.get_mut(&mut self.bytes, Kind::Sketch)?;
         write(&mut all[self.row * width * 4..], sketches.into_iter());
         self.row += rows;
-        self.done += bytes.len() as u64;
+        self.done += rows as u64 * tensor.row_bytes();
         drop(bytes);
         model.release(tensor);
         if self.row == config.vocab {
@@ -339,7 +420,7 @@ impl<'a> KeyMaker<'a> {
         let tensor = tensor(self.model, self.part()?.role())?;
         self.done -= self.row as u64 * tensor.row_bytes();
         self.row = 0;
-        (self.sums, self.probe) = (None, None);
+        (self.sums, self.probe, self.integers) = (None, None, None);
         Ok(())
     }
 
@@ -393,18 +474,62 @@ pub(crate) fn row_ids(facts: &Facts, seed: &Seed, index: usize) -> Vec<u32> {
     }
 }
 
-/// The next rows of a matrix from `first`: how many, and their bytes.
-fn read<'a>(
+/// A matrix of integers on its way.
+struct Integers {
+    /// r, [n]
+    r: Vec<u64>,
+    sums: ExactSums,
+}
+
+/// Rows of a matrix as floats.
+struct Batched<'a> {
+    rows: usize,
+    bytes: Cow<'a, [u8]>,
+    dtype: Dtype,
+}
+
+/// Rows that one step reads.
+fn batch_rows(tensor: &TensorRef) -> usize {
+    let most = (BATCH_BYTES / tensor.row_bytes().max(1)).max(1) as usize;
+    most.min(BATCH_ROWS)
+}
+
+/// Bytes of all rows in row form.
+fn row_bytes_of_all(tensor: &TensorRef) -> u64 {
+    tensor.rows() as u64 * tensor.row_bytes()
+}
+
+/// The next rows of a matrix from `first`.
+fn read<'a>(model: &'a Model, tensor: &TensorRef, first: usize) -> Result<Batched<'a>, KeyError> {
+    let rows = batch_rows(tensor).min(tensor.rows() - first);
+    read_rows(model, tensor, first, rows)
+}
+
+/// Some rows of a matrix: floats as they are stored, quantised ones decoded to f32.
+fn read_rows<'a>(
     model: &'a Model,
     tensor: &TensorRef,
     first: usize,
-) -> Result<(usize, std::borrow::Cow<'a, [u8]>), KeyError> {
-    let row_bytes = tensor.row_bytes();
-    let most = (BATCH_BYTES / row_bytes.max(1)).max(1) as usize;
-    let rows = most.min(BATCH_ROWS).min(tensor.rows() - first);
-    let begin = first as u64 * row_bytes;
-    let bytes = model.read(tensor, begin, rows * row_bytes as usize)?;
-    Ok((rows, bytes))
+    rows: usize,
+) -> Result<Batched<'a>, KeyError> {
+    let (dtype, row_bytes) = (tensor.dtype, tensor.row_bytes());
+    if dtype.is_float() {
+        let begin = first as u64 * row_bytes;
+        let bytes = model.read(tensor, begin, rows * row_bytes as usize)?;
+        return Ok(Batched { rows, bytes, dtype });
+    }
+    let matrix = model.rows(tensor)?;
+    let matrix = matrix.matrix(first..first + rows)?;
+    let mut values = Vec::with_capacity(rows * tensor.cols());
+    for row in 0..rows {
+        dtype.decode_row(&matrix, row, tensor.cols(), &mut values);
+    }
+    let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+    Ok(Batched {
+        rows,
+        bytes: Cow::Owned(bytes.collect()),
+        dtype: Dtype::F32,
+    })
 }
 
 fn tensor(model: &Model, role: Role) -> Result<&TensorRef, KeyError> {

@@ -1,8 +1,9 @@
 //! How large a key should be: what its maker chooses.
 
 use assay_model::{Dtype, ModelConfig};
+use assay_trace::ActivationsClaim;
 
-use crate::facts::Facts;
+use crate::facts::{Facts, Stored};
 use crate::layout::Layout;
 use crate::part::{MATRICES, has_bias};
 use crate::{KeyError, Part, header};
@@ -24,6 +25,8 @@ pub struct KeyOptions {
     pub rows: usize,
     /// s, numbers stored for each row of the embedding: 1 to 16, by default 4.
     pub sketch: usize,
+    /// What the products that are to be audited round their inputs to: nothing, or `int8`, where a key checks integers.
+    pub activations: Option<ActivationsClaim>,
     /// The layers that an audit can look at, ascending, at least one; `None` for all. A trace's maker must not know which.
     pub layers: Option<Vec<u32>>,
 }
@@ -34,6 +37,7 @@ impl Default for KeyOptions {
             projections: 16,
             rows: 4,
             sketch: 4,
+            activations: None,
             layers: None,
         }
     }
@@ -48,7 +52,13 @@ impl KeyOptions {
     /// [`KeyError::FileTooLarge`].
     pub fn file_bytes(&self, config: &ModelConfig, dtype: Dtype) -> Result<u64, KeyError> {
         let layers = self.covered(config)?;
-        let stored = vec![dtype.try_into()?; layers.len() * MATRICES.len() + 1];
+        let mut stored =
+            vec![Stored::of(dtype, self.activations, false)?; layers.len() * MATRICES.len()];
+        stored.push(match dtype {
+            // `assay quantize` leaves the output projection as it was.
+            Dtype::Int8 { .. } | Dtype::Int4 { .. } | Dtype::Int4Ordered { .. } => Stored::Bf16,
+            other => Stored::of(other, self.activations, true)?,
+        });
         let mut facts = Facts::new(self, config.clone(), dtype.as_str(), layers, stored);
         facts.parameters = parameters(config);
         facts.check()?;

@@ -11,7 +11,7 @@ use crate::facts::Facts;
 use crate::header::{self, BEGINNING, MAX_HEADER_BYTES, RawHeader};
 use crate::layout::{Kind, Layout, Places};
 use crate::sealed::MAGIC;
-use crate::{KeyError, Seed, VerifierKey};
+use crate::{KeyError, Seed, VerifierKey, exact};
 
 /// As many first bytes of a file as [`VerifierKey::is_key`] needs.
 pub const HEAD_BYTES: usize = 8 + BEGINNING.len();
@@ -132,6 +132,12 @@ fn check_values(
                     .iter()
                     .position(|norm| !fine(f64::from_le_bytes(*norm)))
             }
+            Kind::Exact(_) => {
+                let (residues, _) = data.as_chunks();
+                residues
+                    .iter()
+                    .position(|residue| u64::from_le_bytes(*residue) >= exact::P)
+            }
             Kind::Bound(_) => {
                 let (bounds, _) = data.as_chunks();
                 let fine = |bound: f32| bound.is_finite() && bound.is_sign_positive();
@@ -141,7 +147,7 @@ fn check_values(
             }
             Kind::Rows(index) => {
                 let stored = facts.stored.get(index).copied();
-                stored.and_then(|stored| first_not_finite(data, stored.into()))
+                stored.and_then(|stored| first_not_finite(data, stored.rows()))
             }
             _ => first_not_finite(data, Dtype::F32),
         };

@@ -15,6 +15,7 @@ fn facts(config: ModelConfig) -> Facts {
         projections: 64,
         rows: 64,
         sketch: 16,
+        activations: None,
         layers: None,
     };
     Facts::new(&options, config, "bf16", layers, stored)

@@ -9,7 +9,7 @@ use std::fmt;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroize as _;
 
-use crate::{KeyError, Part};
+use crate::{KeyError, Part, exact};
 
 const DOMAIN: &[u8] = b"assay/key/v1\0";
 
@@ -73,6 +73,17 @@ pub(crate) enum Purpose {
     Sketch = 2,
     /// What a projection from elsewhere is tried with.
     Probe = 3,
+    /// r of a matrix of integers.
+    Field = 4,
+}
+
+impl Stream<'_> {
+    /// The first `count` residues: words in order, those that are none passed over.
+    pub fn residues(&self, count: usize) -> Vec<u64> {
+        let mut words = (0..u32::MAX).flat_map(|block| self.block(block));
+        let mut word = || words.next().unwrap_or_default();
+        (0..count).map(|_| exact::uniform(&mut word)).collect()
+    }
 }
 
 /// Words for one purpose of one matrix, each block by its index.

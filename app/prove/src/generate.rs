@@ -226,20 +226,25 @@ async fn run(
 }
 
 fn records(outputs: &Outputs, rows: usize, vocab: usize, plan: &RecordPlan) -> Vec<PositionRecord> {
-    let row_of = |values: &'_ [f32], row: usize| {
-        let width = values.len() / rows;
+    let row_of = |len: usize, row: usize| {
+        let width = len / rows;
         row * width..(row + 1) * width
     };
     let one = |row: usize| {
         let states: Vec<&[f32]> = outputs
             .states
             .iter()
-            .map(|layer| &layer[row_of(layer, row)])
+            .map(|layer| &layer[row_of(layer.len(), row)])
             .collect();
         let linears: Vec<Vec<&[f32]>> = outputs
             .linears
             .iter()
-            .map(|layer| layer.iter().map(|y| &y[row_of(y, row)]).collect())
+            .map(|layer| layer.iter().map(|y| &y[row_of(y.len(), row)]).collect())
+            .collect();
+        let sums: Vec<Vec<&[i32]>> = outputs
+            .sums
+            .iter()
+            .map(|layer| layer.iter().map(|z| &z[row_of(z.len(), row)]).collect())
             .collect();
         let logits = (outputs.pos0 + row)
             .checked_sub(outputs.logits_pos0)
@@ -255,6 +260,7 @@ fn records(outputs: &Outputs, rows: usize, vocab: usize, plan: &RecordPlan) -> V
         let input = PositionInput {
             states: &states,
             linears: &linears,
+            sums: &sums,
             masks: &masks,
             logits,
         };

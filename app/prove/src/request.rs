@@ -1,7 +1,7 @@
 //! What a prover is asked for, and what can be wrong with it.
 
 use assay_engine::sampler::SamplerSpec;
-use assay_engine::{Engine, EngineError, Numerics, linear_widths};
+use assay_engine::{ActivationType, Engine, EngineError, Numerics, linear_widths};
 use assay_model::{Model, ModelConfig};
 use assay_trace::{
     BuildError, Challenge, Compute, Decimal, DecimalError, Digest, Keep, Linear, LinearsSpec,
@@ -255,9 +255,11 @@ impl Request {
             },
             nonce: self.nonce.map(Digest),
             numerics: NumericsClaim {
-                class: match engine.numerics() {
-                    Numerics::Fast => NumericsClass::Fast,
-                    Numerics::Strict => NumericsClass::Strict,
+                activations: engine.activations().claim(),
+                class: match (engine.numerics(), engine.activations()) {
+                    (Numerics::Fast, _) => NumericsClass::Fast,
+                    (Numerics::Strict, ActivationType::Int8) => NumericsClass::Exact,
+                    (Numerics::Strict, _) => NumericsClass::Strict,
                 },
                 compute: Compute::F32,
             },

@@ -52,7 +52,7 @@ impl Body {
             Kind::StateDigests => out.write_all(&self.state_digests),
             Kind::Linears(layer, product) => {
                 let claim = manifest.linears.as_ref();
-                let range = claim.and_then(|claim| claim.range(product, manifest.state_dtype));
+                let range = claim.and_then(|claim| claim.range(product, manifest.linear_dtype()));
                 let range = range.unwrap_or_default();
                 let mut rows = self.linears.get(&layer).into_iter().flatten();
                 rows.try_for_each(|row| out.write_all(row.get(range.clone()).unwrap_or_default()))

@@ -285,6 +285,7 @@ fn plan(manifest: &Manifest, keep: Option<&Keep>) -> Result<Plan, TraceError> {
     };
     Ok(Plan {
         state_dtype: manifest.state_dtype,
+        linear_dtype: manifest.linear_dtype(),
         hidden: manifest.model.hidden as usize,
         layers: layers as usize,
         vocab: manifest.model.vocab as usize,

@@ -72,6 +72,49 @@ impl StateDtype {
     }
 }
 
+/// Element type of linear outputs: that of hidden states, or 32-bit integers where the products are integers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LinearDtype {
+    Values(StateDtype),
+    Sums,
+}
+
+impl LinearDtype {
+    /// Bytes an element.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::Values(dtype) => dtype.bytes(),
+            Self::Sums => 4,
+        }
+    }
+
+    /// The name in a safetensors header.
+    pub fn tensor_dtype(self) -> &'static str {
+        match self {
+            Self::Values(dtype) => dtype.tensor_dtype(),
+            Self::Sums => "I32",
+        }
+    }
+
+    /// Index of the first element that is no number. Every integer is one.
+    pub fn first_non_finite(self, bytes: &[u8]) -> Option<usize> {
+        match self {
+            Self::Values(dtype) => dtype.first_non_finite(bytes),
+            Self::Sums => None,
+        }
+    }
+}
+
+/// Integer sums as the little-endian bytes that are stored and hashed.
+pub(crate) fn encode_sums(row: &[i32], bytes: &mut Vec<u8>) {
+    bytes.extend(row.iter().flat_map(|z| z.to_le_bytes()));
+}
+
+/// Integer sums of stored bytes.
+pub(crate) fn decode_sums(bytes: &[u8]) -> Vec<i32> {
+    words(bytes).map(u32::cast_signed).collect()
+}
+
 fn halves(bytes: &[u8]) -> impl Iterator<Item = u16> {
     bytes
         .as_chunks::<2>()

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::body::Body;
 use crate::commit::{self, LOGITS_DTYPE};
+use crate::dtype::{LinearDtype, decode_sums, encode_sums};
 use crate::manifest::streams;
 use crate::{Digest, FinishedTrace, ForgeError, Linear, LinearsClaim, Manifest, MaskName, Trace};
 
@@ -34,6 +35,8 @@ pub struct EditableTrace {
     /// Linear outputs by layer and product, each `[P * width]`, position by position. Its layers become
     /// `linears.layers`, each of which must have all products of `manifest.linears`. Empty without the stream.
     pub linears: BTreeMap<(u32, Linear), Vec<f32>>,
+    /// In place of `linears`, where the manifest says that products are integers: their sums.
+    pub sums: BTreeMap<(u32, Linear), Vec<i32>>,
     /// Logits by output token, each `[vocab]`. Its keys become `linears.logits`. Empty without the stream `linears`.
     pub logits: BTreeMap<u32, Vec<f32>>,
     /// `[P, layers, bytes]` as in the file, with [`SparseClaim::layer_bytes`](crate::SparseClaim::layer_bytes) each.
@@ -63,10 +66,13 @@ impl EditableTrace {
                 .iter()
                 .map(|(&layer, bytes)| (layer, dtype.decode(bytes)))
                 .collect(),
-            linears: trace
-                .linears
-                .iter()
+            linears: (trace.linears.iter())
+                .filter(|_| !trace.manifest.has_sums())
                 .map(|(&at, bytes)| (at, dtype.decode(bytes)))
+                .collect(),
+            sums: (trace.linears.iter())
+                .filter(|_| trace.manifest.has_sums())
+                .map(|(&at, bytes)| (at, decode_sums(bytes)))
                 .collect(),
             logits: open
                 .iter()
@@ -102,6 +108,9 @@ impl EditableTrace {
             {
                 rows.truncate(positions * product.width as usize);
             }
+            for (_, rows) in (self.sums.iter_mut()).filter(|((_, name), _)| *name == product.name) {
+                rows.truncate(positions * product.width as usize);
+            }
         }
         self.logits
             .retain(|&output, _| (output as usize) < n_output);
@@ -115,6 +124,7 @@ impl EditableTrace {
         self.manifest.streams = streams(false, self.manifest.sparse.is_some());
         self.linear_digests.clear();
         self.linears.clear();
+        self.sums.clear();
         self.logits.clear();
     }
 
@@ -210,10 +220,10 @@ impl EditableTrace {
     fn seal_linears(&mut self) -> Result<BTreeMap<u32, Vec<Vec<u8>>>, ForgeError> {
         let layers = self.manifest.model.layers as usize;
         let positions = self.positions();
-        let dtype = self.manifest.state_dtype;
+        let dtype = self.manifest.linear_dtype();
         let Some(claim) = &mut self.manifest.linears else {
             expect("linear_digests", self.linear_digests.len(), 0)?;
-            expect("linears", self.linears.len(), 0)?;
+            expect("linears", self.linears.len() + self.sums.len(), 0)?;
             return Ok(BTreeMap::new());
         };
         expect(
@@ -221,13 +231,22 @@ impl EditableTrace {
             self.linear_digests.len(),
             positions * layers,
         )?;
-        claim.layers = self.linears.keys().map(|&(layer, _)| layer).collect();
+        let kept = self.linears.keys().chain(self.sums.keys());
+        claim.layers = kept.map(|&(layer, _)| layer).collect();
         claim.layers.dedup();
         let all = claim.layers.len() * claim.products.len();
-        expect("linears", self.linears.len(), all)?;
+        expect("linears", self.linears.len() + self.sums.len(), all)?;
         let mut sealed = BTreeMap::new();
         for &layer in &claim.layers {
-            let encoded = encode_layer(&self.linears, claim, layer, positions, dtype)?;
+            let encoded = match dtype {
+                LinearDtype::Values(dtype) => {
+                    let encode = |row: &[f32], bytes: &mut Vec<u8>| dtype.encode_onto(row, bytes);
+                    encode_layer(&self.linears, claim, layer, positions, encode)?
+                }
+                LinearDtype::Sums => {
+                    encode_layer(&self.sums, claim, layer, positions, encode_sums)?
+                }
+            };
             rehash(&mut self.linear_digests, layers, layer, &encoded);
             sealed.insert(layer, encoded);
         }
@@ -255,12 +274,12 @@ impl EditableTrace {
 }
 
 /// One row a position: all products' outputs one after another.
-fn encode_layer(
-    linears: &BTreeMap<(u32, Linear), Vec<f32>>,
+fn encode_layer<T>(
+    linears: &BTreeMap<(u32, Linear), Vec<T>>,
     claim: &LinearsClaim,
     layer: u32,
     positions: usize,
-    dtype: crate::StateDtype,
+    encode: impl Fn(&[T], &mut Vec<u8>),
 ) -> Result<Vec<Vec<u8>>, ForgeError> {
     let mut encoded = vec![Vec::new(); positions];
     for product in &claim.products {
@@ -270,7 +289,7 @@ fn encode_layer(
         let width = product.width as usize;
         expect("linears", values.len(), positions * width)?;
         for (bytes, row) in encoded.iter_mut().zip(values.chunks_exact(width.max(1))) {
-            dtype.encode_onto(row, bytes);
+            encode(row, bytes);
         }
     }
     Ok(encoded)

@@ -100,7 +100,7 @@ fn linears(
 ) -> impl Iterator<Item = (Kind, &'static str, Vec<u64>)> {
     let positions = manifest.positions() as u64;
     let layers = u64::from(manifest.model.layers);
-    let dtype = manifest.state_dtype.tensor_dtype();
+    let dtype = manifest.linear_dtype().tensor_dtype();
     let digests = vec![positions, layers, Digest::LEN as u64];
     let open = claim.layers.iter().flat_map(move |&layer| {
         claim.products.iter().map(move |product| {
@@ -132,20 +132,21 @@ fn name(kind: Kind) -> String {
     }
 }
 
-/// safetensors sorts by its list of dtypes backwards, then by name; these are the five that a trace can have.
+/// safetensors sorts by its list of dtypes backwards, then by name; these are the six that a trace can have.
 fn rank(dtype: &str) -> u8 {
     match dtype {
         "F32" => 0,
         "U32" => 1,
-        "BF16" => 2,
-        "F16" => 3,
-        _ => 4, // U8
+        "I32" => 2,
+        "BF16" => 3,
+        "F16" => 4,
+        _ => 5, // U8
     }
 }
 
 fn element_bytes(dtype: &str) -> u64 {
     match dtype {
-        "F32" | "U32" => 4,
+        "F32" | "U32" | "I32" => 4,
         "BF16" | "F16" => 2,
         _ => 1, // U8
     }

@@ -48,8 +48,8 @@ pub use error::{BuildError, CommitmentError, ForgeError, TraceError};
 pub use forge::{EditableTrace, reroot};
 pub use linear::{Challenge, Linear, LinearsClaim, ProductClaim};
 pub use manifest::{
-    Compute, Manifest, ModelClaim, NumericsClaim, NumericsClass, OutputClaim, PromptClaim, Sampler,
-    StopReason,
+    ActivationsClaim, Compute, Manifest, ModelClaim, NumericsClaim, NumericsClass, OutputClaim,
+    PromptClaim, Sampler, StopReason,
 };
 pub use plan::{Keep, LinearsSpec, RecordPlan};
 pub use read::Trace;

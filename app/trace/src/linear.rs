@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::StateDtype;
+use crate::dtype::LinearDtype;
 
 /// A linear product y = W x of a decoder layer, in the order in which a forward pass computes them. A row of it is
 /// what the product put out at one position: before any bias, before the rotation of positions (`Q`, `K`), before the
@@ -131,7 +131,7 @@ pub struct LinearsClaim {
 impl LinearsClaim {
     /// Where `product` stands, in bytes, in a row of all products' outputs one after another; `None` if it is not
     /// listed.
-    pub(crate) fn range(&self, product: Linear, dtype: StateDtype) -> Option<Range<usize>> {
+    pub(crate) fn range(&self, product: Linear, dtype: LinearDtype) -> Option<Range<usize>> {
         let bytes = |claim: &ProductClaim| claim.width as usize * dtype.bytes();
         let index = self
             .products

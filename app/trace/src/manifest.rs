@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::dtype::LinearDtype;
 use crate::error::shown;
 use crate::limits::MAX_TEXT_BYTES;
 use crate::{
@@ -100,17 +101,40 @@ pub struct ModelClaim {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NumericsClaim {
+    /// What linear products round their inputs to; absent where they take them as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activations: Option<ActivationsClaim>,
     /// How far results repeat elsewhere.
     pub class: NumericsClass,
     /// What activations are rounded to.
     pub compute: Compute,
 }
 
+/// How a prover rounds the inputs of linear products. Another function than the model's own, so a verifier must have asked for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ActivationsClaim {
+    /// As llama.cpp's CPU code: in blocks of 32 or 256, by the type of the weights they meet.
+    Ggml,
+    /// To 8 bits with one scale a row; the products of layers are integers, and the stream `linears` has their sums.
+    Int8,
+}
+
+impl ActivationsClaim {
+    /// The word in the manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ggml => "ggml",
+            Self::Int8 => "int8",
+        }
+    }
+}
+
 /// Which results a verifier may expect to repeat bit for bit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NumericsClass {
-    /// Integer arithmetic: equal everywhere.
+    /// As strict, and the products of layers are of integers: nothing that weights take part in rounds.
     Exact,
     /// Whatever was fastest: compare with tolerances.
     Fast,
@@ -191,6 +215,19 @@ impl Manifest {
     /// P = T - 1: positions that were run. The last emitted token never enters the model.
     pub fn positions(&self) -> usize {
         self.total_tokens().saturating_sub(1)
+    }
+
+    /// Whether the stream `linears` has integer sums, as `I32`, and not values in the state dtype.
+    pub fn has_sums(&self) -> bool {
+        self.numerics.activations == Some(ActivationsClaim::Int8)
+    }
+
+    /// Element type of linear outputs.
+    pub(crate) fn linear_dtype(&self) -> LinearDtype {
+        match self.has_sums() {
+            true => LinearDtype::Sums,
+            false => LinearDtype::Values(self.state_dtype),
+        }
     }
 
     /// layers + 1: hidden states at each position, the embedding's output being number 0.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::dtype::LinearDtype;
 use crate::{ProductClaim, SparseClaim, StateDtype};
 
 /// What linear outputs a trace commits to, and what is retained until it is opened.
@@ -36,6 +37,7 @@ pub struct RecordPlan(pub(crate) Arc<Plan>);
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub state_dtype: StateDtype,
+    pub linear_dtype: LinearDtype,
     pub hidden: usize,
     pub layers: usize,
     pub vocab: usize,

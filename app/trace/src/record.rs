@@ -1,5 +1,6 @@
 //! One position, rounded and hashed: the prover's expensive step, pure, so that it can run on any thread.
 
+use crate::dtype::{LinearDtype, encode_sums};
 use crate::plan::Plan;
 use crate::{BuildError, Digest, RecordPlan, commit};
 
@@ -11,6 +12,8 @@ pub struct PositionInput<'a> {
     /// With the stream `linears`: for each layer, one row for each product, in the order of the spec's list and as wide
     /// as it says. Empty without.
     pub linears: &'a [Vec<&'a [f32]>],
+    /// In place of `linears`, where products round their inputs to 8 bits: their integer sums, in the same order.
+    pub sums: &'a [Vec<&'a [i32]>],
     /// With the stream `masks`: `[layers, bytes]`, of which each layer has
     /// [`SparseClaim::layer_bytes`](crate::SparseClaim::layer_bytes). Empty without.
     pub masks: &'a [u8],
@@ -61,7 +64,18 @@ impl PositionRecord {
 
     fn fill(&mut self, plan: &Plan, input: PositionInput<'_>) -> Result<(), BuildError> {
         self.take_states(plan, input.states)?;
-        self.take_linears(plan, input.linears)?;
+        match plan.linear_dtype {
+            LinearDtype::Values(dtype) => {
+                self.no_linears(input.sums.len())?;
+                self.take_linears(plan, input.linears, |row, bytes| {
+                    dtype.encode_onto(row, bytes)
+                })?;
+            }
+            LinearDtype::Sums => {
+                self.no_linears(input.linears.len())?;
+                self.take_linears(plan, input.sums, encode_sums)?;
+            }
+        }
         self.take_masks(plan, input.masks)?;
         self.take_logits(plan, input.logits)
     }
@@ -102,7 +116,24 @@ impl PositionRecord {
         Ok(())
     }
 
-    fn take_linears(&mut self, plan: &Plan, linears: &[Vec<&[f32]>]) -> Result<(), BuildError> {
+    /// Refuses outputs of the kind that the trace does not hold.
+    fn no_linears(&self, got: usize) -> Result<(), BuildError> {
+        match got {
+            0 => Ok(()),
+            _ => Err(BuildError::LinearCount {
+                position: self.position as usize,
+                got,
+                want: 0,
+            }),
+        }
+    }
+
+    fn take_linears<T>(
+        &mut self,
+        plan: &Plan,
+        linears: &[Vec<&[T]>],
+        encode: impl Fn(&[T], &mut Vec<u8>),
+    ) -> Result<(), BuildError> {
         let (got, want) = (
             linears.len(),
             plan.products.as_ref().map_or(0, |_| plan.layers),
@@ -117,7 +148,7 @@ impl PositionRecord {
         let mut bytes = Vec::new();
         for (index, (layer, rows)) in (0..).zip(linears.iter().enumerate()) {
             bytes.clear();
-            self.encode_layer(plan, layer, rows, &mut bytes)?;
+            self.encode_layer(plan, layer, rows, &encode, &mut bytes)?;
             self.linear_digests.push(Digest::of(&bytes));
             if plan.linears.binary_search(&index).is_ok() {
                 self.linears.push(std::mem::take(&mut bytes));
@@ -127,14 +158,15 @@ impl PositionRecord {
     }
 
     /// Appends all rows of one layer to `bytes`, in the products' order.
-    fn encode_layer(
+    fn encode_layer<T>(
         &self,
         plan: &Plan,
         layer: usize,
-        rows: &[&[f32]],
+        rows: &[&[T]],
+        encode: &impl Fn(&[T], &mut Vec<u8>),
         bytes: &mut Vec<u8>,
     ) -> Result<(), BuildError> {
-        let (position, dtype) = (self.position as usize, plan.state_dtype);
+        let (position, dtype) = (self.position as usize, plan.linear_dtype);
         let products = plan.products.as_deref().unwrap_or_default();
         let (got, want) = (rows.len(), products.len());
         if got != want {
@@ -159,7 +191,7 @@ impl PositionRecord {
                 });
             }
             let start = bytes.len();
-            dtype.encode_onto(row, bytes);
+            encode(row, bytes);
             let encoded = bytes.get(start..).unwrap_or_default();
             if let Some(channel) = dtype.first_non_finite(encoded) {
                 return Err(BuildError::NonFiniteLinear {

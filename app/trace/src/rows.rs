@@ -1,6 +1,7 @@
 //! Digests, opened rows and masks of a trace, by position.
 
 use crate::commit::LOGITS_DTYPE;
+use crate::dtype::decode_sums;
 use crate::{Digest, Linear, LinearsClaim, MaskName, SparseClaim, Trace};
 
 impl<'a> Trace<'a> {
@@ -57,28 +58,37 @@ impl<'a> Trace<'a> {
         digest_at(self.linear_digests, position * layers + layer).unwrap_or_default()
     }
 
-    /// The stored bytes of what a product put out at all positions, `[P, width]` in the state dtype; `None` if `layer`
-    /// is not open or has no such product.
+    /// The stored bytes of what a product put out at all positions, `[P, width]` in the state dtype, or as
+    /// `I32` where they are integer sums; `None` if `layer` is not open or has no such product.
     pub fn raw_linears(&self, layer: u32, linear: Linear) -> Option<&'a [u8]> {
         self.linears.get(&(layer, linear)).copied()
     }
 
-    /// The stored bytes of what a product put out at `position`, `[width]` in the state dtype; `None` as for
+    /// The stored bytes of what a product put out at `position`, `[width]` elements; `None` as for
     /// [`raw_linears`](Self::raw_linears) or if `position` is outside the trace.
     pub fn raw_linear_row(&self, layer: u32, linear: Linear, position: usize) -> Option<&'a [u8]> {
         row(self.raw_linears(layer, linear)?, self.positions(), position)
     }
 
     /// What a product put out at `position` as f32, `[width]`; `None` as for
-    /// [`raw_linear_row`](Self::raw_linear_row).
+    /// [`raw_linear_row`](Self::raw_linear_row), and where they are integer sums.
     pub fn linear_row(&self, layer: u32, linear: Linear, position: usize) -> Option<Vec<f32>> {
-        Some(self.decode(self.raw_linear_row(layer, linear, position)?))
+        let row = self.raw_linear_row(layer, linear, position)?;
+        (!self.manifest.has_sums()).then(|| self.decode(row))
+    }
+
+    /// The integer sums of a product at `position`, `[width]`; `None` as for [`raw_linear_row`](Self::raw_linear_row),
+    /// and where they are values.
+    pub fn linear_sums(&self, layer: u32, linear: Linear, position: usize) -> Option<Vec<i32>> {
+        let row = self.raw_linear_row(layer, linear, position)?;
+        self.manifest.has_sums().then(|| decode_sums(row))
     }
 
     /// What a product put out at all positions as f32, `[P * width]`, position by position; `None` as for
-    /// [`raw_linears`](Self::raw_linears).
+    /// [`raw_linears`](Self::raw_linears), and where they are integer sums.
     pub fn linear_values(&self, layer: u32, linear: Linear) -> Option<Vec<f32>> {
-        Some(self.decode(self.raw_linears(layer, linear)?))
+        let rows = self.raw_linears(layer, linear)?;
+        (!self.manifest.has_sums()).then(|| self.decode(rows))
     }
 
     /// The stored bytes of row `i` of the open logits, `[vocab]` as f32: those of output token `linears.logits[i]`.

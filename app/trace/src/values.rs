@@ -36,9 +36,10 @@ impl Trace<'_> {
     }
 
     fn check_linears(&self) -> Result<(), TraceError> {
+        let dtype = self.manifest.linear_dtype();
         for (&(layer, product), section) in &self.linears {
-            if let Some(element) = self.manifest.state_dtype.first_non_finite(section) {
-                let width = section.len() / self.manifest.state_dtype.bytes() / self.positions();
+            if let Some(element) = dtype.first_non_finite(section) {
+                let width = section.len() / dtype.bytes() / self.positions();
                 return Err(TraceError::NonFiniteLinear {
                     layer,
                     product,

@@ -1,7 +1,7 @@
 //! The checks that need no inference: what the manifest says against the verifier's model and the verifier's wishes.
 
-use assay_engine::linear_widths;
 use assay_engine::sampler::SamplerSpec;
+use assay_engine::{ActivationType, linear_widths};
 use assay_trace::{Digest, Linear, Manifest, Sampler, StopReason, Trace};
 
 use crate::facts::Facts;
@@ -109,6 +109,28 @@ pub(crate) fn shape(manifest: &Manifest, facts: &Facts) -> Check {
         ),
         None => Check::pass(ID, "sizes and types are the model's"),
     }
+}
+
+/// Does the trace round the inputs of products as was asked for, which is not at all unless somebody asked?
+pub(crate) fn activations(manifest: &Manifest, wanted: ActivationType) -> Check {
+    const ID: &str = "activations";
+    let claimed = ActivationType::of(manifest.numerics.activations);
+    if claimed == wanted {
+        let detail = match claimed {
+            ActivationType::Float => "the trace claims products of floats".to_owned(),
+            other => format!(
+                "the trace claims the rounding of inputs that was asked for, `{}`",
+                other.as_str()
+            ),
+        };
+        return Check::pass(ID, detail);
+    }
+    let detail = format!(
+        "the trace says that products took inputs of type `{}`, asked for was `{}`: that is another function",
+        claimed.as_str(),
+        wanted.as_str()
+    );
+    Check::fail(ID, "activations", detail)
 }
 
 /// Is it the prompt that was asked?

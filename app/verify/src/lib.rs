@@ -33,7 +33,6 @@ pub mod details;
 pub mod diagnose;
 mod draft;
 mod early;
-pub mod exact;
 mod facts;
 pub mod fingerprint;
 pub mod hidden;
@@ -52,6 +51,7 @@ pub mod verify;
 pub mod verillm;
 mod word;
 
+pub use assay_key::exact;
 pub use claims::sampler_spec;
 pub use details::Details;
 pub use profile::{Profile, Profiles};

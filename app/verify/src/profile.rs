@@ -222,6 +222,8 @@ impl Profile {
             && state_dtypes.contains(&manifest.state_dtype)
             && compute.contains(&manifest.numerics.compute)
             && numerics.contains(&manifest.numerics.class)
+            // What rounds differently near a tie is measured by none.
+            && manifest.numerics.activations.is_none()
             && (device_types.is_empty() || device_types.contains(&info.device_type))
             && manifest.model.layers <= *max_layers
             && self.depth(manifest.model.layers).is_some()

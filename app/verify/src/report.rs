@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use assay_engine::AdapterInfo;
+use assay_engine::{ActivationType, AdapterInfo};
 use assay_trace::{Compute, Manifest, NumericsClass, Sampler, StateDtype, StopReason};
 use serde::{Deserialize, Serialize};
 
@@ -154,7 +154,7 @@ impl Check {
 }
 
 /// Every check's id in the order in which they run, with its source.
-pub const CHECKS: [(&str, &str); 24] = [
+pub const CHECKS: [(&str, &str); 25] = [
     ("live", "VeriLLM commit, challenge, reveal; Verathos nonces"),
     ("structure", "assay; CommitLLM fail-closed parsing"),
     ("commitment", "llama2-rs Merkle trace; CommitLLM; VeriLLM"),
@@ -163,6 +163,7 @@ pub const CHECKS: [(&str, &str); 24] = [
     ("tokenizer", "CommitLLM"),
     ("model-shape", "assay"),
     ("sparsity", "llama-skip; CATS; TEAL; Deja Vu"),
+    ("activations", "CommitLLM W8A8; llama.cpp Q8 products"),
     ("prompt", "CommitLLM, GRAIL prompt binding"),
     ("sampler", "CommitLLM sampler binding"),
     ("context", "assay"),
@@ -331,6 +332,8 @@ pub struct ProverSays {
     pub adapter: String,
     /// Its program.
     pub producer: String,
+    /// What it rounded the inputs of linear products to.
+    pub activations: ActivationType,
     /// Its arithmetic.
     pub numerics_class: NumericsClass,
     /// What it rounded activations to.
@@ -353,6 +356,7 @@ impl ProverSays {
         Self {
             adapter: manifest.adapter.clone(),
             producer: manifest.producer.clone(),
+            activations: ActivationType::of(manifest.numerics.activations),
             numerics_class: manifest.numerics.class,
             compute: manifest.numerics.compute,
             state_dtype: manifest.state_dtype,

@@ -19,7 +19,13 @@ const ID: &str = "strict";
 
 /// Whether a trace promises bits that this verifier can have, too.
 pub(crate) fn is_claimed(manifest: &Manifest) -> bool {
-    manifest.numerics.class == NumericsClass::Strict && manifest.numerics.compute == Compute::F32
+    let claimed = match manifest.numerics.class {
+        NumericsClass::Strict => true,
+        // Only of products of integers does the word mean anything.
+        NumericsClass::Exact => manifest.has_sums(),
+        NumericsClass::Fast => false,
+    };
+    claimed && manifest.numerics.compute == Compute::F32
 }
 
 /// The check of a trace that promises no bits.
@@ -110,11 +116,10 @@ impl<'t> StrictCheck<'t> {
             let position = outputs.pos0 + row;
             let states = outputs.states.iter().map(|s| self.digest(s, row, hidden));
             let states: Vec<Digest> = states.collect();
-            let linears: Vec<Digest> = outputs
-                .linears
-                .iter()
-                .map(|layer| self.digest_of_linears(layer, row, outputs.rows))
-                .collect();
+            let values = (outputs.linears.iter())
+                .map(|layer| self.digest_of_linears(layer, row, outputs.rows));
+            let sums = (outputs.sums.iter()).map(|layer| digest_of_sums(layer, row, outputs.rows));
+            let linears: Vec<Digest> = values.chain(sums).collect();
             let logits = position
                 .checked_sub(outputs.logits_pos0)
                 .and_then(|i| outputs.logits.get(i * vocab..(i + 1) * vocab));
@@ -322,7 +327,7 @@ impl<'t> StrictCheck<'t> {
             What::State { state } => state,
             What::Linears { layer } => layer + 1,
             What::Logits => {
-                let twin = logits_by_twin(model, &first.last)?;
+                let twin = logits_by_twin(model, engine.activations(), &first.last)?;
                 let is_exact = is_exact_here(&first.own, &twin, "the head")?;
                 return Ok(is_exact.then(|| Named {
                     code: "strict-logits",
@@ -345,7 +350,12 @@ impl<'t> StrictCheck<'t> {
             return Ok(Some(Named::state("layer", detail)));
         }
         let before = self.before(state - 1, position, engine, monitor).await?;
-        let mut twin = LayerTwin::load(model, state as usize - 1, position + 1)?;
+        let mut twin = LayerTwin::load(
+            model,
+            state as usize - 1,
+            position + 1,
+            engine.activations(),
+        )?;
         let run = twin.run_last(&before)?;
         let name = format!("layer {}", state - 1);
         let is_exact = is_exact_here(&first.own, &run.after, &name)?;
@@ -398,18 +408,21 @@ impl<'t> StrictCheck<'t> {
         run: &LayerRun,
     ) -> Named {
         let layer = state - 1;
-        let rows = run
-            .linears
-            .as_ref()
-            .filter(|_| self.trace.linears().is_some());
-        let open = rows.into_iter().flatten().zip(Linear::ALL);
+        let values = run.linears.iter().flatten();
+        let values = values.map(|row| self.dtype.encode(row));
+        let sums = run.sums.iter().flatten().map(|row| encoded_sums(row));
+        let rows: Vec<Vec<u8>> = match self.trace.linears() {
+            Some(_) => values.chain(sums).collect(),
+            None => Vec::new(),
+        };
+        let open = rows.iter().zip(Linear::ALL);
         let mut is_open = false;
         for (own, linear) in open {
             let Some(got) = self.trace.raw_linear_row(layer, linear, position) else {
                 continue;
             };
             is_open = true;
-            if got != self.dtype.encode(own) {
+            if got != own {
                 return Named {
                     code: "strict-linear",
                     step: linear.name(),
@@ -420,7 +433,8 @@ impl<'t> StrictCheck<'t> {
                 };
             }
         }
-        let are_products_equal = is_open || (rows.is_some() && matches!(what, What::State { .. }));
+        let are_products_equal =
+            is_open || (!rows.is_empty() && matches!(what, What::State { .. }));
         let got = self.trace.state_digest(state, position);
         let last = &before[before.len() - run.after.len()..];
         let (step, detail) = if are_products_equal {
@@ -511,6 +525,19 @@ fn between(linear: Linear) -> &'static str {
         }
         Linear::Down => "a bias, the activation, or this product",
     }
+}
+
+fn digest_of_sums(layer: &[Vec<i32>; 7], row: usize, rows: usize) -> Digest {
+    let of_row = |sums: &Vec<i32>| {
+        let width = sums.len() / rows.max(1);
+        encoded_sums(sums.get(row * width..(row + 1) * width).unwrap_or_default())
+    };
+    Digest::of(&layer.iter().flat_map(of_row).collect::<Vec<u8>>())
+}
+
+/// Sums as a trace stores and hashes them.
+fn encoded_sums(sums: &[i32]) -> Vec<u8> {
+    sums.iter().flat_map(|z| z.to_le_bytes()).collect()
 }
 
 fn bytes_of(digests: &[Digest]) -> Vec<u8> {

@@ -55,6 +55,7 @@ pub fn trace_of(
         },
         nonce: None,
         numerics: NumericsClaim {
+            activations: None,
             class: NumericsClass::Fast,
             compute: Compute::F32,
         },

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use assay_engine::sparsity::SparseModel;
 use assay_engine::{
-    Device, Engine, EngineError, MasksOf, Monitor, Numerics, Outputs, Phase, Want,
+    ActivationType, Device, Engine, EngineError, MasksOf, Monitor, Numerics, Outputs, Phase, Want,
     sampler::SamplerSpec, selftest,
 };
 use assay_model::{Model, ModelError};
@@ -38,6 +38,8 @@ pub struct Options {
     pub numerics: Numerics,
     /// Whether the trace is a live prover's answer to this verifier's request, whose conduct was judged before.
     pub live: bool,
+    /// What products were asked to round their inputs to. A trace that states anything else is refused.
+    pub activations: ActivationType,
     /// The rule for active neurons that was asked for. Without one a trace of a sparse MLP is refused.
     pub sparse: Option<Arc<SparseModel>>,
     /// Whether to stop at the first evidence that suffices for a reject. Only a reject may come early: a trace that is honest so
@@ -225,11 +227,12 @@ impl Draft {
         let sparse = options.sparse.as_deref();
         let how = Arithmetic::choose(trace, model, device, options).await?;
         self.checks.push(self_test(&how.tested));
-        let mut engine = Engine::load_with(
+        let mut engine = Engine::load_rounding(
             device,
             model,
             trace.positions(),
             how.numerics,
+            options.activations,
             options.sparse.clone(),
             monitor,
         )
@@ -441,9 +444,9 @@ impl Arithmetic {
         options: &Options,
     ) -> Result<Self, VerifyError> {
         let rule = options.sparse.as_deref().map(SparseModel::sparsity);
-        let mut inexact = None;
+        let (activations, mut inexact) = (options.activations, None);
         if strict::is_claimed(trace.manifest()) {
-            match selftest::run_for(device, Numerics::Strict, model, rule).await {
+            match selftest::run_for(device, Numerics::Strict, model, activations, rule).await {
                 Ok(tested) => {
                     return Ok(Self {
                         numerics: Numerics::Strict,
@@ -458,7 +461,7 @@ impl Arithmetic {
         }
         Ok(Self {
             numerics: options.numerics,
-            tested: selftest::run_for(device, options.numerics, model, rule).await?,
+            tested: selftest::run_for(device, options.numerics, model, activations, rule).await?,
             compares_bits: false,
             inexact,
         })

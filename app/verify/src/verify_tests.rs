@@ -41,6 +41,7 @@ fn prove(ran: &Model, claimed: &Model, run_sampler: Sampler, sampler: Sampler) -
         },
         nonce: Some(Digest([7; 32])),
         numerics: NumericsClaim {
+            activations: None,
             // Less than it keeps: what is tested here are the checks by distance.
             class: NumericsClass::Fast,
             compute: Compute::F32,

@@ -6,7 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use assay_engine::sparsity::SparseModel;
-use assay_engine::{Device, Engine, Gpu, GpuOptions, Numerics, list_adapters, selftest};
+use assay_engine::{
+    ActivationType, Device, Engine, Gpu, GpuOptions, Numerics, list_adapters, selftest,
+};
 use assay_model::{ByteSource, Model};
 use assay_prove::{Request, prove};
 use assay_sheet::{Sheet, SheetError};
@@ -366,7 +368,14 @@ impl<P: Platform> Worker<P> {
                 let profiles = Profiles::embedded();
                 verify_in_detail(&profiles, bytes, model, &device, options, &mut monitor).await?
             }
-            Against::Key(open) => audit(bytes, &open.key, &device, options, &mut monitor).await?,
+            Against::Key(open) => {
+                // Whoever has a key bought what it was made for.
+                let options = Options {
+                    activations: ActivationType::of(open.key.activations()),
+                    ..options.clone()
+                };
+                audit(bytes, &open.key, &device, &options, &mut monitor).await?
+            }
         };
         let root = verified.report.model.root.as_deref();
         if let (Some(open), Some(root)) = (&mut self.opened, root) {
@@ -416,7 +425,7 @@ impl<P: Platform> Worker<P> {
             .with_tokenizer(model.tokenizer())
             .on(&device);
         let capacity = request.capacity(model.config());
-        selftest::before_promise(&device, numerics, &model, None).await?;
+        selftest::before_promise(&device, numerics, &model, ActivationType::Float, None).await?;
         let mut engine = Engine::load(&device, &model, capacity, numerics, &mut monitor).await?;
         let proved = prove(&mut engine, &model, root, &request, &mut monitor).await?;
         let bytes = proved.trace.to_bytes();

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use assay_model::{Model, Tokenizer};
-use assay_trace::{Digest, Manifest, SparseRule, StateDtype, StopReason, Trace};
+use assay_trace::{ActivationsClaim, Digest, Manifest, SparseRule, StateDtype, StopReason, Trace};
 use serde::Serialize;
 
 use crate::errors::Malformed;
@@ -252,6 +252,7 @@ fn facts(explanation: &Explanation<'_>, file: &Path) -> Vec<(&'static str, Strin
             ),
         ),
         ("audit", audit(claims)),
+        ("inputs", inputs(claims).to_owned()),
         ("MLPs", mlps(claims)),
         ("root", claims.root.to_string()),
         ("commitment", explanation.file.commitment.to_string()),
@@ -275,6 +276,15 @@ fn audit(claims: &Manifest) -> String {
         claims.output.tokens,
         linears.challenge
     )
+}
+
+/// What it says that products take.
+fn inputs(claims: &Manifest) -> &'static str {
+    match claims.numerics.activations {
+        None => "floats",
+        Some(ActivationsClaim::Int8) => "rounded to 8-bit integers, one scale a row",
+        Some(ActivationsClaim::Ggml) => "rounded in blocks, as llama.cpp does",
+    }
 }
 
 /// Which neurons it says were computed.

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use assay_engine::audit::project;
-use assay_engine::{Device, EngineError, Gpu};
-use assay_key::{KeyMaker, KeyOptions, Seed, VerifierKey};
+use assay_engine::{ActivationType, Device, EngineError, Gpu};
+use assay_key::{KeyMaker, KeyOptions, Part, Seed, VerifierKey};
 use assay_model::Model;
 use serde::Serialize;
 
@@ -43,6 +43,10 @@ pub struct Args {
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     layers: Option<Vec<u32>>,
 
+    /// What the audited products round their inputs to: `int8`, for a model of int8 weights, makes a key that checks integers exactly
+    #[arg(long, value_name = "TYPE", default_value = "float", value_parser = crate::activations_arg::parse)]
+    activations: ActivationType,
+
     /// Encrypt the key with a passphrase, which is asked for
     #[arg(long)]
     encrypt: bool,
@@ -70,6 +74,7 @@ struct Summary {
     projections: usize,
     rows: usize,
     layers: usize,
+    activations: ActivationType,
     hash_s: f64,
     projecting_s: f64,
     total_s: f64,
@@ -83,6 +88,7 @@ pub fn run(args: &Args, device: &DeviceArgs, output: &Output) -> anyhow::Result<
     let options = KeyOptions {
         projections: args.projections.into(),
         rows: args.rows.into(),
+        activations: args.activations.claim(),
         layers: args.layers.clone().map(|mut layers| {
             layers.sort_unstable();
             layers.dedup();
@@ -118,7 +124,13 @@ pub fn run(args: &Args, device: &DeviceArgs, output: &Output) -> anyhow::Result<
         (true, Some(Device::Gpu(gpu))) => Some(gpu),
         _ => None,
     };
-    let key = pollster::block_on(make(maker, &model, gpu.as_deref(), &mut progress))?;
+    let key = pollster::block_on(make(
+        maker,
+        &model,
+        gpu.as_deref(),
+        args.activations == ActivationType::Int8,
+        &mut progress,
+    ))?;
     let projecting_s = begun.elapsed().as_secs_f64();
     progress.clear();
     let encrypted;
@@ -141,6 +153,7 @@ pub fn run(args: &Args, device: &DeviceArgs, output: &Output) -> anyhow::Result<
         projections: key.projections(),
         rows: key.rows(),
         layers: key.layers().len(),
+        activations: args.activations,
         hash_s,
         projecting_s,
         total_s: started.elapsed().as_secs_f64(),
@@ -158,12 +171,16 @@ async fn make(
     mut maker: KeyMaker<'_>,
     model: &Model,
     gpu: Option<&Gpu>,
+    is_integer: bool,
     progress: &mut Progress,
 ) -> anyhow::Result<VerifierKey> {
     loop {
         interrupt::check()?;
         progress.bytes(Stage::Project, maker.done(), maker.total());
-        if let (Some(gpu), Some(part)) = (gpu, maker.next_part()) {
+        // Sums over a field are made on the CPU.
+        if let (Some(gpu), Some(part)) = (gpu, maker.next_part())
+            && (part == Part::Head || !is_integer)
+        {
             let tensor = model
                 .tensor(part.role())
                 .ok_or_else(|| EngineError::Unsupported(format!("a model without {part}")))?;
@@ -213,6 +230,12 @@ fn print(summary: &Summary, model: &Model, output: &Output) -> anyhow::Result<()
             summary.layers, summary.projections, summary.rows
         ),
     );
+    if summary.activations == ActivationType::Int8 {
+        output.note_field(
+            "integers",
+            "products of layers are checked exactly, over the field of 2^61 - 1",
+        );
+    }
     output.note_field("model root", &summary.model_root);
     output.note_field("id", &summary.id);
     output.note_field(

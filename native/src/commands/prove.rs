@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use assay_engine::sparsity::SparseModel;
-use assay_engine::{AdapterInfo, Engine, selftest};
+use assay_engine::{ActivationType, AdapterInfo, Engine, selftest};
 use assay_model::Model;
 use assay_prove::{Proved, Request, prove};
 use assay_trace::{Digest, NumericsClass, Sampler, SparseClaim, StopReason};
 use serde::Serialize;
 
+use crate::activations_arg::ActivationsArgs;
 use crate::atomic_file::AtomicFile;
 use crate::device_arg::{DeviceArgs, in_a_line};
 use crate::exit::Exit;
@@ -55,6 +56,9 @@ pub struct Args {
     numerics: NumericsArgs,
 
     #[command(flatten)]
+    activations: ActivationsArgs,
+
+    #[command(flatten)]
     sparse: SparseArgs,
 
     /// Where to write the trace
@@ -90,6 +94,8 @@ struct Summary<'a> {
     sampler: Sampler,
     /// What the trace promises of its bits. A CPU's are always strict.
     numerics: NumericsClass,
+    /// What linear products rounded their inputs to: `float` is not at all.
+    activations: ActivationType,
     /// The rule for active neurons; null where all are computed.
     sparse: Option<SparseClaim>,
     stop: StopReason,
@@ -163,9 +169,19 @@ async fn generate(
     let sparse = args.sparse.load(model, || Ok(root))?;
     let numerics = args.numerics.class();
     let rule = sparse.as_deref().map(SparseModel::sparsity);
-    selftest::before_promise(&device, numerics, model, rule).await?;
-    let mut engine =
-        Engine::load_with(&device, model, capacity, numerics, sparse, progress).await?;
+    let activations = args.activations.activations;
+    activations.check(model)?;
+    selftest::before_promise(&device, numerics, model, activations, rule).await?;
+    let mut engine = Engine::load_rounding(
+        &device,
+        model,
+        capacity,
+        numerics,
+        activations,
+        sparse,
+        progress,
+    )
+    .await?;
     let proved = prove(&mut engine, model, root, request, progress).await?;
     Ok((proved, engine.info().clone()))
 }
@@ -195,6 +211,7 @@ fn summary<'a>(
         },
         sampler: manifest.sampler,
         numerics: manifest.numerics.class,
+        activations: args.activations.activations,
         sparse: manifest.sparse.clone(),
         stop: manifest.output.stop,
         tokens_per_s: timings.tokens_per_s,
@@ -253,8 +270,24 @@ fn print(summary: &Summary<'_>, output: &Output) -> anyhow::Result<()> {
             summary.trace_overhead_percent
         ),
     );
-    if summary.numerics == NumericsClass::Strict {
-        output.note_field("numerics", "strict: the same bits on every device");
+    match summary.numerics {
+        NumericsClass::Strict => {
+            output.note_field("numerics", "strict: the same bits on every device");
+        }
+        NumericsClass::Exact => output.note_field(
+            "numerics",
+            "exact: products of integers, the rest strict, the same bits on every device",
+        ),
+        NumericsClass::Fast => {}
+    }
+    if summary.activations != ActivationType::Float {
+        output.note_field(
+            "activations",
+            format_args!(
+                "{}: a verifier must ask for it with --activations",
+                summary.activations.as_str()
+            ),
+        );
     }
     if let Some(sparse) = &summary.sparse {
         output.note_field(

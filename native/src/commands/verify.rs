@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
-use assay_engine::Device;
 use assay_engine::sampler::SamplerSpec;
+use assay_engine::{ActivationType, Device};
 use assay_key::VerifierKey;
 use assay_model::Model;
 use assay_trace::{Digest, Trace};
@@ -97,6 +97,10 @@ pub struct Options {
     /// computed
     #[arg(long, value_name = "RULE", requires = "verify", conflicts_with = "key", value_parser = crate::sparse::rule::parse)]
     sparse: Option<Rule>,
+
+    /// What linear products were asked to round their inputs to, as in `assay prove` [default: float, or what the key was made for]
+    #[arg(long, value_name = "TYPE", requires = "verify", value_parser = crate::activations_arg::parse)]
+    activations: Option<ActivationType>,
 
     /// Calibration profiles to use before the shipped ones; `assay calibrate --apply FILE` makes such a file
     #[arg(long, value_name = "FILE", requires = "verify", conflicts_with = "key")]
@@ -348,6 +352,7 @@ impl Options {
         let given = [
             ("--nonce", self.nonce.is_some()),
             ("--sparse", self.sparse.is_some()),
+            ("--activations", self.activations.is_some()),
             ("--csv", self.csv.is_some()),
             ("--stop-early", self.stop_early),
             ("--statement", self.statement.is_some()),
@@ -404,6 +409,7 @@ impl Options {
         };
         Ok(assay_verify::Options {
             nonce: self.nonce.map(|nonce| nonce.0),
+            activations: self.activations(against),
             sparse,
             stop_early: self.stop_early,
             expect_prompt,
@@ -413,6 +419,15 @@ impl Options {
                 .transpose()?,
             ..assay_verify::Options::default()
         })
+    }
+
+    /// What linear products must have rounded their inputs to: what the user says, or what the key was made for.
+    pub fn activations(&self, against: &Against) -> ActivationType {
+        let of_key = || match against {
+            Against::Key(key) => ActivationType::of(key.activations()),
+            Against::Model(_) => ActivationType::Float,
+        };
+        self.activations.unwrap_or_else(of_key)
     }
 
     fn sampler(&self, temperature: f64) -> anyhow::Result<SamplerSpec> {

@@ -46,12 +46,12 @@ pub fn verify(
                 output.note_field("answer", said(&answered, model));
             }
             let Answered {
-                trace, expected, ..
+                trace,
+                mut expected,
+                ..
             } = *answered;
-            let expected = assay_verify::Options {
-                stop_early: options.stop_early,
-                ..expected
-            };
+            expected.stop_early = options.stop_early;
+            expected.activations = options.activations(against);
             results.conclude(&trace, against, &expected, options, device, output)
         }
         Asked::Rejected(failed) => {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use axum::http::HeaderValue;
 
+use crate::activations_arg::ActivationsArgs;
 use crate::model_arg::ModelArgs;
 use crate::numerics_arg::NumericsArgs;
 
@@ -16,6 +17,9 @@ pub struct Args {
 
     #[command(flatten)]
     pub numerics: NumericsArgs,
+
+    #[command(flatten)]
+    pub activations: ActivationsArgs,
 
     /// Where to listen; port 0 is any free one, and the address is printed
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8737")]

@@ -1,6 +1,8 @@
 //! The engine's thread: one run after another, each from an empty cache.
 
-use assay_engine::{AdapterInfo, Engine, EngineError, Monitor, Numerics, linear_widths, selftest};
+use assay_engine::{
+    ActivationType, AdapterInfo, Engine, EngineError, Monitor, Numerics, linear_widths, selftest,
+};
 use assay_live::{Fault, FaultCode, Limits, Line, ReceiptLine, RunId, RunRequest};
 use assay_model::{Model, ModelConfig};
 use assay_prove::{Open, ProveError, Request, Sealed, seal};
@@ -20,6 +22,7 @@ pub struct Machine<'a> {
     root: Digest,
     capacity: usize,
     numerics: Numerics,
+    activations: ActivationType,
     /// `None` until it is loaded, and again after it failed.
     engine: Option<Engine>,
 }
@@ -37,6 +40,7 @@ impl<'a> Machine<'a> {
             root,
             capacity,
             numerics: args.numerics.class(),
+            activations: args.activations.activations,
             engine: None,
         }
     }
@@ -45,9 +49,19 @@ impl<'a> Machine<'a> {
     pub async fn load(&mut self, monitor: &mut dyn Monitor) -> anyhow::Result<AdapterInfo> {
         self.engine = None; // before there is another: both may not fit
         let device = self.device.open().await?;
-        let numerics = self.numerics;
-        selftest::before_promise(&device, numerics, &self.model, None).await?;
-        let engine = Engine::load(&device, &self.model, self.capacity, numerics, monitor).await?;
+        let (numerics, activations) = (self.numerics, self.activations);
+        activations.check(&self.model)?;
+        selftest::before_promise(&device, numerics, &self.model, activations, None).await?;
+        let engine = Engine::load_rounding(
+            &device,
+            &self.model,
+            self.capacity,
+            numerics,
+            activations,
+            None,
+            monitor,
+        )
+        .await?;
         let info = engine.info().clone();
         self.engine = Some(engine);
         Ok(info)

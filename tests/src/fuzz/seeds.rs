@@ -131,6 +131,7 @@ fn audited_traces() -> Vec<Vec<u8>> {
         let input = PositionInput {
             states: &states,
             linears: &linears,
+            sums: &[],
             masks: &[],
             logits: (position > 0).then_some(&logits),
         };
@@ -168,6 +169,7 @@ fn small_key(layers: Option<Vec<u32>>) -> Vec<u8> {
         projections: 8,
         rows: 1,
         sketch: 1,
+        activations: None,
         layers,
     };
     let seed = Seed::from_bytes([7; 32]);
@@ -280,6 +282,7 @@ pub fn small_spec(sampler: Sampler, state_dtype: StateDtype, prompt: Vec<u32>) -
         },
         nonce: Some(Digest::of(b"nonce")),
         numerics: NumericsClaim {
+            activations: None,
             class: NumericsClass::Fast,
             compute: Compute::F32,
         },

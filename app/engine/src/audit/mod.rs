@@ -9,9 +9,11 @@
 
 mod cpu;
 mod gpu;
+mod integers;
 mod project;
 
 pub use cpu::CpuAuditor;
+pub use integers::{IntegerAuditor, IntegerLayer, IntegerProbe, IntegerRows, Judge};
 pub use project::project;
 
 use crate::engine::{Device, Monitor};

@@ -1,15 +1,18 @@
 //! The forward pass by the CPU twins: the oracle of the GPU's, and the device of last resort.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{check_shapes, cpu_sparse, linear, need, rope_table};
 use crate::engine::{Chunk, Monitor, Outputs, Phase, Want};
 use crate::kernels::matmul::Stored;
+use crate::kernels::round8::{self, Rows8};
 use crate::kernels::{
-    add, add_position, attention, embed, kv_write, layernorm, matmul, rmsnorm, rope_kv, silu_mul,
+    add, add_position, attention, embed, kv_write, layernorm, matmul, matmul_i8, rmsnorm, rope_kv,
+    scale_sums, silu_mul,
 };
 use crate::sparsity::{Inside, LayerMasks, SparseModel};
-use crate::{EngineError, Rounding};
+use crate::{ActivationType, EngineError, Rounding};
 use assay_model::{Dtype, LayerRole, Model, ModelConfig, Role, RopeLayout, TensorRef};
 
 /// A matrix in its stored type and row form, in host memory.
@@ -19,6 +22,8 @@ pub(super) struct Matrix {
     pub n: usize,
     pub k: usize,
     pub bias: Option<Vec<f32>>,
+    /// What it rounds its inputs to.
+    pub activations: ActivationType,
 }
 
 impl Matrix {
@@ -26,6 +31,7 @@ impl Matrix {
         model: &Model,
         weight: &TensorRef,
         bias: Option<&TensorRef>,
+        activations: ActivationType,
     ) -> Result<Self, EngineError> {
         let (n, k) = matrix_shape(weight)?;
         let bytes = model.rows(weight)?.matrix(0..n)?.into_owned();
@@ -36,6 +42,7 @@ impl Matrix {
             n,
             k,
             bias,
+            activations,
         })
     }
 
@@ -51,7 +58,47 @@ impl Matrix {
     /// The product alone.
     fn product(&self, x: &[f32]) -> Vec<f32> {
         let mut y = vec![0.0; x.len() / self.k * self.n];
-        matmul::cpu(x, self.stored(), None, None, &mut y);
+        matmul::cpu(&self.rounded(x), self.stored(), None, None, &mut y);
+        y
+    }
+
+    /// What the product takes in place of `x`: the same, or rounded in blocks.
+    fn rounded<'a>(&self, x: &'a [f32]) -> Cow<'a, [f32]> {
+        let Some(blocks) = self.activations.blocks(self.dtype) else {
+            return Cow::Borrowed(x);
+        };
+        let mut y = vec![0.0; x.len()];
+        round8::blocks_cpu(blocks, x, &mut y);
+        Cow::Owned(y)
+    }
+
+    /// Whether products are integers.
+    fn is_integer(&self) -> bool {
+        self.activations == ActivationType::Int8
+    }
+
+    /// A row in row form, of 8-bit integers with one scale a row: the scale's bytes, and the integers.
+    fn row(&self, c: usize) -> (&[u8], &[i8]) {
+        let bytes = self.dtype.row_bytes(self.k);
+        let (scale, integers) = self.bytes[c * bytes..][..bytes].split_at(4);
+        (scale, bytemuck::cast_slice(integers))
+    }
+
+    /// Integer sums of `x` rounded to integers, and the rows' scales.
+    fn sums(&self, x: &[f32]) -> (Vec<i32>, Vec<f32>) {
+        let Rows8 { values, scales } = round8::rows_cpu(x, self.k);
+        let mut z = vec![0; scales.len() * self.n];
+        matmul_i8::cpu(&values, |c| self.row(c).1, self.n, self.k, &mut z);
+        (z, scales)
+    }
+
+    /// Numbers of integer sums, with the bias.
+    fn scaled(&self, z: &[i32], scales: &[f32], residual: Option<&[f32]>) -> Vec<f32> {
+        let own: Vec<f32> = (0..self.n)
+            .map(|c| bytemuck::pod_read_unaligned(self.row(c).0))
+            .collect();
+        let mut y = vec![0.0; z.len()];
+        scale_sums::cpu(z, scales, &own, self.bias.as_deref(), residual, &mut y);
         y
     }
 
@@ -66,8 +113,13 @@ impl Matrix {
 
     /// The product with bias and residual.
     pub fn apply(&self, x: &[f32], residual: Option<&[f32]>) -> Vec<f32> {
+        if self.is_integer() {
+            let (z, scales) = self.sums(x);
+            return self.scaled(&z, &scales, residual);
+        }
+        let (x, bias) = (self.rounded(x), self.bias.as_deref());
         let mut y = vec![0.0; x.len() / self.k * self.n];
-        matmul::cpu(x, self.stored(), self.bias.as_deref(), residual, &mut y);
+        matmul::cpu(&x, self.stored(), bias, residual, &mut y);
         y
     }
 }
@@ -133,7 +185,10 @@ impl Positions {
                 table: rope_table(rope, config.head_dim, capacity),
                 layout: rope.layout,
             },
-            None => Self::Learned(Matrix::load(model, need(model, Role::Positions)?, None)?),
+            None => {
+                let table = need(model, Role::Positions)?;
+                Self::Learned(Matrix::load(model, table, None, ActivationType::Float)?)
+            }
         })
     }
 
@@ -162,11 +217,16 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    pub fn load(model: &Model, l: usize, capacity: usize) -> Result<Self, EngineError> {
+    pub fn load(
+        model: &Model,
+        l: usize,
+        capacity: usize,
+        activations: ActivationType,
+    ) -> Result<Self, EngineError> {
         use LayerRole as R;
         let matrix = |role| {
             let (weight, bias) = linear(model, l, role)?;
-            Matrix::load(model, weight, bias)
+            Matrix::load(model, weight, bias, activations)
         };
         let norm = |weight, bias| Norm::load(model, Role::Layer(l, weight), Role::Layer(l, bias));
         let config = model.config();
@@ -253,14 +313,14 @@ impl Layer {
     pub fn active(&self, mid: &[f32], products: &mut Products) -> Result<Vec<f32>, EngineError> {
         let x = self.mlp_norm.of(mid);
         Ok(match &self.gate {
-            Some(gate) if products.0.is_some() => {
+            Some(gate) if products.is_recording => {
                 let gate = products.apply(4, gate, &x, None);
                 let up = products.apply(5, &self.up, &x, None);
                 let mut gated = vec![0.0_f32; gate.len()];
                 silu_mul::cpu(&gate, &up, Rounding::Keep, &mut gated);
                 gated
             }
-            None if products.0.is_some() => {
+            None if products.is_recording => {
                 return Err(EngineError::Unsupported(
                     "linear outputs of an MLP without a gate".to_owned(),
                 ));
@@ -271,9 +331,24 @@ impl Layer {
 }
 
 /// A layer's products, recorded if they are wanted: then bias and residual are steps of their own, with the same sums.
-pub(super) struct Products(pub Option<[Vec<f32>; 7]>);
+#[derive(Default)]
+pub(super) struct Products {
+    is_recording: bool,
+    /// Of products of floats.
+    pub linears: Option<[Vec<f32>; 7]>,
+    /// Of products of integers.
+    pub sums: Option<[Vec<i32>; 7]>,
+}
 
 impl Products {
+    /// Ready to record, if that is wanted.
+    pub fn recording(is_recording: bool) -> Self {
+        Self {
+            is_recording,
+            ..Self::default()
+        }
+    }
+
     /// The product at place `at` of the layer's linears.
     pub fn apply(
         &mut self,
@@ -282,11 +357,20 @@ impl Products {
         x: &[f32],
         residual: Option<&[f32]>,
     ) -> Vec<f32> {
-        let Some(record) = &mut self.0 else {
+        if !self.is_recording {
             return w.apply(x, residual);
+        }
+        let mut y = if w.is_integer() {
+            let (z, scales) = w.sums(x);
+            let y = w.scaled(&z, &scales, None);
+            self.sums.get_or_insert_default()[at] = z;
+            y
+        } else {
+            let product = w.product(x);
+            let y = w.with_bias(&product);
+            self.linears.get_or_insert_default()[at] = product;
+            y
         };
-        record[at] = w.product(x);
-        let mut y = w.with_bias(&record[at]);
         if let Some(residual) = residual {
             let sum = y.clone();
             add::cpu(residual, &sum, w.n, Rounding::Keep, &mut y);
@@ -313,6 +397,7 @@ impl CpuForward {
         model: &Model,
         capacity: usize,
         sparse: Option<Arc<SparseModel>>,
+        activations: ActivationType,
         monitor: &mut dyn Monitor,
     ) -> Result<Self, EngineError> {
         let config = model.config().clone();
@@ -321,16 +406,17 @@ impl CpuForward {
         let mut layers = Vec::with_capacity(config.layers);
         for l in 0..config.layers {
             monitor.progress(Phase::Load, l as u64, total)?;
-            layers.push(Layer::load(model, l, capacity)?);
+            layers.push(Layer::load(model, l, capacity, activations)?);
         }
         let table = need(model, Role::Embedding)?;
         let head = need(model, Role::LmHead)?;
         let lm_head = if head == table {
             None
         } else {
-            Some(Matrix::load(model, head, None)?)
+            Some(Matrix::load(model, head, None, activations.of_head())?)
         };
-        let table = Matrix::load(model, table, None)?;
+        // A table that serves as the head rounds what it multiplies; looking a row up is no product.
+        let table = Matrix::load(model, table, None, activations.of_head())?;
         monitor.progress(Phase::Load, total, total)?;
         Ok(Self {
             table,
@@ -364,7 +450,7 @@ impl CpuForward {
         for l in 0..self.layers.len() {
             // Asks whether to go on; a layer of a big model takes seconds here.
             monitor.alive()?;
-            let mut products = Products(want.linears.contains(&l).then(Default::default));
+            let mut products = Products::recording(want.linears.contains(&l));
             let attended = self.attended(l, &h, chunk.pos0, &mut products);
             let mid = products.apply(3, &self.layers[l].o, &attended, Some(&h));
             let masks = chunk.masks.map(|masks| &masks[l]);
@@ -380,7 +466,8 @@ impl CpuForward {
             if want.states.contains(&(l + 1)) {
                 outputs.states.push(h.clone());
             }
-            outputs.linears.extend(products.0);
+            outputs.linears.extend(products.linears);
+            outputs.sums.extend(products.sums);
         }
         if let Some(from) = want.logits_from.filter(|from| *from < chunk.pos0 + rows) {
             let first = from.max(chunk.pos0);

@@ -6,7 +6,7 @@ use super::cpu::{Layer, Matrix};
 use crate::kernels::sparse::{threshold, topk};
 use crate::kernels::{relu, silu_mul};
 use crate::sparsity::{Bits, LayerMasks, LayerScores, LowRank, Sparsity};
-use crate::{EngineError, Rounding};
+use crate::{ActivationType, EngineError, Rounding};
 use assay_model::Dtype;
 
 /// What a sparse MLP did.
@@ -151,6 +151,7 @@ impl Matrix {
             n,
             k,
             bias: None,
+            activations: ActivationType::Float,
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::engine::{Chunk, Monitor, Outputs, Want};
 use crate::gpu::floats;
 use crate::plan::{Rows, Submit};
 use crate::sparsity::{Bits, Inside, LayerMasks, LayerScores, SparseModel, Sparsity};
-use crate::{EngineError, Gpu, Numerics};
+use crate::{ActivationType, EngineError, Gpu, Numerics};
 use assay_model::{Model, ModelConfig, Role};
 
 /// Rows of the largest register tile: fewer at a time waste it.
@@ -45,6 +45,7 @@ pub struct GpuForward {
     lm_head: Option<GpuMatrix>,
     positions: GpuPositions,
     numerics: Numerics,
+    activations: ActivationType,
     programs: Programs,
     sparse: Option<GpuSparse>,
     /// Made by the first run that brings masks.
@@ -62,6 +63,7 @@ impl GpuForward {
         capacity: usize,
         numerics: Numerics,
         sparse: Option<Arc<SparseModel>>,
+        activations: ActivationType,
         monitor: &mut dyn Monitor,
     ) -> Result<Self, EngineError> {
         let config = model.config().clone();
@@ -84,7 +86,7 @@ impl GpuForward {
         let rule = sparse.as_deref().map(SparseModel::sparsity);
         let mut layers = Vec::with_capacity(config.layers);
         for l in 0..config.layers {
-            layers.push(GpuLayer::load(&mut up, l, capacity, rule).await?);
+            layers.push(GpuLayer::load(&mut up, l, capacity, rule, activations).await?);
         }
         let final_norm = GpuNorm::load(&mut up, Role::FinalNorm, Role::FinalNormBias).await?;
         let table = up.matrix(need(model, Role::Embedding)?, None).await?;
@@ -98,11 +100,12 @@ impl GpuForward {
         let mut pending = up.pending;
         gpu.flush_uploads(&mut pending, true).await?;
 
-        let acts = Activations::new(&gpu, &config, chunk, logit_rows).await?;
+        let acts = Activations::new(&gpu, &config, chunk, logit_rows, activations).await?;
         let planner = Planner {
             gpu: &gpu,
             config: &config,
             numerics,
+            activations,
             acts: &acts,
             layers: &layers,
             final_norm: &final_norm,
@@ -133,6 +136,7 @@ impl GpuForward {
             lm_head,
             positions,
             numerics,
+            activations,
             programs,
             sparse,
             masked: None,
@@ -324,7 +328,10 @@ impl GpuForward {
         };
         if let Some(recorder) = self.recorder_of(want, l) {
             let widths = recorder.outputs().map(|(_, width)| width);
-            outputs.linears.push(widths.map(|width| read.floats(width)));
+            match self.activations {
+                ActivationType::Int8 => outputs.sums.push(widths.map(|width| read.integers(width))),
+                _ => outputs.linears.push(widths.map(|width| read.floats(width))),
+            }
         }
         if want.inside.contains(&layer) {
             outputs.inside.push(Inside {
@@ -419,6 +426,7 @@ impl GpuForward {
             gpu: &self.gpu,
             config: &self.config,
             numerics: self.numerics,
+            activations: self.activations,
             acts: &self.acts,
             layers: &self.layers,
             final_norm: &self.final_norm,
@@ -489,6 +497,10 @@ impl ReadBack<'_> {
 
     fn floats(&mut self, width: usize) -> Vec<f32> {
         self.words(width).map(f32::from_bits).collect()
+    }
+
+    fn integers(&mut self, width: usize) -> Vec<i32> {
+        self.words(width).map(u32::cast_signed).collect()
     }
 
     fn bits(&mut self, width: usize) -> Result<Bits, EngineError> {

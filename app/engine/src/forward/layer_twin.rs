@@ -2,8 +2,9 @@
 
 use super::cpu::{Layer, Positions, Products};
 use super::{check_shapes, final_norm, matrix_shape, need};
-use crate::EngineError;
 use crate::kernels::matmul::{self, Stored};
+use crate::kernels::round8;
+use crate::{ActivationType, EngineError};
 use assay_model::{Model, ModelConfig, Role};
 
 /// Bytes of the head's matrix that are read at a time.
@@ -13,16 +14,24 @@ const HEAD_BYTES: usize = 64 << 20;
 ///
 /// # Errors
 /// Of a model that cannot be read, or has no head.
-pub fn logits_by_twin(model: &Model, h: &[f32]) -> Result<Vec<f32>, EngineError> {
-    let x = final_norm(model, h)?;
+pub fn logits_by_twin(
+    model: &Model,
+    activations: ActivationType,
+    h: &[f32],
+) -> Result<Vec<f32>, EngineError> {
+    let mut x = final_norm(model, h)?;
     let weight = need(model, Role::LmHead)?;
     let (n, k) = matrix_shape(weight)?;
-    let row_bytes = weight.bytes as usize / n.max(1);
+    if let Some(blocks) = activations.of_head().blocks(weight.dtype) {
+        let given = x.clone();
+        round8::blocks_cpu(blocks, &given, &mut x);
+    }
+    let row_bytes = weight.dtype.row_bytes(k);
+    let stored = model.rows(weight)?;
     let rows = (HEAD_BYTES / row_bytes.max(1)).clamp(1, n.max(1));
     let mut logits = vec![0.0; n];
     for (i, y) in logits.chunks_mut(rows).enumerate() {
-        let (first, bytes) = (i * rows * row_bytes, y.len() * row_bytes);
-        let bytes = model.read(weight, first as u64, bytes)?;
+        let bytes = stored.matrix(i * rows..i * rows + y.len())?;
         let w = Stored {
             dtype: weight.dtype,
             bytes: &bytes,
@@ -47,6 +56,8 @@ pub struct LayerRun {
     /// What its products put out, in the order of [`LayerRole::LINEARS`](assay_model::LayerRole::LINEARS); `None` of an MLP without
     /// a gate.
     pub linears: Option<[Vec<f32>; 7]>,
+    /// The same of products of integers, in place of `linears`: their sums.
+    pub sums: Option<[Vec<i32>; 7]>,
     /// The residual stream after attention.
     pub mid: Vec<f32>,
     /// The residual stream after the layer.
@@ -60,11 +71,16 @@ impl LayerTwin {
     ///
     /// # Errors
     /// Of a model that cannot be read, or has no such layer.
-    pub fn load(model: &Model, l: usize, capacity: usize) -> Result<Self, EngineError> {
+    pub fn load(
+        model: &Model,
+        l: usize,
+        capacity: usize,
+        activations: ActivationType,
+    ) -> Result<Self, EngineError> {
         let config = model.config().clone();
         check_shapes(&config)?;
         Ok(Self {
-            layer: Layer::load(model, l, capacity)?,
+            layer: Layer::load(model, l, capacity, activations)?,
             positions: Positions::load(model, capacity)?,
             config,
         })
@@ -92,7 +108,7 @@ impl LayerTwin {
                 .fill_cache(&self.config, &self.positions, earlier);
         }
         let has_gate = self.layer.gate.is_some();
-        let mut products = Products(has_gate.then(Default::default));
+        let mut products = Products::recording(has_gate);
         let (config, positions) = (&self.config, &self.positions);
         let attended = self
             .layer
@@ -100,10 +116,11 @@ impl LayerTwin {
         let mid = products.apply(3, &self.layer.o, &attended, Some(h));
         let active = self.layer.active(&mid, &mut products)?;
         let after = products.apply(6, &self.layer.down, &active, Some(&mid));
-        let mut unrecorded = Products(None);
+        let mut unrecorded = Products::recording(false);
         let active = self.layer.active(h, &mut unrecorded)?;
         Ok(LayerRun {
-            linears: products.0,
+            linears: products.linears,
+            sums: products.sums,
             mid,
             after,
             without_attention: unrecorded.apply(6, &self.layer.down, &active, Some(h)),

@@ -1,14 +1,15 @@
 //! What a layer is made of: drafts of dispatches, from a model's weights and activations.
 
 use super::upload::GpuMatrix;
-use super::weights::{Activations, GpuLayer, GpuNorm, GpuPositions};
+use super::weights::{Activations, GpuLayer, GpuNorm, GpuPositions, Rounded};
 use crate::gpu::MatmulKernel;
 use crate::kernels::matmul::Epilogue;
 use crate::kernels::{
-    add_position, attention, embed, kv_write, layernorm, matmul, relu, rmsnorm, rope_kv, silu_mul,
+    add_position, attention, embed, kv_write, layernorm, matmul, matmul_i8, relu, rmsnorm, rope_kv,
+    round8, scale_sums, silu_mul,
 };
 use crate::plan::{Draft, Stage, Work};
-use crate::{EngineError, Gpu, Numerics, Rounding};
+use crate::{ActivationType, EngineError, Gpu, Numerics, Rounding};
 use assay_model::{ModelConfig, Rope};
 
 /// A whole forward pass for one batch size class (many rows, or one).
@@ -23,6 +24,7 @@ pub(super) struct Planner<'a> {
     pub gpu: &'a Gpu,
     pub config: &'a ModelConfig,
     pub numerics: Numerics,
+    pub activations: ActivationType,
     pub acts: &'a Activations,
     pub layers: &'a [GpuLayer],
     pub final_norm: &'a GpuNorm,
@@ -237,7 +239,100 @@ impl<'a> Planner<'a> {
         residual: Option<&'a wgpu::Buffer>,
         y: &'a wgpu::Buffer,
     ) {
-        self.shards(steps, path, w, x, (w.bias.as_ref(), residual), y);
+        let bias = w.bias.as_ref();
+        if let Some(Rounded::Integers { sums, .. }) = &self.acts.rounded
+            && w.scales.is_some()
+        {
+            self.sums(steps, path, w, x, sums);
+            self.scaled(steps, w, sums, (bias, residual), y);
+            return;
+        }
+        let x = self.rounded(steps, w, x);
+        self.shards(steps, path, w, x, (bias, residual), y);
+    }
+
+    /// What a product with `w` takes in place of `x`: the same, or a copy that is rounded in blocks.
+    fn rounded(
+        &self,
+        steps: &mut Vec<Draft<'a>>,
+        w: &'a GpuMatrix,
+        x: &'a wgpu::Buffer,
+    ) -> &'a wgpu::Buffer {
+        let blocks = self.activations.blocks(w.dtype);
+        let (Some(blocks), Some(Rounded::Blocks(y))) = (blocks, &self.acts.rounded) else {
+            return x;
+        };
+        steps.push(Draft::new(
+            round8::blocks_key(blocks, self.numerics),
+            vec![(1, x), (2, y)],
+            Work::RoundBlocks {
+                blocks,
+                k: w.k as u32,
+            },
+        ));
+        y
+    }
+
+    /// The integer sums of `w`, whose products are integers, with `x` rounded to integers.
+    pub fn sums(
+        &self,
+        steps: &mut Vec<Draft<'a>>,
+        path: MatmulKernel,
+        w: &'a GpuMatrix,
+        x: &'a wgpu::Buffer,
+        z: &'a wgpu::Buffer,
+    ) {
+        let Some(Rounded::Integers { rows, scales, .. }) = &self.acts.rounded else {
+            return;
+        };
+        steps.push(Draft::new(
+            round8::rows_key(self.numerics),
+            vec![(1, x), (2, rows), (3, scales)],
+            Work::RoundRows { k: w.k as u32 },
+        ));
+        let one_row = path.is_for_one_row();
+        for shard in &w.shards {
+            steps.push(Draft::new(
+                matmul_i8::key(true, one_row),
+                vec![(1, rows), (2, &shard.buffer), (3, z)],
+                Work::Integers(matmul_i8::Shape {
+                    one_row,
+                    n: shard.rows as u32,
+                    k: w.k as u32,
+                    stride: w.n as u32,
+                    n0: shard.first as u32,
+                    w_first: 1,
+                }),
+            ));
+        }
+    }
+
+    /// Numbers of the sums that [`sums`](Self::sums) made last.
+    pub fn scaled(
+        &self,
+        steps: &mut Vec<Draft<'a>>,
+        w: &'a GpuMatrix,
+        z: &'a wgpu::Buffer,
+        (bias, residual): (Option<&'a wgpu::Buffer>, Option<&'a wgpu::Buffer>),
+        y: &'a wgpu::Buffer,
+    ) {
+        let (Some(Rounded::Integers { scales, .. }), Some(own)) = (&self.acts.rounded, &w.scales)
+        else {
+            return;
+        };
+        let mut buffers = vec![(1, z), (2, scales), (3, own), (6, y)];
+        buffers.extend(bias.map(|b| (4, b)));
+        buffers.extend(residual.map(|r| (5, r)));
+        let epilogue = Epilogue {
+            bias: bias.is_some(),
+            residual: residual.is_some(),
+        };
+        let work = Work::Scale { width: w.n as u32 };
+        steps.push(Draft::new(
+            scale_sums::key(epilogue, self.numerics),
+            buffers,
+            work,
+        ));
     }
 
     /// The product alone, whatever bias the matrix has.
@@ -249,6 +344,7 @@ impl<'a> Planner<'a> {
         x: &'a wgpu::Buffer,
         y: &'a wgpu::Buffer,
     ) {
+        let x = self.rounded(steps, w, x);
         self.shards(steps, path, w, x, (None, None), y);
     }
 

@@ -14,13 +14,13 @@ use crate::{EngineError, Monitor, Rounding};
 struct Recorded {
     before: Stage,
     after: Stage,
-    /// Without a bias nothing moves the queries to where they are rotated.
+    /// Without a bias or scales nothing moves the queries to where they are rotated.
     move_queries: bool,
 }
 
 /// Layers that keep their products' outputs.
 pub(super) struct Recorder {
-    /// [chunk, width] each, in the order of `LINEARS`.
+    /// f32 or i32 [chunk, width] each, in the order of `LINEARS`.
     raw: [wgpu::Buffer; 7],
     widths: [usize; 7],
     many: Vec<Recorded>,
@@ -179,11 +179,12 @@ async fn recorded<'a>(
     Ok(Recorded {
         before: Stage::new(planner.gpu, before).await?,
         after: Stage::new(planner.gpu, after).await?,
-        move_queries: layer.q.bias.is_none(),
+        move_queries: layer.q.bias.is_none() && layer.q.scales.is_none(),
     })
 }
 
-/// A product without its bias into `raw`, and the bias as a step of its own into `to`; gives the buffer with the sum.
+/// A product without its bias into `raw`, and the bias as a step of its own into `to`; gives the buffer with the sum. A product of
+/// integers leaves those in `raw`, and its numbers are always in `to`.
 fn product<'a>(
     planner: &Planner<'a>,
     steps: &mut Vec<Draft<'a>>,
@@ -194,6 +195,11 @@ fn product<'a>(
     to: &'a wgpu::Buffer,
     width: usize,
 ) -> &'a wgpu::Buffer {
+    if w.scales.is_some() {
+        planner.sums(steps, path, w, x, raw);
+        planner.scaled(steps, w, raw, (w.bias.as_ref(), None), to);
+        return to;
+    }
     planner.bare_product(steps, path, w, x, raw);
     let Some(bias) = &w.bias else { return raw };
     steps.push(Draft::new(

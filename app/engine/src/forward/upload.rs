@@ -26,6 +26,8 @@ pub(crate) struct GpuMatrix {
     pub k: usize,
     pub shards: Vec<Shard>,
     pub bias: Option<wgpu::Buffer>,
+    /// One scale a row, f32 [n], of a matrix whose products are integers.
+    pub scales: Option<wgpu::Buffer>,
 }
 
 impl GpuMatrix {
@@ -41,6 +43,7 @@ impl GpuMatrix {
                 rows: n,
             }],
             bias: None,
+            scales: None,
         }
     }
 
@@ -119,7 +122,24 @@ impl Uploader<'_> {
             k,
             shards,
             bias,
+            scales: None,
         })
+    }
+
+    /// Uploads a matrix of 8-bit integers for products of integers: as [`matrix`](Self::matrix), and its rows' scales beside it.
+    pub async fn integers(
+        &mut self,
+        weight: &TensorRef,
+        bias: Option<&TensorRef>,
+    ) -> Result<GpuMatrix, EngineError> {
+        let mut matrix = self.matrix(weight, bias).await?;
+        let scales = row_scales(self.model, weight)?;
+        let buffer = self
+            .gpu
+            .storage_with(&weight.name, bytemuck::cast_slice(&scales))
+            .await?;
+        matrix.scales = Some(buffer);
+        Ok(matrix)
     }
 
     /// Uploads a matrix [n, k] as [k, n], so that a column is a row: what a product skips is then contiguous. It passes through host
@@ -207,6 +227,20 @@ impl Uploader<'_> {
         self.monitor
             .progress(Phase::Load, self.done.min(self.total), self.total)
     }
+}
+
+/// The scales of a matrix of 8-bit integers with one scale a row: what stands before each row in row form.
+pub(crate) fn row_scales(model: &Model, weight: &TensorRef) -> Result<Vec<f32>, EngineError> {
+    let (n, k) = matrix_shape(weight)?;
+    let (rows, row_bytes) = (model.rows(weight)?, weight.dtype.row_bytes(k));
+    let step = (PIECE_BYTES as usize / row_bytes.max(1)).max(1);
+    let mut scales = Vec::with_capacity(n);
+    for first in (0..n).step_by(step) {
+        let piece = rows.read(first..n.min(first + step))?;
+        let heads = piece.chunks_exact(row_bytes);
+        scales.extend(heads.map(|row| f32::from_le_bytes([row[0], row[1], row[2], row[3]])));
+    }
+    Ok(scales)
 }
 
 /// [n, k] elements of `SIZE` bytes to [k, n], in blocks that stay in a cache.

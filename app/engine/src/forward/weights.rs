@@ -2,8 +2,9 @@
 
 use super::upload::{GpuMatrix, Uploader};
 use super::{linear, need, sparse};
+use crate::kernels::round8;
 use crate::sparsity::Sparsity;
-use crate::{EngineError, Gpu};
+use crate::{ActivationType, EngineError, Gpu};
 use assay_model::{LayerRole, ModelConfig, Role};
 
 /// A norm's weight and, where the norm removes the mean, its bias.
@@ -52,6 +53,7 @@ impl GpuLayer {
         l: usize,
         capacity: usize,
         rule: Option<&Sparsity>,
+        activations: ActivationType,
     ) -> Result<Self, EngineError> {
         use LayerRole as R;
         let config = up.model.config();
@@ -60,17 +62,17 @@ impl GpuLayer {
         let layer = |role| Role::Layer(l, role);
         Ok(Self {
             attn_norm: GpuNorm::load(up, layer(R::AttnNorm), layer(R::AttnNormBias)).await?,
-            q: matrix(up, l, R::Q).await?,
-            k: matrix(up, l, R::K).await?,
-            v: matrix(up, l, R::V).await?,
-            o: matrix(up, l, R::O).await?,
+            q: matrix(up, l, R::Q, activations).await?,
+            k: matrix(up, l, R::K, activations).await?,
+            v: matrix(up, l, R::V, activations).await?,
+            o: matrix(up, l, R::O, activations).await?,
             mlp_norm: GpuNorm::load(up, layer(R::MlpNorm), layer(R::MlpNormBias)).await?,
             gate: match has_gate {
-                true => Some(of_mlp(up, l, R::Gate, rule).await?),
+                true => Some(of_mlp(up, l, R::Gate, rule, activations).await?),
                 false => None,
             },
-            up: of_mlp(up, l, R::Up, rule).await?,
-            down: of_mlp(up, l, R::Down, rule).await?,
+            up: of_mlp(up, l, R::Up, rule, activations).await?,
+            down: of_mlp(up, l, R::Down, rule, activations).await?,
             k_cache: up.gpu.storage("key cache", cache_bytes).await?,
             v_cache: up.gpu.storage("value cache", cache_bytes).await?,
         })
@@ -81,9 +83,13 @@ async fn matrix(
     up: &mut Uploader<'_>,
     l: usize,
     role: LayerRole,
+    activations: ActivationType,
 ) -> Result<GpuMatrix, EngineError> {
     let (weight, bias) = linear(up.model, l, role)?;
-    up.matrix(weight, bias).await
+    match activations {
+        ActivationType::Int8 => up.integers(weight, bias).await,
+        ActivationType::Float | ActivationType::Ggml => up.matrix(weight, bias).await,
+    }
 }
 
 async fn of_mlp(
@@ -91,9 +97,10 @@ async fn of_mlp(
     l: usize,
     role: LayerRole,
     rule: Option<&Sparsity>,
+    activations: ActivationType,
 ) -> Result<GpuMatrix, EngineError> {
     let Some(rule) = rule else {
-        return matrix(up, l, role).await;
+        return matrix(up, l, role, activations).await;
     };
     let (weight, bias) = linear(up.model, l, role)?;
     let matrix = match sparse::is_transposed(rule, role) {
@@ -109,6 +116,43 @@ pub(super) enum GpuPositions {
     Rotary(wgpu::Buffer),
     /// The table of learned positions.
     Learned(GpuMatrix),
+}
+
+/// What is between the rows that a product takes and those that it gives, where it rounds what it takes.
+pub(super) enum Rounded {
+    Integers {
+        /// i8 [chunk, widest input], four to a word.
+        rows: wgpu::Buffer,
+        /// f32 [chunk]
+        scales: wgpu::Buffer,
+        /// i32 [chunk, widest output]
+        sums: wgpu::Buffer,
+    },
+    /// f32 [chunk, widest input]
+    Blocks(wgpu::Buffer),
+}
+
+impl Rounded {
+    /// Room for `chunk` rows of any layer's products; `None` where products take what they are given.
+    pub async fn new(
+        gpu: &Gpu,
+        config: &ModelConfig,
+        chunk: usize,
+        activations: ActivationType,
+    ) -> Result<Option<Self>, EngineError> {
+        let widest = config.hidden.max(config.q_dim()).max(config.intermediate);
+        let rows =
+            async |what: &str, width: usize| gpu.storage(what, (chunk * width * 4) as u64).await;
+        Ok(match activations {
+            ActivationType::Float => None,
+            ActivationType::Int8 => Some(Self::Integers {
+                rows: rows("rows of integers", round8::words(widest)).await?,
+                scales: rows("scales of rows", 1).await?,
+                sums: rows("integer sums", widest).await?,
+            }),
+            ActivationType::Ggml => Some(Self::Blocks(rows("rounded rows", widest).await?)),
+        })
+    }
 }
 
 /// Activations, all f32 [chunk, width].
@@ -128,6 +172,7 @@ pub(super) struct Activations {
     /// What the down projection takes.
     pub gated: wgpu::Buffer,
     pub logits: wgpu::Buffer,
+    pub rounded: Option<Rounded>,
 }
 
 impl Activations {
@@ -137,6 +182,7 @@ impl Activations {
         config: &ModelConfig,
         chunk: usize,
         logit_rows: usize,
+        activations: ActivationType,
     ) -> Result<Self, EngineError> {
         let rows =
             async |what: &str, width: usize| gpu.storage(what, (chunk * width * 4) as u64).await;
@@ -159,6 +205,7 @@ impl Activations {
             logits: gpu
                 .storage("logits", (logit_rows * config.vocab * 4) as u64)
                 .await?,
+            rounded: Rounded::new(gpu, config, chunk, activations).await?,
         })
     }
 }

@@ -66,6 +66,16 @@ pub enum MatmulKernel {
     Vector,
 }
 
+impl MatmulKernel {
+    /// Whether it makes products of one row only.
+    pub fn is_for_one_row(self) -> bool {
+        matches!(
+            self,
+            Self::Vector | Self::Tile { m: 1, .. } | Self::Subgroup { m: 1, .. }
+        )
+    }
+}
+
 /// How attention is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -17,7 +17,9 @@ pub mod relu;
 pub mod residual;
 pub mod rmsnorm;
 pub mod rope_kv;
+pub mod round8;
 pub mod row_energy;
+pub mod scale_sums;
 pub mod silu_mul;
 pub mod sparse;
 

@@ -4,7 +4,7 @@ use super::cases::{Case, Seeded, bytes, zeros};
 use crate::gpu::MatmulKernel;
 use crate::kernels::add::{self, Addend};
 use crate::kernels::matmul::{self, Stored};
-use crate::kernels::{matmul_i8, project, residual, row_energy};
+use crate::kernels::{project, residual, row_energy};
 use crate::{Numerics, Rounding};
 use assay_model::Dtype;
 
@@ -93,27 +93,6 @@ pub fn magnitudes(numerics: Numerics, path: MatmulKernel, m: usize, n: usize, k:
         grid: matmul::grid(path, m as u32, n as u32),
         buffers: vec![(1, bytes(&x)), (2, w), (5, zeros(m * n))],
         expected: vec![(5, y)],
-    }
-}
-
-/// A product of 8-bit integers; the sums' bits are compared as if they were floats', so that only equal ones agree.
-pub fn matmul_i8(packed_dot: bool, m: usize, n: usize, k: usize) -> Case {
-    let mut seeded = Seeded((m * 53 + n * 5 + k) as u64);
-    let mut bytes = |count: usize| -> Vec<i8> { (0..count).map(|_| seeded.next() as i8).collect() };
-    let (x, w) = (bytes(m * k), bytes(n * k));
-    let mut z = vec![0i32; m * n];
-    matmul_i8::cpu(&x, &w, k, &mut z);
-    let (params, grid) = matmul_i8::dispatch(m as u32, n as u32, k as u32);
-    Case {
-        key: matmul_i8::key(packed_dot),
-        params,
-        grid,
-        buffers: vec![
-            (1, bytemuck::cast_slice(&x).to_vec()),
-            (2, bytemuck::cast_slice(&w).to_vec()),
-            (3, zeros(z.len())),
-        ],
-        expected: vec![(3, bytemuck::cast_slice(&z).to_vec())],
     }
 }
 

@@ -6,13 +6,14 @@
 use super::cases::Case;
 use super::{
     LONG, add, add_position, attention, embed, kv_write, layernorm, magnitudes, matmul, matmul_i8,
-    project, relu, residual, rmsnorm, rope, row_energy, silu_mul, sparse_index, sparse_rows,
-    sparse_sum, sparse_threshold, sparse_topk,
+    project, quantize_rows, relu, residual, rmsnorm, rope, round_blocks, row_energy, scale_sums,
+    silu_mul, sparse_index, sparse_rows, sparse_sum, sparse_threshold, sparse_topk,
 };
 use crate::engine::Device;
 use crate::gpu::{AttentionKernel, MatmulKernel};
 use crate::kernels::add::Addend;
 use crate::kernels::matmul::Epilogue;
+use crate::kernels::round8::Blocks;
 use crate::kernels::sparse::{Path, rows, threshold, topk};
 use crate::{EngineError, Numerics, Rounding};
 use assay_model::{Dtype, RopeLayout};
@@ -148,7 +149,11 @@ fn cases() -> Vec<Case> {
         row_energy(n, 3, 200),
         residual(n, 9, 16, 5),
         magnitudes(n, tile, 9, 7, 301),
-        matmul_i8(false, 5, 9, 68),
+        matmul_i8(false, false, 1, 5, 9, 68),
+        quantize_rows(n, 5, 301),
+        round_blocks(n, Blocks::Q8_0, 3, 160),
+        round_blocks(n, Blocks::Q8K, 3, 768),
+        scale_sums(n, both, 5, 77),
         sparse_index(),
         sparse_topk(topk::Measure::Magnitude),
         sparse_topk(topk::Measure::Signed),

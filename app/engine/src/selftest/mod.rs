@@ -6,12 +6,14 @@
 mod audit_cases;
 mod bits;
 mod cases;
+mod integer_cases;
 mod opt_cases;
 mod sparse_cases;
 
-pub use audit_cases::{add, magnitudes, matmul_i8, project, residual, row_energy};
+pub use audit_cases::{add, magnitudes, project, residual, row_energy};
 pub use bits::{EXPECTED as EXPECTED_BITS, StrictBits, strict_bits};
 pub use cases::{Case, attention, embed, matmul, rmsnorm, rope, silu_mul};
+pub use integer_cases::{matmul_i8, quantize_rows, round_blocks, scale_sums};
 pub use opt_cases::{add_position, kv_write, layernorm, relu};
 pub use sparse_cases::{sparse_index, sparse_rows, sparse_sum, sparse_threshold, sparse_topk};
 
@@ -20,9 +22,10 @@ use crate::gpu::Gpu;
 use crate::gpu::MatmulKernel;
 use crate::kernels::add::Addend;
 use crate::kernels::matmul::Epilogue;
+use crate::kernels::round8::Blocks;
 use crate::kernels::sparse::{Path, rows, threshold, topk};
 use crate::sparsity::Sparsity;
-use crate::{EngineError, Numerics, Rounding, kernels};
+use crate::{ActivationType, EngineError, Numerics, Rounding, kernels};
 use assay_model::{
     Dtype, LayerRole, Mlp, Model, ModelConfig, Norm, Role, Rope, RopeLayout, TensorRef,
 };
@@ -72,11 +75,13 @@ pub async fn run_for(
     device: &Device,
     numerics: Numerics,
     model: &Model,
+    activations: ActivationType,
     rule: Option<&Sparsity>,
 ) -> Result<SelfTest, EngineError> {
     match device {
         Device::Gpu(gpu) => {
             let mut cases = of_model(gpu, numerics, model);
+            cases.extend(of_activations(gpu, numerics, model, activations));
             if let Some(rule) = rule {
                 cases.extend(of_rule(gpu, numerics, model, rule));
             }
@@ -92,11 +97,14 @@ pub async fn before_promise(
     device: &Device,
     numerics: Numerics,
     model: &Model,
+    activations: ActivationType,
     rule: Option<&Sparsity>,
 ) -> Result<(), EngineError> {
     match numerics {
         Numerics::Fast => Ok(()),
-        Numerics::Strict => run_for(device, numerics, model, rule).await.map(drop),
+        Numerics::Strict => run_for(device, numerics, model, activations, rule)
+            .await
+            .map(drop),
     }
 }
 
@@ -239,6 +247,41 @@ fn of_model(gpu: &Gpu, numerics: Numerics, model: &Model) -> Vec<Case> {
         }
     }
     cases
+}
+
+/// What rounds the inputs of the model's products, and the products of integers.
+fn of_activations(
+    gpu: &Gpu,
+    numerics: Numerics,
+    model: &Model,
+    activations: ActivationType,
+) -> Vec<Case> {
+    match activations {
+        ActivationType::Float => Vec::new(),
+        ActivationType::Int8 => {
+            let has_bias = (0..model.config().layers).any(|l| {
+                let biases = LayerRole::LINEARS.iter().filter_map(|role| role.bias());
+                biases
+                    .into_iter()
+                    .any(|bias| model.layer(l, bias).is_some())
+            });
+            let one_row = gpu.info.variants.single.is_for_one_row();
+            let mut cases = vec![
+                quantize_rows(numerics, 5, 301),
+                quantize_rows(numerics, 2, 1100),
+                matmul_i8(true, false, 1, 9, 33, 302),
+                matmul_i8(true, one_row, 1, 1, 70, 1100),
+            ];
+            for bias in [false, true].into_iter().take(1 + usize::from(has_bias)) {
+                let ends = [false, true].map(|residual| Epilogue { bias, residual });
+                cases.extend(ends.map(|end| scale_sums(numerics, end, 5, 77)));
+            }
+            cases
+        }
+        ActivationType::Ggml => [Blocks::Q8_0, Blocks::Q8K]
+            .map(|blocks| round_blocks(numerics, blocks, 3, 3 * blocks.columns()))
+            .into(),
+    }
 }
 
 fn of_rule(gpu: &Gpu, numerics: Numerics, model: &Model, rule: &Sparsity) -> Vec<Case> {

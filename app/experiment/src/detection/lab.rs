@@ -393,6 +393,7 @@ impl<'m> Lab<'m> {
             model: self.claim.clone(),
             nonce: None,
             numerics: NumericsClaim {
+                activations: None,
                 class: NumericsClass::Fast,
                 compute: if job.is_bf16 {
                     Compute::Bf16

@@ -187,6 +187,7 @@ fn all_sizes_of_options() {
             projections,
             rows,
             sketch,
+            activations: None,
             layers: None,
         };
         check(&sample.model, &make(&sample.model, 3, &options));

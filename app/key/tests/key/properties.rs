@@ -47,6 +47,7 @@ proptest! {
             projections: sizes.0,
             rows: sizes.1,
             sketch: sizes.2,
+            activations: None,
             layers: only_last.then(|| vec![config.layers as u32 - 1]),
         };
         let sample = sample(&config, dtype);

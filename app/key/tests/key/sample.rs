@@ -73,6 +73,7 @@ pub fn options() -> KeyOptions {
         projections: 9,
         rows: 5,
         sketch: 3,
+        activations: None,
         layers: None,
     }
 }
@@ -94,6 +95,7 @@ pub fn small() -> VerifierKey {
         projections: 8,
         rows: 1,
         sketch: 1,
+        activations: None,
         layers: None,
     };
     make(&sample(&thin(), Dtype::BF16).model, 1, &options)

@@ -163,6 +163,7 @@ pub fn run(
         model: model(),
         nonce: Some(request.nonce),
         numerics: NumericsClaim {
+            activations: None,
             class: NumericsClass::Strict,
             compute: Compute::F32,
         },
@@ -203,6 +204,7 @@ pub fn run(
         let input = PositionInput {
             states: &states,
             linears: &linears,
+            sums: &[],
             masks: &[],
             logits,
         };

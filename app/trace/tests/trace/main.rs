@@ -16,4 +16,5 @@ mod opening;
 mod python;
 mod round_trip;
 mod sample;
+mod sums;
 mod tamper;

@@ -14,7 +14,7 @@ use crate::sample::{
 };
 
 /// Runs the reader on `file`; `None` where there is no Python.
-fn read(name: &str, file: &[u8]) -> Option<Output> {
+pub fn read(name: &str, file: &[u8]) -> Option<Output> {
     let script = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../../provers/python/assay_trace.py"

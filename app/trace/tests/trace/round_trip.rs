@@ -95,7 +95,7 @@ fn leaf_with_linears_is_the_documented_one() {
 }
 
 /// The file as the published crate writes the same tensors and metadata.
-fn published(file: &[u8]) -> Vec<u8> {
+pub fn published(file: &[u8]) -> Vec<u8> {
     let (_, header) = SafeTensors::read_metadata(file).unwrap();
     let metadata: HashMap<String, String> = header.metadata().clone().unwrap();
     assert_eq!(metadata.keys().collect::<Vec<_>>(), ["assay"]);

@@ -25,6 +25,7 @@ pub fn spec() -> TraceSpec {
         },
         nonce: None,
         numerics: NumericsClaim {
+            activations: None,
             class: NumericsClass::Strict,
             compute: Compute::F32,
         },
@@ -178,6 +179,7 @@ impl Position {
         use_it(PositionInput {
             states: &states,
             linears: &linears,
+            sums: &[],
             logits: self.logits.as_deref(),
             masks: &self.masks,
         })

@@ -1,6 +1,6 @@
 //! What was chosen, before it is judged: what the trace claims, which model it is held against, what the user asked for.
 
-use assay_trace::{Manifest, SparseRule};
+use assay_trace::{ActivationsClaim, Manifest, SparseRule};
 use egui::{Ui, vec2};
 
 use crate::command::Command;
@@ -106,6 +106,15 @@ fn neurons(manifest: &Manifest) -> String {
     }
 }
 
+/// What linear products take.
+fn inputs(manifest: &Manifest) -> &'static str {
+    match manifest.numerics.activations {
+        None => "as they are",
+        Some(ActivationsClaim::Int8) => "rounded to 8-bit integers: products are of integers",
+        Some(ActivationsClaim::Ggml) => "rounded in blocks, as llama.cpp does",
+    }
+}
+
 fn rows(manifest: &Manifest) -> Vec<(&'static str, String)> {
     let words = |text: &str| text::plain(text, 120);
     let model = &manifest.model;
@@ -139,6 +148,7 @@ fn rows(manifest: &Manifest) -> Vec<(&'static str, String)> {
         ),
         ("sampler", text::sampler(&manifest.sampler)),
         ("neurons", neurons(manifest)),
+        ("inputs", inputs(manifest).to_owned()),
         (
             "nonce",
             manifest.nonce.as_ref().map_or_else(

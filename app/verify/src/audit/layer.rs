@@ -263,7 +263,7 @@ fn rows_of(trace: &Trace<'_>, layer: u32, from: usize, to: usize) -> Result<Owne
     Ok(rows)
 }
 
-fn in_range(values: &[f32], position: usize) -> Result<(), Stop> {
+pub(super) fn in_range(values: &[f32], position: usize) -> Result<(), Stop> {
     if values.iter().all(|v| v.abs() <= LARGEST) {
         Ok(())
     } else {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `run` | the order of the checks |
 //! | `layer` | one layer's opened outputs, seen and judged |
+//! | `integers` | the same of integer sums, which are checked exactly |
 //! | `stream` | one product over all positions |
 //! | `energy` | the chi-squared test |
 //! | `bounds` | certified bounds |
@@ -20,6 +21,7 @@ mod bounds;
 mod embedding;
 mod emitted;
 pub mod energy;
+mod integers;
 mod layer;
 pub mod profile;
 pub mod report;

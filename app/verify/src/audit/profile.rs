@@ -98,7 +98,8 @@ impl AuditProfiles {
         }
     }
 
-    /// Whether a claim of this precision may be judged at all: outputs are stored as they were kept.
+    /// Whether a claim of this precision may be judged at all: outputs are stored as they were kept, of inputs that were not
+    /// rounded, or to integers.
     pub fn covers(&self, manifest: &Manifest) -> bool {
         let stored = matches!(
             (manifest.numerics.compute, manifest.state_dtype),
@@ -107,7 +108,9 @@ impl AuditProfiles {
                 | (Compute::F16, StateDtype::F16)
         );
         let known = |s: &StreamProfile| s.compute == manifest.numerics.compute;
-        stored && self.streams.iter().any(known)
+        // Integer sums need no calibration; what is left then is the output projection, which takes floats.
+        let known_inputs = manifest.numerics.activations.is_none() || manifest.has_sums();
+        stored && known_inputs && self.streams.iter().any(known)
     }
 
     /// The honest error of a stream whose products have inner length `k`; `None` where nothing like it was measured.

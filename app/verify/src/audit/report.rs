@@ -43,7 +43,7 @@ pub struct StreamReport {
     /// `Q`, `K`, `V`, `QK`, `KV`, `O`, `gate`, `up`, `down` or `logits`.
     #[serde(deserialize_with = "word::read")]
     pub name: Word,
-    /// `projected` where outputs were checked through projections; `recomputed` where the verifier computed it itself from checked
+    /// `projected` where outputs were checked through projections; `exact` where they are integers, checked over a field; `recomputed` where the verifier computed it itself from checked
     /// values, so that there is nothing of the prover's to check.
     #[serde(deserialize_with = "word::read")]
     pub how: Word,
@@ -72,7 +72,8 @@ pub struct StreamReport {
 /// One kind of test.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TierReport {
-    /// `elements`, `energy`, `pooled-energy` or `certified`.
+    /// `elements`, `energy`, `pooled-energy`, `certified`, or `exact`, of integers. Those of floats make no tests where products are of
+    /// integers, but on logits.
     #[serde(deserialize_with = "word::read")]
     pub tier: Word,
     /// Tests made.

@@ -1,12 +1,13 @@
 //! The order of an audit's checks, and the verdict.
 
 use assay_engine::audit::Auditor;
-use assay_engine::{Device, Monitor, Numerics, Phase, Rounding, selftest};
+use assay_engine::{ActivationType, Device, Monitor, Numerics, Phase, Rounding, selftest};
 use assay_key::VerifierKey;
 use assay_trace::{Challenge, Compute, Manifest, Trace};
 use web_time::Instant;
 
 use super::energy::Energy;
+use super::integers::Integers;
 use super::layer::{self, NAMES, Stop, Tests};
 use super::profile::AuditProfiles;
 use super::report::{AuditReport, FalseAccept, StreamReport, TierReport};
@@ -16,6 +17,7 @@ use crate::claims;
 use crate::draft::{Draft, NOT_LIVE, self_test, structure_failure};
 use crate::facts::Facts;
 use crate::report::{Check, Method, Outcome, Statistics, Where};
+use crate::strict;
 use crate::verify::{Options, Verified, VerifyError};
 
 /// Chance that all energy tests of a run together fail an honest trace, rows and pools each.
@@ -109,6 +111,28 @@ pub async fn audit_with(
         .copied()
         .filter(|layer| key.layers().contains(layer))
         .collect();
+    let made_for = ActivationType::of(key.activations());
+    if made_for != options.activations {
+        let detail = format!(
+            "the key was made for products that take inputs of type `{}`, asked for was `{}`",
+            made_for.as_str(),
+            options.activations.as_str()
+        );
+        let check = Check::new(
+            "linear-layers",
+            Outcome::Inconclusive,
+            "key-activations",
+            detail,
+        );
+        draft.checks.push(check);
+        return Ok(draft.finish());
+    }
+    if manifest.has_sums() && !strict::is_claimed(manifest) {
+        let detail = "sums of integers are checked exactly, which takes a prover whose other arithmetic is strict: `numerics.class` is neither `exact` nor `strict`";
+        let check = Check::new("profile", Outcome::Inconclusive, "no-profile", detail);
+        draft.checks.push(check);
+        return Ok(draft.finish());
+    }
     if !profiles.covers(manifest) {
         let detail = "no calibration covers this precision, or linear outputs are stored otherwise than they were kept";
         draft.checks.push(Check::new(
@@ -208,7 +232,10 @@ fn inner(config: &assay_model::ModelConfig, i: usize) -> usize {
 }
 
 struct SeenAll {
+    /// None where products are of integers.
     layers: Vec<layer::LayerTally>,
+    /// Where they are.
+    integers: Option<Integers>,
     head: Option<Tally>,
     row: Energy,
     row_tests: u64,
@@ -225,7 +252,11 @@ async fn see(
 ) -> Result<SeenAll, Stop> {
     let rounding = rounding_of(trace.manifest().numerics.compute);
     let logits = trace.linears().map_or(0, |claim| claim.logits.len());
-    let (positions, products) = (trace.positions(), 7 * layers.len());
+    let is_integer = trace.manifest().has_sums();
+    let (positions, products) = match is_integer {
+        true => (trace.positions(), 0),
+        false => (trace.positions(), 7 * layers.len()),
+    };
     let row_tests = (products * positions + logits) as u64;
     let pooled_tests = products as u64 + u64::from(logits > 0);
     let row = Energy::new(key.projections(), ALPHA / row_tests.max(1) as f64);
@@ -239,7 +270,12 @@ async fn see(
     let mut auditor = Auditor::new(device, key.config(), rounding, positions).await?;
     let mut tallies = Vec::with_capacity(layers.len());
     let total = (layers.len() + 1) as u64;
-    for (done, layer) in layers.iter().enumerate() {
+    let integers = match is_integer {
+        true => Some(Integers::of_layers(trace, key, layers, monitor).await?),
+        false => None,
+    };
+    let of_floats = layers.iter().filter(|_| !is_integer);
+    for (done, layer) in of_floats.enumerate() {
         monitor.progress(Phase::Prefill, done as u64, total)?;
         let tally = layer::audit(&mut auditor, trace, key, *layer, &tests, monitor).await?;
         tallies.push(tally);
@@ -249,6 +285,7 @@ async fn see(
     monitor.progress(Phase::Prefill, total, total)?;
     Ok(SeenAll {
         layers: tallies,
+        integers,
         head,
         row,
         row_tests,
@@ -338,6 +375,8 @@ impl Draft {
     ) {
         let streams = streams(key, layers, seen);
         self.checks.push(embedding_check(trace, key));
+        let of_integers = seen.integers.as_ref();
+        let exact = of_integers.map(Integers::linear_check);
         let linear = if layers.is_empty() {
             let detail = "the key covers none of the layers that are open";
             Check::new(
@@ -347,10 +386,21 @@ impl Draft {
                 detail,
             )
         } else {
-            linear_check(&streams, honest)
+            match exact {
+                Some(check) if check.outcome == Outcome::Fail || seen.head.is_none() => check,
+                Some(check) => match linear_check(&streams, honest) {
+                    // Both are about the same layers: the logits' rows pass with the integers'.
+                    logits if logits.outcome == Outcome::Pass => check,
+                    logits => logits,
+                },
+                None => linear_check(&streams, honest),
+            }
         };
         self.checks.push(linear);
-        self.checks.push(transition_check(layers, seen));
+        self.checks.push(match of_integers {
+            Some(integers) if !layers.is_empty() => integers.transition_check(),
+            _ => transition_check(layers, seen),
+        });
         let (tokens, statistics) = emitted::check(trace);
         self.checks.push(tokens);
         self.checks.push(claims::stop_reason(trace, facts));
@@ -400,16 +450,17 @@ impl Draft {
         {
             list.push("a prover that ran many times, or changed bits within the tolerances, until the draw suited it".to_owned());
         }
-        list.push(
-            "errors in linear layers below what the energy test detects (`audit.streams`)"
-                .to_owned(),
-        );
+        list.push(match manifest.has_sums() {
+            true => "errors in logits below what the energy test detects (`audit.streams`): the output projection is of floats",
+            false => "errors in linear layers below what the energy test detects (`audit.streams`)",
+        }.to_owned());
     }
 }
 
 fn streams(key: &VerifierKey, layers: &[u32], seen: &SeenAll) -> Vec<Stream> {
     let config = key.config();
-    let mut list: Vec<Stream> = (0..7)
+    let of_floats = 0..if seen.integers.is_some() { 0 } else { 7 };
+    let mut list: Vec<Stream> = of_floats
         .map(|i| {
             let mut stream = Stream {
                 name: NAMES[i],
@@ -596,7 +647,10 @@ fn report(
     let widths: u64 = trace.linears().map_or(0, |claim| {
         claim.products.iter().map(|p| u64::from(p.width)).sum()
     });
-    let element = manifest.state_dtype.bytes() as u64;
+    let element = match manifest.has_sums() {
+        true => 4,
+        false => manifest.state_dtype.bytes() as u64,
+    };
     let linears = layers.len() as u64 * widths * trace.positions() as u64 * element;
     AuditReport {
         key: key.id().to_string(),
@@ -642,10 +696,10 @@ fn stream_reports(
             mse_passes: Some(tally.mse() < SEED_MSE),
         }
     };
-    let recomputed = |name| StreamReport {
+    let plain = |name, how, rows| StreamReport {
         name,
-        how: "recomputed",
-        rows: layers * positions,
+        how,
+        rows,
         relative_error: None,
         honest_error: None,
         detects: None,
@@ -656,7 +710,12 @@ fn stream_reports(
         mse: None,
         mse_passes: None,
     };
-    let mut list: Vec<StreamReport> = streams.iter().map(projected).collect();
+    let recomputed = |name| plain(name, "recomputed", layers * positions);
+    let exact = seen.integers.iter().flat_map(|integers| {
+        let rows = NAMES.into_iter().zip(integers.rows);
+        rows.map(|(name, rows)| plain(name, "exact", rows))
+    });
+    let mut list: Vec<StreamReport> = exact.chain(streams.iter().map(projected)).collect();
     // Attention's two products stand where a layer computes them: after V.
     let at = list
         .iter()
@@ -695,7 +754,24 @@ fn tiers(
         false_reject,
         false_accept,
     };
-    vec![
+    let mut list = Vec::new();
+    if let Some(integers) = &seen.integers {
+        list.push(TierReport {
+            tier: "exact",
+            tests: integers.rows.iter().sum::<usize>() as u64,
+            failed: u64::from(integers.fault.is_some()),
+            false_reject: 0.0,
+            false_accept: vec![FalseAccept {
+                error: "any integer of any row, wrong by one or more".to_owned(),
+                chance: Some(integers.false_accept()),
+            }],
+        });
+        if streams.is_empty() {
+            // Nothing was left to distances: tiers with no tests would only look like tests.
+            return list;
+        }
+    }
+    list.extend([
         tier(
             "elements",
             elements as u64,
@@ -718,5 +794,6 @@ fn tiers(
         ),
         tier("pooled-energy", seen.pooled_tests, 3, ALPHA, Vec::new()),
         tier("certified", seen.row_tests, 0, 0.0, Vec::new()),
-    ]
+    ]);
+    list
 }

@@ -16,6 +16,10 @@ const CHANCES: f32 = 84.0;
 /// A test's name, and what it does.
 fn meaning(tier: &str) -> (&'static str, &'static str) {
     match tier {
+        "exact" => (
+            "Exact sums",
+            "integers, held against each other over a prime field",
+        ),
         "elements" => (
             "Recomputed elements",
             "secret rows of each matrix, multiplied out",

@@ -13,7 +13,7 @@
 //! In Rust, not in WGSL: a product of two residues is one 64-bit multiplication here and about twenty 32-bit ones there. Measured
 //! (docs/benchmarks.md): checking a row takes microseconds, and moving it to a device takes longer.
 
-use crate::word::Word;
+use crate::parallel;
 
 /// 2^61 - 1.
 pub const P: u64 = (1 << 61) - 1;
@@ -79,7 +79,7 @@ fn dot(a: &[u64], x: impl Iterator<Item = i64>) -> u64 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault {
     /// `exact-range` or `exact-product`.
-    pub code: Word,
+    pub code: &'static str,
     /// Row, where it is known.
     pub row: Option<usize>,
 }
@@ -93,30 +93,77 @@ pub struct ExactKey {
     v: Vec<u64>,
 }
 
-impl ExactKey {
-    /// Reads W [n, k] once, row by row, and keeps k + n residues.
-    pub fn new<'a>(rows: impl Iterator<Item = &'a [i8]>, k: usize, words: &mut dyn Words) -> Self {
-        let mut r = Vec::new();
-        // Sums of n products below 2^61 2^7 stay far below 2^127 for any n that is a matrix's.
-        let mut plus = vec![0u128; k];
-        let mut minus = vec![0u128; k];
-        for row in rows {
-            let factor = uniform(words);
-            for (i, w) in row.iter().enumerate().take(k) {
-                let term = u128::from(factor) * u128::from(w.unsigned_abs());
-                if *w < 0 {
-                    minus[i] += term;
-                } else {
-                    plus[i] += term;
+/// Wᵀ r on its way, over rows of W as they come.
+pub struct ExactSums {
+    /// Sums of the factors' upper and lower 32 bits, apart, so that plain 64-bit sums hold them: 2^22 rows times 2^7 times 2^32.
+    columns: Vec<[i64; 2]>,
+}
+
+/// Columns that one thread works on at a time.
+const WIDTH: usize = 1024;
+
+impl ExactSums {
+    /// For a matrix of `k` columns.
+    pub fn new(k: usize) -> Self {
+        Self {
+            columns: vec![[0; 2]; k],
+        }
+    }
+
+    /// Adds rows, each with its factor.
+    pub fn add(&mut self, rows: &[(u64, &[i8])]) {
+        parallel::for_each_chunk(&mut self.columns, WIDTH, |index, columns| {
+            for (factor, row) in rows {
+                // A residue has 61 bits.
+                let (high, low) = ((factor >> 32) as i64, (factor & 0xFFFF_FFFF) as i64);
+                let row = row.get(index * WIDTH..).unwrap_or_default();
+                for ([sum_high, sum_low], w) in columns.iter_mut().zip(row) {
+                    let w = i64::from(*w);
+                    *sum_high += high * w;
+                    *sum_low += low * w;
                 }
             }
-            r.push(factor);
-        }
-        let v = plus
-            .into_iter()
-            .zip(minus)
-            .map(|(plus, minus)| add(reduce(plus), P - reduce(minus)))
-            .collect();
+        });
+    }
+
+    /// Wᵀ r, [k].
+    pub fn finish(&self) -> Vec<u64> {
+        let residue = |sum: i64| match reduce(u128::from(sum.unsigned_abs())) {
+            0 => 0,
+            r if sum < 0 => P - r,
+            r => r,
+        };
+        let sum = |[high, low]: &[i64; 2]| add(multiply(residue(*high), 1 << 32), residue(*low));
+        self.columns.iter().map(sum).collect()
+    }
+}
+
+impl ExactKey {
+    /// From what was kept: r, [n], and Wᵀ r, [k]. Both are residues, or nothing is there to be checked by.
+    pub fn from_parts(r: Vec<u64>, v: Vec<u64>) -> Option<Self> {
+        let residues = r.iter().chain(&v).all(|x| *x < P);
+        (residues && !r.is_empty() && !v.is_empty()).then_some(Self { r, v })
+    }
+
+    /// Rows of W.
+    pub fn n(&self) -> usize {
+        self.r.len()
+    }
+
+    /// Columns of W.
+    pub fn k(&self) -> usize {
+        self.v.len()
+    }
+
+    /// Reads W [n, k] once, row by row, and keeps k + n residues.
+    pub fn new<'a>(rows: impl Iterator<Item = &'a [i8]>, k: usize, words: &mut dyn Words) -> Self {
+        let mut sums = ExactSums::new(k);
+        let rows: Vec<(u64, &[i8])> = rows.map(|row| (uniform(words), row)).collect();
+        sums.add(&rows);
+        let (r, v) = (
+            rows.iter().map(|(factor, _)| *factor).collect(),
+            sums.finish(),
+        );
         Self { r, v }
     }
 

@@ -1,0 +1,136 @@
+//! Keys of quantised models: for products of floats what a key of the decoded weights holds, for products of integers the field's.
+
+use assay_key::exact::P;
+use assay_key::{KeyMaker, KeyOptions, Part, Seed, VerifierKey};
+use assay_model::quantize::{Target, write_folder, write_gguf};
+use assay_model::{Dtype, Model, Role};
+use assay_trace::ActivationsClaim;
+
+use crate::oracle;
+use crate::sample::{ROLES, make, odd, options, parts, reseal, root, sample};
+
+fn integer_options() -> KeyOptions {
+    KeyOptions {
+        activations: Some(ActivationsClaim::Int8),
+        ..options()
+    }
+}
+
+/// A quantised copy of a model of odd shapes, in a folder that goes when it does.
+fn quantised(target: Target) -> (tempfile::TempDir, Model) {
+    let folder = tempfile::tempdir().unwrap();
+    let original = sample(&odd(), Dtype::BF16);
+    let path = folder.path().join("copy.gguf");
+    match target {
+        Target::Q8_0 | Target::Q4_0 => {
+            let mut file = std::fs::File::create_new(&path).unwrap();
+            write_gguf(&original.model, target, None, &mut file, &mut |_, _| {}).unwrap();
+        }
+        _ => write_folder(&original.model, target, &path, &[], &mut |_, _| {}).unwrap(),
+    }
+    let model = Model::open(&path).unwrap();
+    (folder, model)
+}
+
+#[test]
+fn products_of_floats_have_keys_of_the_decoded_weights() {
+    let (_folder, model) = quantised(Target::Int8);
+    let key = make(&model, 3, &options());
+    assert_eq!(key.model_dtype(), "int8");
+    assert_eq!(key.activations(), None);
+    oracle::check(&model, &key);
+    assert!(
+        parts(&key)
+            .into_iter()
+            .all(|part| key.integers(part).is_none())
+    );
+}
+
+#[test]
+fn products_of_integers_have_keys_over_the_field() {
+    let (_folder, model) = quantised(Target::Int8);
+    let key = make(&model, 5, &integer_options());
+    assert_eq!(key.activations(), Some(ActivationsClaim::Int8));
+    for layer in key.layers() {
+        for role in ROLES {
+            let part = Part::Layer(*layer, role);
+            assert!(key.product(part).is_none());
+            let tensor = model.tensor(Role::Layer(*layer as usize, role)).unwrap();
+            let (n, k) = (tensor.rows(), tensor.cols());
+            let rows = model.rows(tensor).unwrap();
+            let rows = rows.read(0..n).unwrap();
+            let integers = key.integers(part).unwrap();
+            let scale = |row: &[u8]| f32::from_le_bytes(row[..4].try_into().unwrap());
+            let stored = rows.chunks_exact(tensor.row_bytes() as usize);
+            assert!(
+                integers
+                    .scales
+                    .iter()
+                    .copied()
+                    .eq(stored.clone().map(scale))
+            );
+            // A row of inputs with one integer sees one column of each: all of them together see the matrix.
+            for column in [0, k / 2, k - 1] {
+                let mut x = vec![0i8; k];
+                x[column] = -3;
+                let mut z: Vec<i32> = stored
+                    .clone()
+                    .map(|row| -3 * i32::from(row[4 + column] as i8))
+                    .collect();
+                assert_eq!(integers.check.check_rows(&x, &z), Ok(()));
+                z[n - 1] += 1;
+                assert!(integers.check.check_rows(&x, &z).is_err());
+            }
+        }
+    }
+    assert!(key.integers(Part::Head).is_none() && key.product(Part::Head).is_some());
+    // One byte form, and no residue beyond the field.
+    let bytes = key.as_bytes().to_vec();
+    assert_eq!(VerifierKey::parse(bytes.clone()).unwrap().id(), key.id());
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let mut beyond = bytes;
+    beyond[header..header + 8].copy_from_slice(&P.to_le_bytes());
+    assert_eq!(
+        VerifierKey::parse(reseal(beyond)).unwrap_err().code(),
+        "value"
+    );
+    // Smaller than one for floats: 8 bytes a column where that has 4 (K + 1 + q).
+    assert!(key.as_bytes().len() < make(&model, 5, &options()).as_bytes().len());
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let float = sample(&odd(), Dtype::F32).model;
+    let seed = || Seed::from_bytes([1; 32]);
+    let made = KeyMaker::new(&float, root(), seed(), &integer_options());
+    assert_eq!(made.unwrap_err().code(), "stored-type");
+    let (_folder, model) = quantised(Target::Int8);
+    let ggml = KeyOptions {
+        activations: Some(ActivationsClaim::Ggml),
+        ..options()
+    };
+    let made = KeyMaker::new(&model, root(), seed(), &ggml);
+    assert_eq!(made.unwrap_err().code(), "stored-type");
+    // A key for floats that says it is one for integers, and the other way round.
+    for (from, to) in [
+        (
+            options(),
+            "\"{\\\"activations\\\":\\\"int8\\\",\\\"config\\\"",
+        ),
+        (integer_options(), "\"{\\\"config\\\""),
+    ] {
+        let bytes = make(&model, 2, &from).as_bytes().to_vec();
+        let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        let text = String::from_utf8(bytes[8..8 + length].to_vec()).unwrap();
+        let begin = text.find("\"{").unwrap();
+        let end = text.find("\\\"config\\\"").unwrap() + "\\\"config\\\"".len();
+        let other = format!("{}{to}{}", &text[..begin], &text[end..]);
+        let other = other.trim_end().to_owned();
+        let padded = other.len().next_multiple_of(8);
+        let mut file = (padded as u64).to_le_bytes().to_vec();
+        file.extend(format!("{other:padded$}").bytes());
+        file.extend(&bytes[8 + length..]);
+        let err = VerifierKey::parse(reseal(file)).unwrap_err();
+        assert_eq!(err.code(), "metadata", "{err}");
+    }
+}

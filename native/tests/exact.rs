@@ -1,0 +1,80 @@
+//! Products of integers as scripts see them: quantise, make a key, prove, audit. Everything runs on `--adapter cpu` with the demo model.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn run(args: &[&str], files: &[(&str, &Path)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_assay"));
+    command.args(["--adapter", "cpu"]).args(args);
+    for (flag, path) in files {
+        command.arg(flag).arg(path);
+    }
+    command.output().unwrap()
+}
+
+#[track_caller]
+fn exits(output: &Output, code: i32) -> String {
+    let (out, err) = (&output.stdout, &output.stderr);
+    let shown = String::from_utf8_lossy(err);
+    assert_eq!(output.status.code(), Some(code), "{shown}");
+    assert!(!shown.contains("panicked"), "{shown}");
+    format!("{}{shown}", String::from_utf8_lossy(out))
+}
+
+#[test]
+fn from_a_float_model_to_an_exact_audit() {
+    let folder = tempfile::tempdir().unwrap();
+    let [model, key, trace] =
+        ["int8", "int8.SECRET.assay-key", "trace.bin"].map(|name| folder.path().join(name));
+    exits(&run(&["quantize", "--to", "int8"], &[("--out", &model)]), 0);
+    let keygen = ["keygen", "--activations", "int8", "--json"];
+    let made = run(&keygen, &[("--model", &model), ("--out", &key)]);
+    exits(&made, 0);
+    let made: Value = serde_json::from_slice(&made.stdout).unwrap();
+    assert_eq!(made["activations"], "int8");
+
+    let prove = ["prove", "--activations", "int8", "--numerics", "strict"];
+    let what = ["--prompt", "ROMEO:", "-n", "6", "--open", "all", "--json"];
+    let proved = run(
+        &[&prove[..], &what].concat(),
+        &[("--model", &model), ("--trace", &trace)],
+    );
+    exits(&proved, 0);
+    let proved: Value = serde_json::from_slice(&proved.stdout).unwrap();
+    let stated = (&proved["numerics"], &proved["activations"]);
+    assert_eq!(stated, (&"exact".into(), &"int8".into()));
+
+    // The key says what was bought; a model does not.
+    let audit = run(&["--json"], &[("--verify", &trace), ("--key", &key)]);
+    exits(&audit, 0);
+    let report: Value = serde_json::from_slice(&audit.stdout).unwrap();
+    assert_eq!(report["audit"]["tiers"][0]["tier"], "exact");
+    let float = run(&[], &[("--verify", &trace), ("--model", &model)]);
+    assert!(exits(&float, 1).contains("activations"));
+    let replay = ["--activations", "int8"];
+    let replayed = run(&replay, &[("--verify", &trace), ("--model", &model)]);
+    assert!(exits(&replayed, 0).contains("ACCEPT"));
+    let explained = run(
+        &["explain"],
+        &[("", &trace)].map(|(_, path)| ("--json", path)),
+    );
+    assert_eq!(explained.status.code(), Some(0));
+
+    // What cannot take such inputs says so, and leaves no file.
+    let none = folder.path().join("none.bin");
+    let floats = ["prove", "--activations", "int8", "--prompt", "x", "-n", "2"];
+    let refused = run(&floats, &[("--trace", &none)]);
+    assert!(exits(&refused, 2).contains("stored as bf16"));
+    assert!(!none.exists());
+    let unknown = run(
+        &["prove", "--activations", "int4", "--prompt", "x"],
+        &[("--trace", &none)],
+    );
+    assert!(exits(&unknown, 2).contains("float, int8 or ggml"));
+}
