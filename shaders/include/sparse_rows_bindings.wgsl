@@ -1,7 +1,8 @@
-// Bindings and epilogue of the products with an MLP's selected neurons (sparse_rows, sparse_rows_lanes).
+// Bindings and epilogue of the products with an MLP's selected neurons (sparse_rows, sparse_rows_lanes, sparse_rows_texels).
 //   0 params  uniform
 //   1 x       f32 [.., k]       activations; rows x_row .. x_row + rows
-//   2 w       any [n, k]        the weights of `up`, stored type, a neuron a row; with SLOTS [capacity, k], a slot a row
+//   2 w       any [n, k]        the weights of `up`, stored type, a neuron a row; with SLOTS [capacity, k], a slot a row; with TEXELS a
+//                               texture [n, k / 8] of eight 16-bit weights a texel
 //   3 g       any               the weights of the gate, like w: GATED
 //   4 gate    f32 [rows, n]     the gate's values, made densely: WITH_GATE
 //   5 bias    f32 [n]           of `up`; with GATED [2, n], the gate's first: BIAS
@@ -18,6 +19,11 @@ struct Params {
     unused1: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
+#if TEXELS
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var w: texture_storage_2d<rgba32uint, read>;
+@group(0) @binding(3) var g: texture_storage_2d<rgba32uint, read>;
+#else
 #if VEC
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 #else
@@ -25,10 +31,8 @@ struct Params {
 #endif
 #if WIDE
 // Eight 16-bit weights a load, where rows start at multiples of eight: llvmpipe loads lane by lane, and most of what a load costs there
-// does not depend on its width. Of include/weights.wgsl only low16 and high16 are for it: w4 and w1 count in another width.
+// does not depend on its width. Of include/weights.wgsl only first4 and last4 are for it: w4 and w1 count in another width.
 @group(0) @binding(2) var<storage, read> w: array<vec4<u32>>;
-fn first4(u: vec4<u32>) -> vec4<f32> { return vec4<f32>(low16(u.x), high16(u.x), low16(u.y), high16(u.y)); }
-fn last4(u: vec4<u32>) -> vec4<f32> { return vec4<f32>(low16(u.z), high16(u.z), low16(u.w), high16(u.w)); }
 @group(0) @binding(3) var<storage, read> g: array<vec4<u32>>;
 #else
 #include "weights_binding"
@@ -46,12 +50,16 @@ fn last4(u: vec4<u32>) -> vec4<f32> { return vec4<f32>(low16(u.z), high16(u.z), 
 #endif
 #endif
 #endif
+#endif
 @group(0) @binding(4) var<storage, read> gate: array<f32>;
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 @group(0) @binding(8) var<storage, read_write> y: array<f32>;
 
 #include "sparse_list"
 #include "numerics"
+#if TEXELS
+#include "weights_halves"
+#else
 #include "weights"
 
 // Four weights of the gate from element i on; include/weights.wgsl has the same for w.
@@ -94,6 +102,7 @@ fn x4(row: u32, k: u32) -> vec4<f32> {
     );
 #endif
 }
+#endif
 
 // The neuron's value from its sums: of the gate (0 without GATED) and of `up`.
 fn finish(row: u32, neuron: u32, gate_sum: f32, up_sum: f32) {

@@ -1,7 +1,8 @@
-// Bindings and epilogue of the sums of selected rows (sparse_sum, sparse_sum_lanes).
+// Bindings and epilogue of the sums of selected rows (sparse_sum, sparse_sum_lanes, sparse_sum_texels).
 //   0 params    uniform
 //   1 a         f32 [rows, n]       factors; read only where the row's own bit is set
-//   2 w         any [n, d]          rows to sum, stored type; with SLOTS [capacity, d], a slot a row
+//   2 w         any [n, d]          rows to sum, stored type; with SLOTS [capacity, d], a slot a row; with TEXELS a texture [n, d / 8]
+//                                   of eight 16-bit weights a texel
 //   3 bits      u32 [rows, words]   the mask: read only where a tile has more than one row
 //   4 bias      f32 [d]             BIAS
 //   5 residual  f32 [rows, d]       RESIDUAL
@@ -19,14 +20,16 @@ struct Params {
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
+#if TEXELS
+@group(0) @binding(2) var w: texture_storage_2d<rgba32uint, read>;
+#else
 #if WIDE
 // Eight 16-bit weights a load, where rows start at multiples of eight: llvmpipe loads lane by lane, and most of what a load costs there
-// does not depend on its width. Of include/weights.wgsl only low16 and high16 are for it: w4 and w1 count in another width.
+// does not depend on its width. Of include/weights.wgsl only first4 and last4 are for it: w4 and w1 count in another width.
 @group(0) @binding(2) var<storage, read> w: array<vec4<u32>>;
-fn first4(u: vec4<u32>) -> vec4<f32> { return vec4<f32>(low16(u.x), high16(u.x), low16(u.y), high16(u.y)); }
-fn last4(u: vec4<u32>) -> vec4<f32> { return vec4<f32>(low16(u.z), high16(u.z), low16(u.w), high16(u.w)); }
 #else
 #include "weights_binding"
+#endif
 #endif
 @group(0) @binding(3) var<storage, read> bits: array<u32>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
@@ -35,6 +38,9 @@ fn last4(u: vec4<u32>) -> vec4<f32> { return vec4<f32>(low16(u.z), high16(u.z), 
 
 #include "sparse_list"
 #include "numerics"
+#if TEXELS
+#include "weights_halves"
+#else
 #include "weights"
 
 #if WIDE
@@ -48,6 +54,7 @@ fn columns(i: u32, c: u32) -> vec4<f32> {
     return vec4<f32>(w1(i, 0u), w1(i, min(1u, most)), w1(i, min(2u, most)), w1(i, min(3u, most)));
 #endif
 }
+#endif
 #endif
 
 // The factor of neuron j in `row`: 0 where only another row of the tile has it, and 0 * w changes nothing.

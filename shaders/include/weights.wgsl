@@ -4,26 +4,8 @@
 //   quantised   W_Q8_0, W_Q4_0, W_Q5_0, W_Q4_K, W_Q6_K, W_INT8, W_INT4, W_INT4_ORDERED (include/weights_*.wgsl): rows of whole words in
 //               row form (model/src/packed.rs), a scale before what it scales; nothing is decoded before it is used. What `w4` loads
 //               beyond the last column of a row is never used, because x is zero there.
-// bf16 is a shift; f16 goes through the driver's unpack, or, under STRICT and for scales, through integers, because a driver may flush
-// f16 subnormals (WGSL 15.7.2), and scales often are. Needs include/numerics.wgsl.
-#if W_BF16
-fn low16(u: u32) -> f32 { return bitcast<f32>(u << 16u); }
-fn high16(u: u32) -> f32 { return bitcast<f32>(u & 0xFFFF0000u); }
-#else
-fn half_bits(h: u32) -> f32 {
-    let magnitude = h & 0x7FFFu;
-    let normal = (magnitude << 13u) + 0x38000000u;
-    let subnormal = bitcast<u32>(f32(magnitude) * 5.9604644775390625e-8);
-    return bitcast<f32>(select(normal, subnormal, magnitude < 0x400u) | ((h & 0x8000u) << 16u));
-}
-#if STRICT
-fn low16(u: u32) -> f32 { return half_bits(u & 0xFFFFu); }
-fn high16(u: u32) -> f32 { return half_bits(u >> 16u); }
-#else
-fn low16(u: u32) -> f32 { return unpack2x16float(u).x; }
-fn high16(u: u32) -> f32 { return unpack2x16float(u).y; }
-#endif
-#endif
+// Needs include/numerics.wgsl.
+#include "weights_halves"
 #if W_PACKED
 #include "weights_packed"
 #else

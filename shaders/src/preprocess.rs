@@ -38,7 +38,8 @@ impl Defines {
         if on { self.with(name, 1) } else { self }
     }
 
-    fn get(&self, name: &str) -> Option<i64> {
+    /// The value of `name`.
+    pub fn get(&self, name: &str) -> Option<i64> {
         self.0.get(name).copied()
     }
 

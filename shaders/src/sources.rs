@@ -30,8 +30,10 @@ pub const KERNELS: &[&str] = &[
     "sparse_grid",
     "sparse_rows",
     "sparse_rows_lanes",
+    "sparse_rows_texels",
     "sparse_sum",
     "sparse_sum_lanes",
+    "sparse_sum_texels",
 ];
 
 /// The raw text of a kernel, or of an include named `include/NAME`.
@@ -65,8 +67,10 @@ pub fn source(name: &str) -> Option<&'static str> {
         "sparse_grid" => include_str!("../kernels/sparse_grid.wgsl"),
         "sparse_rows" => include_str!("../kernels/sparse_rows.wgsl"),
         "sparse_rows_lanes" => include_str!("../kernels/sparse_rows_lanes.wgsl"),
+        "sparse_rows_texels" => include_str!("../kernels/sparse_rows_texels.wgsl"),
         "sparse_sum" => include_str!("../kernels/sparse_sum.wgsl"),
         "sparse_sum_lanes" => include_str!("../kernels/sparse_sum_lanes.wgsl"),
+        "sparse_sum_texels" => include_str!("../kernels/sparse_sum_texels.wgsl"),
         "include/numerics" => include_str!("../include/numerics.wgsl"),
         "include/lane_tree" => include_str!("../include/lane_tree.wgsl"),
         "include/lane_energy" => include_str!("../include/lane_energy.wgsl"),
@@ -74,6 +78,7 @@ pub fn source(name: &str) -> Option<&'static str> {
         "include/rounding" => include_str!("../include/rounding.wgsl"),
         "include/round8" => include_str!("../include/round8.wgsl"),
         "include/weights_packed" => include_str!("../include/weights_packed.wgsl"),
+        "include/weights_halves" => include_str!("../include/weights_halves.wgsl"),
         "include/weights" => include_str!("../include/weights.wgsl"),
         "include/matmul_bindings" => include_str!("../include/matmul_bindings.wgsl"),
         "include/attention_bindings" => include_str!("../include/attention_bindings.wgsl"),

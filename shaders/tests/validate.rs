@@ -138,11 +138,13 @@ fn with(defines: &Defines, more: &[(&'static str, i64)]) -> Defines {
 /// Stored types, loads, rows of a tile and the sizes that go with them.
 fn of_sparse_products(all: Vec<Defines>, kernel: &str) -> Vec<Defines> {
     let in_registers = ["sparse_rows", "sparse_sum"].contains(&kernel);
+    let of_texels = kernel.ends_with("_texels");
     let mut more = Vec::new();
     for base in all {
         for dtype in ["W_F32", "W_F16", "W_BF16"] {
             for (vec, wide) in [(false, false), (true, false), (true, true)] {
-                if wide && (dtype == "W_F32" || !in_registers) {
+                let is_eights = wide || of_texels;
+                if is_eights && dtype == "W_F32" || wide && !in_registers || of_texels && !vec {
                     continue;
                 }
                 for rows in [1, 8] {
@@ -167,6 +169,11 @@ fn of_sparse_products(all: Vec<Defines>, kernel: &str) -> Vec<Defines> {
                             .with("QUADS", 2 * half)
                             .with("HALF_QUADS", half)
                             .with("LANES", 8),
+                        "sparse_rows_texels" => d.with("TEXELS", 5).with("NEURONS", 2),
+                        "sparse_sum_texels" => d
+                            .with("TEXELS", 5)
+                            .with("SPAN", if rows == 1 { 4 } else { 2 })
+                            .with("ENTRIES", 4),
                         _ => d,
                     });
                 }
@@ -190,7 +197,7 @@ fn every_variant_validates() {
             });
             // The portable baseline: nothing optional, but what a kernel's name says. unpack2x16float is core WGSL; naga gates it for GLES.
             let mut capabilities = naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
-            if kernel.ends_with("_subgroup") {
+            if kernel.ends_with("_subgroup") || kernel.ends_with("_texels") {
                 capabilities |= naga::valid::Capabilities::SUBGROUP;
             }
             let mut validator =

@@ -104,10 +104,24 @@ fn run(
     masks: Option<&[LayerMasks]>,
     chunks: &[usize],
 ) -> Ran {
+    let scores = sparse.is_some();
+    run_for(device, model, sparse, ids, masks, chunks, scores)
+}
+
+/// The same; without `scores`, what the rule decides by need not be computed where masks are given.
+fn run_for(
+    device: &Device,
+    model: &Model,
+    sparse: Option<SparseModel>,
+    ids: &[u32],
+    masks: Option<&[LayerMasks]>,
+    chunks: &[usize],
+    scores: bool,
+) -> Ran {
     let want = Want {
         logits_from: Some(0),
         masks: sparse.is_some(),
-        scores: sparse.is_some(),
+        scores,
         ..Want::all_states(model.config())
     };
     let sparse = sparse.map(Arc::new);
@@ -233,6 +247,22 @@ fn every_rule_has_the_bits_of_masked_dense_mlps_on_every_device() {
                 assert!(
                     given.states == want.states,
                     "{name}, {kind} on {device_name}: given"
+                );
+                // And where nobody asks what the rule would have said, so that only what is active is computed.
+                let mut chunks = vec![9];
+                chunks.resize(15, 1);
+                let known = run_for(
+                    &device,
+                    &model,
+                    Some(sparse.clone()),
+                    &ids,
+                    Some(&want.masks),
+                    &chunks,
+                    false,
+                );
+                assert!(
+                    known.logits == want.logits,
+                    "{name}, {kind} on {device_name}: known"
                 );
             }
         }

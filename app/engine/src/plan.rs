@@ -7,7 +7,7 @@ use std::sync::Arc;
 use web_time::Instant;
 
 use crate::engine::Monitor;
-use crate::gpu::{AttentionKernel, Kernel, MatmulKernel, PipelineKey};
+use crate::gpu::{AttentionKernel, Bound, Kernel, MatmulKernel, PipelineKey};
 use crate::kernels::round8::{self, Blocks};
 use crate::kernels::sparse::{Mask, Tile};
 use crate::kernels::{
@@ -228,17 +228,22 @@ fn mask(rows: u32, n: u32, tile: Tile) -> Mask {
 pub(crate) struct Draft<'a> {
     key: PipelineKey,
     /// By binding.
-    buffers: Vec<(u32, &'a wgpu::Buffer)>,
+    buffers: Vec<(u32, Bound<'a>)>,
     work: Work,
     /// Where the device finds the workgroups, if only it knows how many.
     grid: Option<&'a wgpu::Buffer>,
 }
 
 impl<'a> Draft<'a> {
-    pub(crate) fn new(key: PipelineKey, buffers: Vec<(u32, &'a wgpu::Buffer)>, work: Work) -> Self {
+    pub(crate) fn new<B: Into<Bound<'a>>>(
+        key: PipelineKey,
+        buffers: Vec<(u32, B)>,
+        work: Work,
+    ) -> Self {
+        let bound = buffers.into_iter().map(|(i, b)| (i, b.into()));
         Self {
             key,
-            buffers,
+            buffers: bound.collect(),
             work,
             grid: None,
         }

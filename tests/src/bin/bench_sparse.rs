@@ -1,7 +1,9 @@
 //! A sparse MLP against the dense one, stage by stage, at Llama-3.2-3B's shape with bf16 weights, on one adapter in one run: medians of
 //! interleaved rounds. Prints Markdown and writes the same figures as JSON; nothing here passes or fails.
 //!
-//! `bench_sparse [ADAPTER] [--json FILE] [--rounds N]`, `bench_sparse [ADAPTER] --end-to-end TOKENS`
+//! `bench_sparse [ADAPTER] [--json FILE] [--rounds N] [--active PERCENT] [--buffers]`, `bench_sparse [ADAPTER] --end-to-end TOKENS`
+//!
+//! With `--buffers` sparse products read buffers on an adapter where models give them textures.
 //!
 //! A stage is a submit of its own; "total" is one submit of all stages. Beside wall time stands the processor time of this process, which
 //! is the adapter's work where the adapter is a CPU, and says more than wall time on a machine that others use too.
@@ -27,11 +29,14 @@ const PERCENTS: [u32; 4] = [5, 10, 20, 50];
 
 fn main() {
     let (mut adapter, mut json, mut rounds, mut whole) = (None, None, 9, None);
+    let (mut percents, mut buffers) = (PERCENTS.to_vec(), false);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--json" => json = args.next(),
             "--rounds" => rounds = number(args.next()).expect("--rounds N"),
+            "--active" => percents = vec![number(args.next()).expect("--active PERCENT") as u32],
+            "--buffers" => buffers = true,
             "--end-to-end" => whole = Some(number(args.next()).expect("--end-to-end TOKENS")),
             _ => adapter = Some(arg),
         }
@@ -63,12 +68,13 @@ fn main() {
         );
         println!("|{}", "---|".repeat(17));
         for (t, tile) in [(1, Tile::One), (8, Tile::Eight), (8, Tile::One)] {
-            for percent in PERCENTS {
+            for percent in percents.iter().copied() {
                 let case = Case {
                     numerics,
                     t,
                     tile,
                     percent,
+                    buffers,
                 };
                 let result = case.run(&gpu, &weights, rounds);
                 println!("{}", result.row());

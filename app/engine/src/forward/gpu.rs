@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::planner::{Planner, Program};
+use super::planner::Planner;
+use super::plans::{Plans, Programs};
 use super::record::Recorder;
 use super::sparse::{GpuSparse, Masks};
 use super::upload::{GpuMatrix, Uploader};
@@ -20,18 +21,6 @@ const TILE_ROWS: usize = 8;
 /// Bytes of logits made at a time.
 const LOGITS_BYTES: u64 = 64 << 20;
 
-/// A forward pass for many rows, and one for a single row.
-struct Programs {
-    many: Program,
-    one: Program,
-}
-
-impl Programs {
-    fn of(&self, rows: usize) -> &Program {
-        if rows == 1 { &self.one } else { &self.many }
-    }
-}
-
 /// A model on a GPU, with its KV cache and its plan.
 pub struct GpuForward {
     gpu: Arc<Gpu>,
@@ -46,10 +35,8 @@ pub struct GpuForward {
     positions: GpuPositions,
     numerics: Numerics,
     activations: ActivationType,
-    programs: Programs,
+    plans: Plans,
     sparse: Option<GpuSparse>,
-    /// Made by the first run that brings masks.
-    masked: Option<Programs>,
     /// Made by the first run that wants linear outputs.
     recorder: Option<Recorder>,
     staging: Option<wgpu::Buffer>,
@@ -117,14 +104,10 @@ impl GpuForward {
             Some(sparse) => Some(GpuSparse::new(&gpu, model, sparse, chunk).await?),
             None => None,
         };
-        let variants = gpu.info.variants;
-        let programs = match &sparse {
-            None => Programs {
-                many: planner.dense(variants.matmul).await?,
-                one: planner.dense(variants.single).await?,
-            },
-            Some(sparse) => sparse_programs(sparse, &planner, Masks::Made).await?,
-        };
+        let mut plans = Plans::default();
+        if sparse.is_none() {
+            plans.set(Masks::Made, Programs::dense(&planner).await?);
+        }
         Ok(Self {
             config,
             chunk,
@@ -137,9 +120,8 @@ impl GpuForward {
             positions,
             numerics,
             activations,
-            programs,
+            plans,
             sparse,
-            masked: None,
             recorder: None,
             staging: None,
             gpu,
@@ -184,13 +166,14 @@ impl GpuForward {
             .map(|from| from.max(pos0));
         let logit_count = logits_pos0.map_or(0, |first| pos0 + rows - first);
         self.plan_recording(want).await?;
-        let is_masked = self.bring_masks(chunk).await?;
+        let masks = self.plan_masks(chunk, want).await?;
+        self.bring_masks(chunk);
         let bytes = self.tapped_bytes(want, rows) + (logit_count * vocab * 4) as u64;
         let staging = self.staging(bytes).await?;
-        let programs = match (&self.masked, is_masked) {
-            (Some(masked), true) => masked,
-            _ => &self.programs,
-        };
+        let programs = self
+            .plans
+            .get(masks)
+            .ok_or_else(|| EngineError::Sparsity("masks for an engine that is dense".to_owned()))?;
         let recorded = |l: usize| self.recorder_of(want, l).zip(l.checked_sub(1));
 
         let program = programs.of(rows);
@@ -362,10 +345,27 @@ impl GpuForward {
         Ok(())
     }
 
-    /// Puts the chunk's masks where the kernels read them; true if there are any.
-    async fn bring_masks(&mut self, chunk: Chunk<'_>) -> Result<bool, EngineError> {
+    /// Plans what the chunk's masks and what is wanted of it call for, unless that is planned already.
+    async fn plan_masks(&mut self, chunk: Chunk<'_>, want: &Want) -> Result<Masks, EngineError> {
+        // Whoever looks inside sees activations of all neurons, as the rule's own run has them.
+        let masks = match chunk.masks {
+            None => Masks::Made,
+            Some(_) if want.scores || !want.inside.is_empty() => Masks::Judged,
+            Some(_) => Masks::Known,
+        };
+        if self.plans.get(masks).is_none()
+            && let Some(sparse) = &self.sparse
+        {
+            let programs = Programs::sparse(sparse, &self.planner(), masks).await?;
+            self.plans.set(masks, programs);
+        }
+        Ok(masks)
+    }
+
+    /// Puts the chunk's masks where the kernels read them.
+    fn bring_masks(&self, chunk: Chunk<'_>) {
         let Some(sparse) = &self.sparse else {
-            return Ok(false);
+            return;
         };
         if let Some(masks) = chunk.masks {
             for (bits, masks) in sparse.bits.iter().zip(masks) {
@@ -385,11 +385,6 @@ impl GpuForward {
                     .write(&bits.neurons, 0, bytemuck::cast_slice(&words));
             }
         }
-        if chunk.masks.is_some() && self.masked.is_none() {
-            let masked = sparse_programs(sparse, &self.planner(), Masks::Given).await?;
-            self.masked = Some(masked);
-        }
-        Ok(chunk.masks.is_some())
     }
 
     fn recorder_of(&self, want: &Want, l: usize) -> Option<&Recorder> {
@@ -467,18 +462,6 @@ async fn positions(up: &mut Uploader<'_>, capacity: usize) -> Result<GpuPosition
         });
     }
     Ok(GpuPositions::Learned(table))
-}
-
-async fn sparse_programs(
-    sparse: &GpuSparse,
-    planner: &Planner<'_>,
-    masks: Masks,
-) -> Result<Programs, EngineError> {
-    let variants = planner.gpu.info.variants;
-    Ok(Programs {
-        many: sparse.program(planner, variants.matmul, masks).await?,
-        one: sparse.program(planner, variants.single, masks).await?,
-    })
 }
 
 /// What came back from the device, taken piece by piece.

@@ -5,27 +5,31 @@
 
 use std::sync::Arc;
 
+use super::matrix_shape;
 use super::planner::{Planner, Program};
 use super::upload::GpuMatrix;
 use super::weights::{Activations, GpuLayer};
-use crate::gpu::MatmulKernel;
+use crate::gpu::{Bound, MatmulKernel};
 use crate::kernels::matmul::Epilogue;
 use crate::kernels::sparse::{Mask, Path, Tile, grid, index, rows, sum, threshold, topk};
 use crate::plan::{Draft, Work};
 use crate::sparsity::{SparseModel, Sparsity};
 use crate::{EngineError, Gpu};
-use assay_model::{Dtype, LayerRole, Mlp, Model};
+use assay_model::{Dtype, LayerRole, Mlp, Model, TensorRef};
 
 /// Rows that share a list in a run of many. One: tokens seldom share neurons, and a union of lists grows with each.
 const TILE: Tile = Tile::One;
 
-/// Who makes the masks.
+/// Who makes the masks, and so what must be computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Masks {
     /// The rule, on the device.
     Made,
-    /// Whoever runs the model; they are in the buffers already.
-    Given,
+    /// Whoever runs the model; they are in the buffers already. What the rule would have decided by is computed all the same, for
+    /// somebody who holds the masks against it.
+    Judged,
+    /// Whoever runs the model, and nobody asks what the rule would have said: only what is active is computed.
+    Known,
 }
 
 /// Masks of one layer.
@@ -66,6 +70,26 @@ pub(super) fn is_transposed(rule: &Sparsity, role: LayerRole) -> bool {
         LayerRole::Gate | LayerRole::Up => rule.masks_input(),
         _ => false,
     }
+}
+
+/// Whether `weight`, which has `role` in an MLP, lies in a texture under `rule`: where only kernels of listed neurons read it, and the
+/// device likes that best.
+pub(crate) fn lies_in_texels(
+    gpu: &Gpu,
+    rule: &Sparsity,
+    role: LayerRole,
+    weight: &TensorRef,
+    mlp: Mlp,
+) -> Result<bool, EngineError> {
+    let is_read_sparsely = match (rule, role) {
+        (_, LayerRole::Down) => true,
+        (Sparsity::Given { .. } | Sparsity::Predicted { .. } | Sparsity::Teal { .. }, _) => true,
+        (Sparsity::Cats { .. }, LayerRole::Up) => mlp.has_gate(),
+        (Sparsity::Cats { .. } | Sparsity::TopK { .. }, _) => false,
+    };
+    let turned = is_transposed(rule, role);
+    let shape = matrix_shape(weight)?;
+    Ok(is_read_sparsely && Path::takes_texels(gpu, weight.dtype, shape, turned))
 }
 
 impl GpuSparse {
@@ -227,6 +251,10 @@ impl<'a> Steps<'_, 'a> {
         let (a, config) = (self.planner.acts, self.planner.config);
         let has_gate = self.layer.gate.is_some();
         match self.sparse.rule() {
+            rule if self.masks == Masks::Known && self.can_select(rule) => {
+                self.list_neurons(steps);
+                self.selected(steps, self.inside(has_gate));
+            }
             Sparsity::Given { .. } => {
                 self.list_neurons(steps);
                 self.selected(steps, self.inside(has_gate));
@@ -293,6 +321,22 @@ impl<'a> Steps<'_, 'a> {
         );
     }
 
+    /// Whether gate and up of listed neurons can be had alone. What an input's mask leaves is summed for all neurons, because their
+    /// weights lie by inputs; and a kernel takes gate and up from textures, or neither.
+    fn can_select(&self, rule: &Sparsity) -> bool {
+        let is_texels = |w: &GpuMatrix| w.texels.is_some();
+        let alike = |gate: &GpuMatrix| is_texels(gate) == is_texels(&self.layer.up);
+        !rule.masks_input() && self.layer.gate.as_ref().is_none_or(alike)
+    }
+
+    /// How the products with `w` are laid out.
+    fn path_of(&self, w: &GpuMatrix) -> Path {
+        match w.texels {
+            Some(_) => Path::Texels,
+            None => self.sparse.path,
+        }
+    }
+
     fn inside(&self, has_gate: bool) -> rows::Mode {
         match has_gate {
             true => rows::Mode::Gated,
@@ -307,7 +351,7 @@ impl<'a> Steps<'_, 'a> {
         values: &'a wgpu::Buffer,
         keep: usize,
     ) {
-        if self.masks == Masks::Given {
+        if self.masks != Masks::Made {
             return;
         }
         let work = Work::TopK {
@@ -339,7 +383,7 @@ impl<'a> Steps<'_, 'a> {
         n: usize,
         t: f32,
     ) {
-        if self.masks == Masks::Given {
+        if self.masks != Masks::Made {
             return;
         }
         let key = threshold::key(measure, self.planner.numerics);
@@ -369,7 +413,7 @@ impl<'a> Steps<'_, 'a> {
             rows::Mode::WithGate | rows::Mode::Relu => layer.up.bias.as_ref(),
         };
         let variant = rows::Variant {
-            path: self.sparse.path,
+            path: self.path_of(&layer.up),
             tile: TILE,
             mode,
             dtype: layer.up.dtype,
@@ -386,20 +430,20 @@ impl<'a> Steps<'_, 'a> {
                 per_group: rows::per_group(variant),
             },
         ));
-        let mut buffers = vec![
-            (1, &a.x),
+        let mut buffers: Vec<(u32, Bound<'a>)> = vec![
+            (1, (&a.x).into()),
             (2, layer.up.only()),
-            (6, &self.sparse.list),
-            (7, &self.sparse.starts),
-            (8, &a.gated),
+            (6, (&self.sparse.list).into()),
+            (7, (&self.sparse.starts).into()),
+            (8, (&a.gated).into()),
         ];
         if let (rows::Mode::Gated, Some(gate)) = (mode, &layer.gate) {
             buffers.push((3, gate.only()));
         }
         if mode == rows::Mode::WithGate {
-            buffers.push((4, &a.gate));
+            buffers.push((4, (&a.gate).into()));
         }
-        buffers.extend(bias.map(|bias| (5, bias)));
+        buffers.extend(bias.map(|bias| (5, bias.into())));
         let key = rows::key(variant, config.hidden, self.planner.numerics);
         let k = config.hidden as u32;
         let work = Work::SparseRows { variant, n, k };
@@ -418,7 +462,7 @@ impl<'a> Steps<'_, 'a> {
         d: usize,
     ) {
         let variant = sum::Variant {
-            path: self.sparse.path,
+            path: self.path_of(w),
             tile: TILE,
             dtype: w.dtype,
             epilogue: Epilogue {
@@ -427,18 +471,18 @@ impl<'a> Steps<'_, 'a> {
             },
             slots: false,
         };
-        let mut buffers = vec![
-            (1, factors),
+        let mut buffers: Vec<(u32, Bound<'a>)> = vec![
+            (1, factors.into()),
             (2, w.only()),
-            (6, &self.sparse.list),
-            (7, &self.sparse.starts),
-            (8, y),
+            (6, (&self.sparse.list).into()),
+            (7, (&self.sparse.starts).into()),
+            (8, y.into()),
         ];
         if TILE != Tile::One {
-            buffers.push((3, bits));
+            buffers.push((3, bits.into()));
         }
-        buffers.extend(w.bias.as_ref().map(|bias| (4, bias)));
-        buffers.extend(residual.map(|residual| (5, residual)));
+        buffers.extend(w.bias.as_ref().map(|bias| (4, bias.into())));
+        buffers.extend(residual.map(|residual| (5, residual.into())));
         let work = Work::SparseSum {
             variant,
             n: n as u32,

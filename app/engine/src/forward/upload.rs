@@ -2,6 +2,7 @@
 
 use super::matrix_shape;
 use crate::engine::{Monitor, Phase};
+use crate::gpu::{Bound, Texels};
 use crate::{EngineError, Gpu};
 use assay_model::{Dtype, Model, Rows, TensorRef};
 use std::ops::Range;
@@ -19,12 +20,14 @@ pub(crate) struct Shard {
     pub rows: usize,
 }
 
-/// A stored matrix [n, k] in one or more shards, with its bias.
+/// A stored matrix [n, k] in one or more shards, or in a texture, with its bias.
 pub(crate) struct GpuMatrix {
     pub dtype: Dtype,
     pub n: usize,
     pub k: usize,
+    /// None where it is a texture.
     pub shards: Vec<Shard>,
+    pub texels: Option<Texels>,
     pub bias: Option<wgpu::Buffer>,
     /// One scale a row, f32 [n], of a matrix whose products are integers.
     pub scales: Option<wgpu::Buffer>,
@@ -42,6 +45,7 @@ impl GpuMatrix {
                 first: 0,
                 rows: n,
             }],
+            texels: None,
             bias: None,
             scales: None,
         }
@@ -49,7 +53,7 @@ impl GpuMatrix {
 
     /// Refuses a matrix that one binding is too small for, of a product whose kernels know no shards.
     pub fn in_one_binding(self, gpu: &Gpu, what: &str) -> Result<Self, EngineError> {
-        if self.shards.len() == 1 {
+        if self.shards.len() == 1 || self.texels.is_some() {
             return Ok(self);
         }
         Err(EngineError::LimitTooSmall {
@@ -59,9 +63,12 @@ impl GpuMatrix {
         })
     }
 
-    /// The buffer of a matrix that is [`in_one_binding`](Self::in_one_binding).
-    pub fn only(&self) -> &wgpu::Buffer {
-        &self.shards[0].buffer
+    /// The one binding of a matrix that is [`in_one_binding`](Self::in_one_binding).
+    pub fn only(&self) -> Bound<'_> {
+        match &self.texels {
+            Some(texels) => texels.into(),
+            None => (&self.shards[0].buffer).into(),
+        }
     }
 }
 
@@ -112,16 +119,44 @@ impl Uploader<'_> {
                 rows,
             });
         }
-        let bias = match bias {
-            Some(bias) => Some(self.vector(bias).await?),
-            None => None,
-        };
         Ok(GpuMatrix {
             dtype: weight.dtype,
             n,
             k,
             shards,
-            bias,
+            texels: None,
+            bias: self.bias(bias).await?,
+            scales: None,
+        })
+    }
+
+    /// Uploads a matrix as a texture; whether it fits is the caller's to know.
+    pub async fn texels(
+        &mut self,
+        weight: &TensorRef,
+        bias: Option<&TensorRef>,
+    ) -> Result<GpuMatrix, EngineError> {
+        let (n, k) = matrix_shape(weight)?;
+        let stored = self.model.rows(weight)?;
+        let row_bytes = weight.dtype.row_bytes(k);
+        let texels = self.gpu.texels(&weight.name, n, row_bytes).await?;
+        let step = (PIECE_BYTES as usize / row_bytes).max(1);
+        for first in (0..n).step_by(step) {
+            let piece = stored.read(first..n.min(first + step))?;
+            let len = piece.len() as u64;
+            self.gpu.write_texels(&texels, first, &piece);
+            drop(piece);
+            self.advance(len).await?;
+        }
+        drop(stored);
+        self.model.release(weight);
+        Ok(GpuMatrix {
+            dtype: weight.dtype,
+            n,
+            k,
+            shards: Vec::new(),
+            texels: Some(texels),
+            bias: self.bias(bias).await?,
             scales: None,
         })
     }
@@ -143,11 +178,12 @@ impl Uploader<'_> {
     }
 
     /// Uploads a matrix [n, k] as [k, n], so that a column is a row: what a product skips is then contiguous. It passes through host
-    /// memory whole.
+    /// memory whole. With `as_texels` it becomes a texture; whether it fits is the caller's to know.
     pub async fn transposed(
         &mut self,
         weight: &TensorRef,
         bias: Option<&TensorRef>,
+        as_texels: bool,
     ) -> Result<GpuMatrix, EngineError> {
         let (n, k) = matrix_shape(weight)?;
         let Some(size) = weight.dtype.element_bytes() else {
@@ -164,16 +200,43 @@ impl Uploader<'_> {
         };
         drop(stored);
         self.model.release(weight);
+        let bias = self.bias(bias).await?;
+        if as_texels {
+            let row_bytes = n * size as usize;
+            let texels = self.gpu.texels(&weight.name, k, row_bytes).await?;
+            let step = (PIECE_BYTES as usize / row_bytes).max(1);
+            for (i, piece) in turned.chunks(step * row_bytes).enumerate() {
+                self.gpu.write_texels(&texels, i * step, piece);
+                self.advance(piece.len() as u64).await?;
+            }
+            return Ok(GpuMatrix {
+                dtype: weight.dtype,
+                n: k,
+                k: n,
+                shards: Vec::new(),
+                texels: Some(texels),
+                bias,
+                scales: None,
+            });
+        }
         let buffer = self.gpu.storage(&weight.name, turned.len() as u64).await?;
         for (i, piece) in turned.chunks(PIECE_BYTES as usize).enumerate() {
             self.gpu.write(&buffer, i as u64 * PIECE_BYTES, piece);
             self.advance(piece.len() as u64).await?;
         }
         let mut matrix = GpuMatrix::whole(weight.dtype, k, n, buffer);
-        if let Some(bias) = bias {
-            matrix.bias = Some(self.vector(bias).await?);
-        }
+        matrix.bias = bias;
         Ok(matrix)
+    }
+
+    async fn bias(
+        &mut self,
+        bias: Option<&TensorRef>,
+    ) -> Result<Option<wgpu::Buffer>, EngineError> {
+        match bias {
+            Some(bias) => self.vector(bias).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Uploads a norm weight or a bias as f32.

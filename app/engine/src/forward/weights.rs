@@ -103,9 +103,13 @@ async fn of_mlp(
         return matrix(up, l, role, activations).await;
     };
     let (weight, bias) = linear(up.model, l, role)?;
-    let matrix = match sparse::is_transposed(rule, role) {
-        true => up.transposed(weight, bias).await?,
-        false => up.matrix(weight, bias).await?,
+    let turned = sparse::is_transposed(rule, role);
+    let mlp = up.model.config().family.mlp();
+    let as_texels = sparse::lies_in_texels(up.gpu, rule, role, weight, mlp)?;
+    let matrix = match (turned, as_texels) {
+        (true, _) => up.transposed(weight, bias, as_texels).await?,
+        (false, true) => up.texels(weight, bias).await?,
+        (false, false) => up.matrix(weight, bias).await?,
     };
     matrix.in_one_binding(up.gpu, &weight.name)
 }

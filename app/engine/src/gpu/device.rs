@@ -247,29 +247,40 @@ impl Gpu {
                 have,
             });
         }
-        let (buffer, invalid, memory) = {
+        let descriptor = wgpu::BufferDescriptor {
+            label: Some(what),
+            size,
+            usage,
+            mapped_at_creation: false,
+        };
+        let make = || self.device.create_buffer(&descriptor);
+        self.allocated(what, size, make).await
+    }
+
+    /// What `make` makes, or an error where the device has no memory for its `bytes`.
+    pub(super) async fn allocated<T>(
+        &self,
+        what: &str,
+        bytes: u64,
+        make: impl FnOnce() -> T,
+    ) -> Result<T, EngineError> {
+        let (made, invalid, memory) = {
             let _scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
             let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
             let valid = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-            let descriptor = wgpu::BufferDescriptor {
-                label: Some(what),
-                size,
-                usage,
-                mapped_at_creation: false,
-            };
-            let buffer = self.device.create_buffer(&descriptor);
+            let made = make();
             let invalid = valid.pop();
-            (buffer, invalid, memory.pop())
+            (made, invalid, memory.pop())
         };
         self.confirm(Unconfirmed {
             what: what.to_owned(),
-            bytes: size,
+            bytes,
             invalid: Box::pin(invalid),
             memory: Some(Box::pin(memory)),
         })
         .await?;
         self.check()?;
-        Ok(buffer)
+        Ok(made)
     }
 
     fn unconfirmed(&self) -> std::sync::MutexGuard<'_, Vec<Unconfirmed>> {

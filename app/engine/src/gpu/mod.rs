@@ -4,10 +4,12 @@ mod adapter;
 mod device;
 mod pace;
 mod pipelines;
+mod texels;
 
 pub use adapter::{AdapterInfo, AttentionKernel, MatmulKernel, Variants, list_adapters};
 pub use device::{Gpu, GpuOptions};
 pub use pipelines::{Kernel, PipelineKey};
+pub use texels::{Bound, TEXEL_BYTES, Texels};
 
 /// Floats as they were read back.
 pub(crate) fn floats(data: &[u8]) -> impl Iterator<Item = f32> + '_ {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use assay_shaders::{Defines, expand};
 
-use super::Gpu;
+use super::{Bound, Gpu};
 use crate::EngineError;
 
 /// What selects a pipeline: the kernel's file name and its variant.
@@ -75,13 +75,13 @@ impl Gpu {
         Ok(kernel)
     }
 
-    /// Binds a 32-byte slot of `params` at `slot` and the numbered storage buffers.
-    pub fn bind(
+    /// Binds a 32-byte slot of `params` at `slot` and the numbered storage buffers, or textures where a kernel reads those.
+    pub fn bind<'a, B: Copy + Into<Bound<'a>>>(
         &self,
         kernel: &Kernel,
         params: &wgpu::Buffer,
         slot: u64,
-        buffers: &[(u32, &wgpu::Buffer)],
+        buffers: &[(u32, B)],
     ) -> wgpu::BindGroup {
         let mut entries = vec![wgpu::BindGroupEntry {
             binding: 0,
@@ -91,14 +91,13 @@ impl Gpu {
                 size: wgpu::BufferSize::new(crate::kernels::PARAM_BYTES),
             }),
         }];
-        entries.extend(
-            buffers
-                .iter()
-                .map(|(binding, buffer)| wgpu::BindGroupEntry {
-                    binding: *binding,
-                    resource: buffer.as_entire_binding(),
-                }),
-        );
+        entries.extend(buffers.iter().map(|(binding, bound)| {
+            let bound: Bound<'a> = (*bound).into();
+            wgpu::BindGroupEntry {
+                binding: *binding,
+                resource: bound.into(),
+            }
+        }));
         self.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some(&kernel.label),
             layout: &kernel.layout,

@@ -177,7 +177,8 @@ mod tests {
     /// Kernels that make no numbers of their own: their outputs are sizes of dispatches.
     const NO_NUMBERS: [&str; 1] = ["sparse_grid"];
     /// Kernels that not every adapter can run: compared where they are chosen.
-    const NOT_EVERYWHERE: [&str; 1] = ["matmul_subgroup"];
+    const NOT_EVERYWHERE: [&str; 3] =
+        ["matmul_subgroup", "sparse_rows_texels", "sparse_sum_texels"];
 
     #[test]
     fn the_twins_give_the_expected_digest() {

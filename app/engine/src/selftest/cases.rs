@@ -1,7 +1,7 @@
 //! Seeded cases of one dispatch each: inputs, the twin's answer, and the run on a device.
 
 use crate::gpu::MatmulKernel;
-use crate::gpu::{AttentionKernel, Gpu, PipelineKey};
+use crate::gpu::{AttentionKernel, Bound, Gpu, PipelineKey};
 use crate::kernels::matmul::{Epilogue, Stored};
 use crate::kernels::{self, Grid, ParamBytes};
 use crate::{EngineError, Numerics, Rounding};
@@ -46,14 +46,19 @@ impl Case {
             .buffer("parameters", 256, U::UNIFORM | U::COPY_DST)
             .await?;
         gpu.write(&params, 0, &self.params);
-        let mut buffers = Vec::new();
+        let texel_row = kernels::sparse::texel_row_bytes(&self.key);
+        let (mut buffers, mut textures) = (Vec::new(), Vec::new());
         for (binding, data) in &self.buffers {
-            buffers.push((*binding, gpu.storage_with("self-test", data).await?));
+            match texel_row.filter(|_| matches!(binding, 2 | 3)) {
+                Some(row) => {
+                    textures.push((*binding, gpu.texels_with("self-test", row, data).await?));
+                }
+                None => buffers.push((*binding, gpu.storage_with("self-test", data).await?)),
+            }
         }
-        let entries: Vec<_> = buffers
-            .iter()
-            .map(|(binding, buffer)| (*binding, buffer))
-            .collect();
+        let bound = buffers.iter().map(|(i, buffer)| (*i, Bound::from(buffer)));
+        let weights = textures.iter().map(|(i, texels)| (*i, Bound::from(texels)));
+        let entries: Vec<_> = bound.chain(weights).collect();
         let bind = gpu.bind(&kernel, &params, 0, &entries);
         let total: u64 = self
             .expected

@@ -18,6 +18,7 @@ pub use opt_cases::{add_position, kv_write, layernorm, relu};
 pub use sparse_cases::{sparse_index, sparse_rows, sparse_sum, sparse_threshold, sparse_topk};
 
 use crate::engine::Device;
+use crate::forward::lies_in_texels;
 use crate::gpu::Gpu;
 use crate::gpu::MatmulKernel;
 use crate::kernels::add::Addend;
@@ -287,23 +288,36 @@ fn of_activations(
 fn of_rule(gpu: &Gpu, numerics: Numerics, model: &Model, rule: &Sparsity) -> Vec<Case> {
     use LayerRole as R;
     let config = model.config();
-    let path = Path::of(&gpu.info.variants);
-    let has_gate = config.family.mlp().has_gate();
+    let mlp = config.family.mlp();
+    let has_gate = mlp.has_gate();
+    // How a model's own matrices are read.
+    let path = |role| {
+        let weight = model.layer(0, role);
+        let is_texels = weight.map(|w| lies_in_texels(gpu, rule, role, w, mlp));
+        match is_texels {
+            Some(Ok(true)) => Path::Texels,
+            _ => Path::of(&gpu.info.variants),
+        }
+    };
     let stored = |role| model.layer(0, role).map_or(Dtype::F32, |t| t.dtype);
     let bias = config.mlp_bias;
     let down = Epilogue {
         bias,
         residual: true,
     };
-    // A multiple of four takes the wide loader.
-    let like = |width: usize| if width.is_multiple_of(4) { 300 } else { 301 };
-    let mut cases = vec![
-        sparse_index(),
-        sparse_sum(numerics, path, stored(R::Down), down, like(config.hidden)),
-    ];
+    // A multiple of four takes a wide loader, one of eight the widest.
+    let like = |width: usize| match width {
+        _ if width.is_multiple_of(8) => 304,
+        _ if width.is_multiple_of(4) => 300,
+        _ => 301,
+    };
+    let sum = |role, epilogue, width| {
+        sparse_sum(numerics, path(role), stored(role), epilogue, like(width))
+    };
+    let mut cases = vec![sparse_index(), sum(R::Down, down, config.hidden)];
     let selected = |mode| {
         let k = like(config.hidden);
-        sparse_rows(numerics, path, mode, stored(R::Up), bias, k)
+        sparse_rows(numerics, path(R::Up), mode, stored(R::Up), bias, k)
     };
     let inside = match has_gate {
         true => rows::Mode::Gated,
@@ -324,9 +338,8 @@ fn of_rule(gpu: &Gpu, numerics: Numerics, model: &Model, rule: &Sparsity) -> Vec
                 bias,
                 residual: false,
             };
-            let wide = like(config.intermediate);
             cases.push(sparse_threshold(numerics, threshold::Measure::Magnitude));
-            cases.push(sparse_sum(numerics, path, stored(R::Up), inputs, wide));
+            cases.push(sum(R::Up, inputs, config.intermediate));
         }
         Sparsity::Predicted { .. } => {
             cases.push(sparse_topk(topk::Measure::Signed));

@@ -1,12 +1,15 @@
 //! Each kernel against its twin, over odd shapes.
 
 use assay_engine::Numerics;
+use assay_engine::gpu::Bound;
 use assay_engine::kernels::matmul::{Epilogue, Stored};
 use assay_engine::kernels::sparse::rows::{Gate, Mode};
 use assay_engine::kernels::sparse::{Mask, Path, Tile, grid, index, rows, sum};
 
+use assay_model::Dtype;
+
 use crate::support::{
-    BOTH, Chain, DTYPES, Launch, MASKS, Seeded, UNTOUCHED, X_ROW, agree, arguments, buffer,
+    BOTH, Chain, DTYPES, Launch, MASKS, Seeded, UNTOUCHED, Weights, X_ROW, agree, arguments,
     buffer_of, on_every_gpu, store,
 };
 
@@ -151,6 +154,58 @@ fn rows_match_their_twin() {
     });
 }
 
+/// The kernels that read textures and share among lanes of eight, over every edge that they have: where they can run.
+#[test]
+fn texels_match_their_twins() {
+    // Rows, neurons, columns: less than a texel's row of lanes, edges of a segment, ragged tiles and groups.
+    let shapes = [
+        (1, 1, 8),
+        (1, 300, 264),
+        (3, 70, 256),
+        (5, 33, 520),
+        (9, 257, 2320),
+    ];
+    on_every_gpu(|gpu| {
+        if gpu.info.subgroup != 8 {
+            println!("skipped: subgroups of {} are not 8 wide", gpu.info.name);
+            return;
+        }
+        let path = Path::Texels;
+        let mut case = 0;
+        for numerics in BOTH {
+            for (r, n, k) in shapes {
+                for tile in Tile::ALL {
+                    case += 1;
+                    if numerics == Numerics::Fast && case % 2 == 0 {
+                        continue;
+                    }
+                    let dtype = [Dtype::BF16, Dtype::F16][case / 2 % 2];
+                    let percent = [30, 100, 5, 0][(case + case / 4) % 4];
+                    let (bias, slots) = (case / 4 % 2 == 0, case % 5 < 2);
+                    let of_rows = rows::Variant {
+                        path,
+                        tile,
+                        mode: [Mode::Gated, Mode::WithGate, Mode::Relu][case % 3],
+                        dtype,
+                        bias,
+                        slots,
+                    };
+                    rows_case(gpu, numerics, of_rows, (r, n, k), percent);
+                    let residual = case % 3 == 0;
+                    let of_sum = sum::Variant {
+                        path,
+                        tile,
+                        dtype,
+                        epilogue: Epilogue { bias, residual },
+                        slots,
+                    };
+                    sum_case(gpu, numerics, of_sum, (r, n, k), percent);
+                }
+            }
+        }
+    });
+}
+
 fn rows_case(
     gpu: &assay_engine::Gpu,
     numerics: Numerics,
@@ -203,15 +258,15 @@ fn rows_case(
     // A cache: rows in another order, with room before them.
     let slots: Vec<u32> = (0..n).rev().map(|j| j + 3).collect();
     let place = |bytes: &[u8]| {
-        if !variant.slots {
-            return buffer(gpu, bytes);
-        }
         let row = variant.dtype.row_bytes(k);
+        if !variant.slots {
+            return Weights::new(gpu, variant.path, row, bytes);
+        }
         let mut placed = vec![0xFF; (n as usize + 3) * row];
         for (bytes, slot) in bytes.chunks_exact(row).zip(&slots) {
             placed[*slot as usize * row..][..row].copy_from_slice(bytes);
         }
-        buffer(gpu, &placed)
+        Weights::new(gpu, variant.path, row, &placed)
     };
     let (up, gate) = (place(&up), place(&gate));
     let list = if variant.slots {
@@ -226,14 +281,20 @@ fn rows_case(
     );
     let (starts, args) = (buffer_of(gpu, &lists.starts), arguments(gpu));
     let y = buffer_of(gpu, &vec![UNTOUCHED; want.len()]);
-    let mut bound = vec![(1, &x), (2, &up), (6, &list), (7, &starts), (8, &y)];
+    let mut bound: Vec<(u32, Bound<'_>)> = vec![
+        (1, (&x).into()),
+        (2, up.bound()),
+        (6, (&list).into()),
+        (7, (&starts).into()),
+        (8, (&y).into()),
+    ];
     match variant.mode {
-        Mode::Gated => bound.push((3, &gate)),
-        Mode::WithGate => bound.push((4, &values)),
+        Mode::Gated => bound.push((3, gate.bound())),
+        Mode::WithGate => bound.push((4, (&values).into())),
         Mode::Relu => {}
     }
     if variant.bias {
-        bound.push((5, &bias));
+        bound.push((5, (&bias).into()));
     }
     let mut chain = Chain::new(gpu);
     let (params, groups) = grid::dispatch(mask, rows::per_group(variant));
@@ -349,7 +410,7 @@ fn sum_case(
     };
     let (a, w, bits) = (
         buffer_of(gpu, &a),
-        buffer(gpu, &placed),
+        Weights::new(gpu, variant.path, row, &placed),
         buffer_of(gpu, &lists.bits),
     );
     let (bias, residual) = (buffer_of(gpu, &bias), buffer_of(gpu, &residual));
@@ -357,15 +418,21 @@ fn sum_case(
         buffer_of(gpu, &lists.starts),
         buffer_of(gpu, &vec![UNTOUCHED; want.len()]),
     );
-    let mut bound = vec![(1, &a), (2, &w), (6, &list), (7, &starts), (8, &y)];
+    let mut bound: Vec<(u32, Bound<'_>)> = vec![
+        (1, (&a).into()),
+        (2, w.bound()),
+        (6, (&list).into()),
+        (7, (&starts).into()),
+        (8, (&y).into()),
+    ];
     if variant.tile != Tile::One {
-        bound.push((3, &bits));
+        bound.push((3, (&bits).into()));
     }
     if variant.epilogue.bias {
-        bound.push((4, &bias));
+        bound.push((4, (&bias).into()));
     }
     if variant.epilogue.residual {
-        bound.push((5, &residual));
+        bound.push((5, (&residual).into()));
     }
     let mut chain = Chain::new(gpu);
     let (params, groups) = sum::dispatch(variant.path, mask, d as u32, X_ROW as u32);

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use assay_engine::gpu::{Kernel, PipelineKey};
+use assay_engine::gpu::{Bound, Kernel, PipelineKey, Texels};
 use assay_engine::kernels::matmul::Stored;
-use assay_engine::kernels::sparse::Mask;
+use assay_engine::kernels::sparse::{Mask, Path};
 use assay_engine::kernels::{Grid, ParamBytes};
 use assay_engine::selftest::FAST_LIMIT;
 use assay_engine::{Gpu, GpuOptions, Numerics, list_adapters};
@@ -124,6 +124,31 @@ pub fn transposed(w: Stored<'_>) -> Vec<u8> {
     out
 }
 
+/// Weights as a path reads them.
+pub enum Weights {
+    Buffer(wgpu::Buffer),
+    Texels(Texels),
+}
+
+impl Weights {
+    pub fn new(gpu: &Gpu, path: Path, row_bytes: usize, bytes: &[u8]) -> Self {
+        match path {
+            Path::Texels => {
+                let texels = gpu.texels_with("weights", row_bytes, bytes);
+                Self::Texels(pollster::block_on(texels).expect("memory"))
+            }
+            Path::Registers | Path::Lanes => Self::Buffer(buffer(gpu, bytes)),
+        }
+    }
+
+    pub fn bound(&self) -> Bound<'_> {
+        match self {
+            Self::Buffer(buffer) => buffer.into(),
+            Self::Texels(texels) => texels.into(),
+        }
+    }
+}
+
 /// How a step is sent off.
 pub enum Launch<'a> {
     Grid(Grid),
@@ -144,12 +169,12 @@ impl<'a> Chain<'a> {
         }
     }
 
-    pub fn step(
+    pub fn step<'b, B: Copy + Into<Bound<'b>>>(
         &mut self,
         key: &PipelineKey,
         params: ParamBytes,
         launch: Launch<'a>,
-        buffers: &[(u32, &wgpu::Buffer)],
+        buffers: &[(u32, B)],
     ) {
         use wgpu::BufferUsages as U;
         let kernel = pollster::block_on(self.gpu.kernel(key)).expect("it compiles");

@@ -1,6 +1,6 @@
 //! One case: the dense MLP, the sparse one and the cached one in the same rounds.
 
-use assay_engine::gpu::Gpu;
+use assay_engine::gpu::{Bound, Gpu};
 use assay_engine::kernels::matmul::{self, Epilogue};
 use assay_engine::kernels::silu_mul;
 use assay_engine::kernels::sparse::cache::WeightCache;
@@ -19,6 +19,8 @@ pub struct Case {
     /// One row for masks that differ, eight for one mask that all rows share.
     pub tile: Tile,
     pub percent: u32,
+    /// Weights from buffers where models would have textures.
+    pub buffers: bool,
 }
 
 /// One row of the table: stages by name, the total last.
@@ -198,8 +200,8 @@ impl Case {
         ]
     }
 
-    fn variants(self, gpu: &Gpu, slots: bool) -> (rows::Variant, sum::Variant) {
-        let (path, tile, dtype) = (Path::of(&gpu.info.variants), self.tile, DTYPE);
+    fn variants(self, path: Path, slots: bool) -> (rows::Variant, sum::Variant) {
+        let (tile, dtype) = (self.tile, DTYPE);
         let epilogue = Epilogue::default();
         (
             rows::Variant {
@@ -222,7 +224,9 @@ impl Case {
 
     fn sparse(self, gpu: &Gpu, w: &Weights, mask: Mask, bits: &[u32]) -> Vec<Step> {
         use wgpu::BufferUsages as U;
-        let (of_rows, of_sum) = self.variants(gpu, false);
+        let path = w.path(gpu, self.buffers);
+        let (of_rows, of_sum) = self.variants(path, false);
+        let [gate, up, turned] = w.bound(path);
         let memory = |bytes: u64| pollster::block_on(gpu.storage("lists", bytes)).expect("memory");
         let bits = words(gpu, bits);
         let (list, starts) = (memory(mask.list_bytes()), memory(mask.starts_bytes()));
@@ -234,17 +238,23 @@ impl Case {
             floats(gpu, self.t * D),
         );
         let sizes = grid::dispatch(mask, rows::per_group(of_rows));
-        let mut down = vec![(1, &act), (2, &w.turned), (6, &list), (7, &starts), (8, &y)];
+        let mut down: Vec<(u32, Bound<'_>)> = vec![
+            (1, (&act).into()),
+            (2, turned),
+            (6, (&list).into()),
+            (7, (&starts).into()),
+            (8, (&y).into()),
+        ];
         if self.tile != Tile::One {
-            down.push((3, &bits));
+            down.push((3, (&bits).into()));
         }
-        let up = [
-            (1, &x),
-            (2, &w.up),
-            (3, &w.gate),
-            (6, &list),
-            (7, &starts),
-            (8, &act),
+        let up: [(u32, Bound<'_>); 6] = [
+            (1, (&x).into()),
+            (2, up),
+            (3, gate),
+            (6, (&list).into()),
+            (7, (&starts).into()),
+            (8, (&act).into()),
         ];
         let (rows_key, sum_key) = (
             rows::key(of_rows, D as usize, self.numerics),
@@ -290,7 +300,7 @@ impl Cached {
         let cache = WeightCache::new(gpu, N, active, &widths);
         let mut cache = pollster::block_on(cache).expect("memory");
         pollster::block_on(cache.update(gpu, &masks[1], &w.host())).expect("it fits");
-        let (of_rows, of_sum) = case.variants(gpu, true);
+        let (of_rows, of_sum) = case.variants(Path::of(&gpu.info.variants), true);
         let bits = words(gpu, &masks[1]);
         let (x, act, y) = (
             floats(gpu, case.t * D),

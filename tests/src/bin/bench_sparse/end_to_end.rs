@@ -7,9 +7,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use assay_engine::sparsity::{LayerMasks, SparseModel};
+use assay_engine::sparsity::{Bits, LayerMasks, SparseModel};
 use assay_engine::{Device, Engine, Numerics, Quiet, Want};
 use assay_model::{Dtype, Model, synth};
+use assay_trace::Digest;
 
 /// Tokens before the first that is timed.
 const PROMPT: usize = 32;
@@ -39,24 +40,27 @@ pub fn run(device: &Device, tokens: usize) {
         );
         pollster::block_on(engine).expect("it loads")
     };
-    let mut dense = load(None);
-    let mut sparse = load(Some(Arc::new(SparseModel::top_k(keep))));
+    let mut oracle = load(Some(Arc::new(SparseModel::top_k(keep))));
     // The oracle's masks of all tokens.
     let masks: Vec<Vec<LayerMasks>> = ids
         .iter()
-        .map(|id| decode(&mut sparse, *id, None, true).1)
+        .map(|id| decode(&mut oracle, *id, None, true).1)
         .collect();
+    let mut dense = load(None);
+    // Masks come with each token, so the rule's own are never used.
+    let nothing = vec![Bits::zeros(1, config.intermediate); config.layers];
+    let given = SparseModel::given(Digest::ZERO, nothing);
+    let mut sparse = load(Some(Arc::new(given)));
     let mut times = [const { Vec::new() }; 3];
-    for (engine, known) in [(&mut dense, false), (&mut sparse, true)] {
+    for (engine, known) in [
+        (&mut dense, false),
+        (&mut sparse, true),
+        (&mut oracle, false),
+    ] {
         engine.reset();
         for (id, masks) in ids.iter().zip(&masks).take(PROMPT) {
             decode(engine, *id, known.then_some(&masks[..]), false);
         }
-    }
-    // An engine of its own: what it computes stays in its cache.
-    let mut oracle = load(Some(Arc::new(SparseModel::top_k(keep))));
-    for id in &ids[..PROMPT] {
-        decode(&mut oracle, *id, None, false);
     }
     for (id, masks) in ids.iter().zip(&masks).skip(PROMPT) {
         times[0].push(decode(&mut dense, *id, None, false).0);

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use assay_engine::EngineError;
-use assay_engine::gpu::{Gpu, Kernel, PipelineKey};
-use assay_engine::kernels::sparse::Mask;
+use assay_engine::gpu::{Bound, Gpu, Kernel, PipelineKey, Texels};
 use assay_engine::kernels::sparse::cache::HostRows;
+use assay_engine::kernels::sparse::{Mask, Path};
 use assay_engine::kernels::{Grid, ParamBytes};
 use assay_model::Dtype;
 use serde::Serialize;
@@ -77,6 +77,8 @@ pub struct Weights {
     pub down: wgpu::Buffer,
     /// [N, D]: down transposed.
     pub turned: wgpu::Buffer,
+    /// Gate, up and down transposed as textures, where models have them so.
+    texels: Option<[Texels; 3]>,
 }
 
 impl Weights {
@@ -94,12 +96,36 @@ impl Weights {
             .collect();
         let make = || pollster::block_on(gpu.storage_with("weights", &bytes)).expect("memory");
         let [gate, up, down, turned] = std::array::from_fn(|_| make());
+        let row = DTYPE.row_bytes(D as usize);
+        let shape = (N as usize, D as usize);
+        let texels = Path::takes_texels(gpu, DTYPE, shape, false).then(|| {
+            std::array::from_fn(|_| {
+                pollster::block_on(gpu.texels_with("weights", row, &bytes)).expect("memory")
+            })
+        });
         Self {
             gate,
             up,
             down,
             turned,
+            texels,
             bytes,
+        }
+    }
+
+    /// How sparse products read them: as models do, or from buffers all the same.
+    pub fn path(&self, gpu: &Gpu, buffers: bool) -> Path {
+        match self.texels {
+            Some(_) if !buffers => Path::Texels,
+            _ => Path::of(&gpu.info.variants),
+        }
+    }
+
+    /// Gate, up and down transposed, as `path` reads them.
+    pub fn bound(&self, path: Path) -> [Bound<'_>; 3] {
+        match (&self.texels, path) {
+            (Some(texels), Path::Texels) => texels.each_ref().map(Bound::from),
+            _ => [&self.gate, &self.up, &self.turned].map(Bound::from),
         }
     }
 
@@ -167,13 +193,13 @@ pub struct Step {
 }
 
 impl Step {
-    pub fn new(
+    pub fn new<'a, B: Copy + Into<Bound<'a>>>(
         gpu: &Gpu,
         name: &'static str,
         key: &PipelineKey,
         (params, groups): (ParamBytes, Grid),
         indirect: Option<wgpu::Buffer>,
-        buffers: &[(u32, &wgpu::Buffer)],
+        buffers: &[(u32, B)],
     ) -> Self {
         use wgpu::BufferUsages as U;
         let make = async {

@@ -9,8 +9,8 @@
 //! | values to a mask | [`topk`], [`threshold`] | `sparse_topk`, `sparse_threshold` |
 //! | mask to lists | [`index`] | `sparse_index` |
 //! | size of the dispatch | [`grid`] | `sparse_grid` |
-//! | gate, up and activation | [`rows`] | `sparse_rows`, `sparse_rows_lanes` |
-//! | down, or a product whose inputs are sparse | [`sum`] | `sparse_sum`, `sparse_sum_lanes` |
+//! | gate, up and activation | [`rows`] | `sparse_rows`, `sparse_rows_lanes`, `sparse_rows_texels` |
+//! | down, or a product whose inputs are sparse | [`sum`] | `sparse_sum`, `sparse_sum_lanes`, `sparse_sum_texels` |
 //! | weights of the active neurons only | [`cache`] | |
 
 pub mod cache;
@@ -22,7 +22,8 @@ pub mod threshold;
 pub mod topk;
 
 use super::matmul::SEGMENT;
-use crate::gpu::{MatmulKernel, Variants};
+use crate::Gpu;
+use crate::gpu::{MatmulKernel, PipelineKey, TEXEL_BYTES, Variants};
 use assay_model::Dtype;
 
 /// Rows and neurons of a mask, and how many rows share a list.
@@ -109,28 +110,49 @@ impl Tile {
     }
 }
 
-/// How the products are laid out. Both have one order of addition.
+/// How the products are laid out. All have one order of addition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Path {
     /// An invocation makes whole sums: for adapters that are CPUs.
     Registers,
     /// Segments in parallel lanes: for GPUs.
     Lanes,
+    /// Whole sums, weights from a storage texture, what lanes share handed out in subgroups of 8: for llvmpipe.
+    Texels,
 }
 
 impl Path {
-    /// What goes with an adapter's choice for products of one row.
+    /// What goes with an adapter's choice for products of one row, of weights in buffers.
     pub fn of(variants: &Variants) -> Self {
         match variants.single {
             MatmulKernel::Tile { .. } | MatmulKernel::Subgroup { .. } => Self::Registers,
             MatmulKernel::Shared | MatmulKernel::Vector => Self::Lanes,
         }
     }
+
+    /// Whether a matrix [n, k], or where it is `turned` its transpose, should be a texture on this device.
+    pub fn takes_texels(gpu: &Gpu, dtype: Dtype, (n, k): (usize, usize), turned: bool) -> bool {
+        let (rows, width) = if turned { (k, n) } else { (n, k) };
+        matches!(gpu.info.variants.single, MatmulKernel::Subgroup { .. })
+            && is_wide(dtype, width)
+            && gpu.fits_texels(rows, dtype.row_bytes(width))
+    }
 }
 
 /// Whether rows of `width` weights are loaded eight at a time.
 fn is_wide(dtype: Dtype, width: usize) -> bool {
-    dtype != Dtype::F32 && width.is_multiple_of(8)
+    matches!(dtype, Dtype::F16 | Dtype::BF16) && width.is_multiple_of(8)
+}
+
+/// Texels of a row, as a define: to the kernels only that there are some.
+fn texels(width: usize) -> i64 {
+    (width / 8) as i64
+}
+
+/// Bytes of a row of the weights, if the pipeline reads them from textures: then its bindings 2 and 3 are such.
+pub(crate) fn texel_row_bytes(key: &PipelineKey) -> Option<usize> {
+    let texels = key.defines.get("TEXELS")?;
+    Some(texels as usize * TEXEL_BYTES)
 }
 
 /// Whether bit `j` of a row of bits is set.

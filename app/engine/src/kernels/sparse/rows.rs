@@ -1,8 +1,8 @@
-//! Products with an MLP's selected neurons, and their activation. Kernels: `sparse_rows` and `sparse_rows_lanes`; one twin, since
-//! both add in one order, and that is the dense products'.
+//! Products with an MLP's selected neurons, and their activation. Kernels: `sparse_rows`, `sparse_rows_lanes` and
+//! `sparse_rows_texels`; one twin, since all add in one order, and that is the dense products'.
 
 use super::super::{Grid, ParamBytes, stored, strict};
-use super::{Mask, Path, Tile, is_wide};
+use super::{Mask, Path, Tile, is_wide, texels};
 use crate::gpu::PipelineKey;
 use crate::kernels::matmul::{self, Stored};
 use crate::numerics::{Numerics, silu};
@@ -61,10 +61,11 @@ pub struct Params {
 const LANES: u32 = 16;
 
 /// Neurons that one invocation of `sparse_rows` makes. Eight rows of weights for one row of x are what llvmpipe does fastest; with
-/// more rows of x fewer, since drivers take long over longer texts.
+/// more rows of x fewer, since drivers take long over longer texts. From textures two are enough: loads cost less.
 fn neurons(variant: Variant) -> u32 {
-    match (variant.mode, variant.tile) {
-        (Mode::WithGate | Mode::Relu, Tile::One) => 8,
+    match (variant.path, variant.mode, variant.tile) {
+        (Path::Texels, ..) => 2,
+        (_, Mode::WithGate | Mode::Relu, Tile::One) => 8,
         _ => 4,
     }
 }
@@ -74,6 +75,7 @@ pub fn per_group(variant: Variant) -> u32 {
     match variant.path {
         Path::Registers => LANES * neurons(variant),
         Path::Lanes => 8,
+        Path::Texels => 8 * neurons(variant),
     }
 }
 
@@ -100,6 +102,12 @@ pub fn key(variant: Variant, k: usize, numerics: Numerics) -> PipelineKey {
         Path::Lanes => PipelineKey {
             kernel: "sparse_rows_lanes",
             defines,
+        },
+        Path::Texels => PipelineKey {
+            kernel: "sparse_rows_texels",
+            defines: defines
+                .with("TEXELS", texels(k))
+                .with("NEURONS", neurons(variant).into()),
         },
     }
 }

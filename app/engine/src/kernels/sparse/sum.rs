@@ -1,8 +1,8 @@
 //! Sums of selected rows, each times a factor: the down product of a sparse MLP, or a product whose inputs are sparse. Kernels:
-//! `sparse_sum` and `sparse_sum_lanes`; one twin.
+//! `sparse_sum`, `sparse_sum_lanes` and `sparse_sum_texels`; one twin.
 
 use super::super::{Grid, ParamBytes, for_each, stored, strict};
-use super::{Mask, Path, Tile, bit, is_wide};
+use super::{Mask, Path, Tile, bit, is_wide, texels};
 use crate::gpu::PipelineKey;
 use crate::kernels::matmul::{Epilogue, SEGMENT, Stored};
 use crate::numerics::Numerics;
@@ -63,6 +63,17 @@ fn half_quads(tile: Tile, d: usize) -> u32 {
     }
 }
 
+/// Eights of columns that an invocation of `sparse_sum_texels` makes: as many sums as registers and stack take well, whatever the rows.
+fn span(tile: Tile) -> u32 {
+    match tile {
+        Tile::One => 4,
+        Tile::Two | Tile::Four | Tile::Eight => 2,
+    }
+}
+
+/// List entries that `sparse_sum_texels` takes at a time.
+const ENTRIES: u32 = 4;
+
 /// The pipeline for rows of `d` columns. Bindings: 1 factors, 2 rows, 3 bits (unless the tile is one row), 4 bias, 5 residual, 6 list,
 /// 7 starts, 8 y.
 pub fn key(variant: Variant, d: usize, numerics: Numerics) -> PipelineKey {
@@ -86,6 +97,13 @@ pub fn key(variant: Variant, d: usize, numerics: Numerics) -> PipelineKey {
             kernel: "sparse_sum_lanes",
             defines,
         },
+        Path::Texels => PipelineKey {
+            kernel: "sparse_sum_texels",
+            defines: defines
+                .with("TEXELS", texels(d))
+                .with("SPAN", span(variant.tile).into())
+                .with("ENTRIES", ENTRIES.into()),
+        },
     }
 }
 
@@ -104,6 +122,7 @@ pub fn dispatch(path: Path, mask: Mask, d: u32, a_row: u32) -> (ParamBytes, Grid
     let groups = match path {
         Path::Registers => d.div_ceil(8 * half_quads(mask.tile, d as usize) * LANES),
         Path::Lanes => d.div_ceil(32),
+        Path::Texels => d.div_ceil(64 * span(mask.tile)),
     };
     (bytemuck::cast(params), [groups, mask.tiles(), 1])
 }

@@ -1,0 +1,142 @@
+//! Weights as storage textures, four words a texel, and what a binding can be given.
+//!
+//! llvmpipe makes a load from a storage buffer of scalar loads, one for each lane and word, each behind tests of mask and bound; one
+//! from a storage texture is a vector load a lane, without a branch.
+
+use super::Gpu;
+use crate::EngineError;
+
+/// Bytes of a texel: four words.
+pub const TEXEL_BYTES: usize = 16;
+
+/// A matrix whose rows are rows of texels.
+#[derive(Debug)]
+pub struct Texels {
+    texture: wgpu::Texture,
+    view: wgpu::TextureView,
+}
+
+impl Texels {
+    /// What a bind group takes.
+    pub fn view(&self) -> &wgpu::TextureView {
+        &self.view
+    }
+}
+
+/// What a kernel's binding is given.
+#[derive(Debug, Clone, Copy)]
+pub enum Bound<'a> {
+    /// A storage buffer, whole.
+    Buffer(&'a wgpu::Buffer),
+    /// A storage texture.
+    Texels(&'a Texels),
+}
+
+impl<'a> From<&'a wgpu::Buffer> for Bound<'a> {
+    fn from(buffer: &'a wgpu::Buffer) -> Self {
+        Self::Buffer(buffer)
+    }
+}
+
+impl<'a> From<&'a Texels> for Bound<'a> {
+    fn from(texels: &'a Texels) -> Self {
+        Self::Texels(texels)
+    }
+}
+
+impl<'a> From<Bound<'a>> for wgpu::BindingResource<'a> {
+    fn from(bound: Bound<'a>) -> Self {
+        match bound {
+            Bound::Buffer(buffer) => buffer.as_entire_binding(),
+            Bound::Texels(texels) => wgpu::BindingResource::TextureView(&texels.view),
+        }
+    }
+}
+
+impl Gpu {
+    /// Whether `rows` rows of `row_bytes` bytes can be one texture on this device.
+    pub fn fits_texels(&self, rows: usize, row_bytes: usize) -> bool {
+        let most = self.device.limits().max_texture_dimension_2d as usize;
+        let width = row_bytes / TEXEL_BYTES;
+        let whole = row_bytes.is_multiple_of(TEXEL_BYTES);
+        whole && (1..=most).contains(&width) && (1..=most).contains(&rows)
+    }
+
+    /// A texture for `rows` rows of `row_bytes` bytes, or an error that names it.
+    pub async fn texels(
+        &self,
+        what: &str,
+        rows: usize,
+        row_bytes: usize,
+    ) -> Result<Texels, EngineError> {
+        if !self.fits_texels(rows, row_bytes) {
+            return Err(EngineError::LimitTooSmall {
+                what: format!("{what} ({rows} rows of {row_bytes} bytes as texels)"),
+                need: rows.max(row_bytes.div_ceil(TEXEL_BYTES)) as u64,
+                have: self.device.limits().max_texture_dimension_2d.into(),
+            });
+        }
+        let descriptor = wgpu::TextureDescriptor {
+            label: Some(what),
+            size: wgpu::Extent3d {
+                width: (row_bytes / TEXEL_BYTES) as u32,
+                height: rows as u32,
+                depth_or_array_layers: 1,
+            },
+            mip_level_count: 1,
+            sample_count: 1,
+            dimension: wgpu::TextureDimension::D2,
+            format: wgpu::TextureFormat::Rgba32Uint,
+            usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_DST,
+            view_formats: &[],
+        };
+        let bytes = rows as u64 * row_bytes as u64;
+        let make = || self.device.create_texture(&descriptor);
+        let texture = self.allocated(what, bytes, make).await?;
+        let view = texture.create_view(&wgpu::TextureViewDescriptor::default());
+        Ok(Texels { texture, view })
+    }
+
+    /// Queues whole rows for a texture, from row `first` on.
+    pub fn write_texels(&self, texels: &Texels, first: usize, data: &[u8]) {
+        let row_bytes = texels.texture.width() as usize * TEXEL_BYTES;
+        let rows = data.len() / row_bytes;
+        self.queue.write_texture(
+            wgpu::TexelCopyTextureInfo {
+                texture: &texels.texture,
+                mip_level: 0,
+                origin: wgpu::Origin3d {
+                    x: 0,
+                    y: first as u32,
+                    z: 0,
+                },
+                aspect: wgpu::TextureAspect::All,
+            },
+            data,
+            wgpu::TexelCopyBufferLayout {
+                offset: 0,
+                bytes_per_row: Some(row_bytes as u32),
+                rows_per_image: None,
+            },
+            wgpu::Extent3d {
+                width: texels.texture.width(),
+                height: rows as u32,
+                depth_or_array_layers: 1,
+            },
+        );
+    }
+
+    /// A texture with `data`, whole rows of `row_bytes` bytes, in it.
+    pub async fn texels_with(
+        &self,
+        what: &str,
+        row_bytes: usize,
+        data: &[u8],
+    ) -> Result<Texels, EngineError> {
+        let texels = self
+            .texels(what, data.len() / row_bytes.max(1), row_bytes)
+            .await?;
+        self.write_texels(&texels, 0, data);
+        Ok(texels)
+    }
+}
