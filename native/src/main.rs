@@ -4,6 +4,7 @@
 #![deny(clippy::unwrap_used)]
 
 mod atomic_file;
+mod bench;
 mod cli;
 mod commands;
 mod device_arg;
@@ -29,6 +30,7 @@ mod text;
 mod token_file;
 mod toploc;
 mod trace_file;
+mod tune_file;
 mod verdict;
 mod window;
 

@@ -13,9 +13,11 @@ pub mod kernels;
 pub mod numerics;
 pub mod philox;
 mod plan;
+pub mod profile;
 pub mod sampler;
 pub mod selftest;
 pub mod sparsity;
+pub mod tune;
 
 pub use engine::{
     Chunk, Device, Engine, MasksOf, Monitor, Outputs, Phase, Quiet, Want, linear_widths,

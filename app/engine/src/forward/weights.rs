@@ -35,11 +35,15 @@ pub(super) struct GpuLayer {
     pub q: GpuMatrix,
     pub k: GpuMatrix,
     pub v: GpuMatrix,
+    /// q, k and v as one matrix, where they lie together.
+    pub qkv: Option<GpuMatrix>,
     pub o: GpuMatrix,
     pub mlp_norm: GpuNorm,
     /// `None` in an MLP without a gate.
     pub gate: Option<GpuMatrix>,
     pub up: GpuMatrix,
+    /// Gate and up as one matrix, where they lie together.
+    pub gate_up: Option<GpuMatrix>,
     pub down: GpuMatrix,
     pub k_cache: wgpu::Buffer,
     pub v_cache: wgpu::Buffer,
@@ -58,18 +62,31 @@ impl GpuLayer {
         let cache_bytes = (capacity * config.kv_dim() * 4) as u64;
         let has_gate = config.family.mlp().has_gate();
         let layer = |role| Role::Layer(l, role);
+        let model = up.model;
+        let of = |role| linear(model, l, role);
+        let (qkv, [q, k, v]) = up.together([of(R::Q)?, of(R::K)?, of(R::V)?]).await?;
+        let (gate_up, gate, upward) = match (has_gate, rule) {
+            (true, None) => {
+                let (both, [gate, up]) = up.together([of(R::Gate)?, of(R::Up)?]).await?;
+                (both, Some(gate), up)
+            }
+            (true, Some(_)) => {
+                let gate = of_mlp(up, l, R::Gate, rule).await?;
+                (None, Some(gate), of_mlp(up, l, R::Up, rule).await?)
+            }
+            (false, _) => (None, None, of_mlp(up, l, R::Up, rule).await?),
+        };
         Ok(Self {
             attn_norm: GpuNorm::load(up, layer(R::AttnNorm), layer(R::AttnNormBias)).await?,
-            q: matrix(up, l, R::Q).await?,
-            k: matrix(up, l, R::K).await?,
-            v: matrix(up, l, R::V).await?,
+            q,
+            k,
+            v,
+            qkv,
             o: matrix(up, l, R::O).await?,
             mlp_norm: GpuNorm::load(up, layer(R::MlpNorm), layer(R::MlpNormBias)).await?,
-            gate: match has_gate {
-                true => Some(of_mlp(up, l, R::Gate, rule).await?),
-                false => None,
-            },
-            up: of_mlp(up, l, R::Up, rule).await?,
+            gate,
+            up: upward,
+            gate_up,
             down: of_mlp(up, l, R::Down, rule).await?,
             k_cache: up.gpu.storage("key cache", cache_bytes).await?,
             v_cache: up.gpu.storage("value cache", cache_bytes).await?,
@@ -122,6 +139,8 @@ pub(super) struct Activations {
     pub q: wgpu::Buffer,
     pub k: wgpu::Buffer,
     pub v: wgpu::Buffer,
+    /// Queries, keys and values of one product, side by side; where positions are rotary.
+    pub qkv: wgpu::Buffer,
     pub attended: wgpu::Buffer,
     pub gate: wgpu::Buffer,
     pub up: wgpu::Buffer,
@@ -144,6 +163,10 @@ impl Activations {
             true => config.intermediate,
             false => 1,
         };
+        let qkv = match config.rope {
+            Some(_) => config.q_dim() + 2 * config.kv_dim(),
+            None => 1,
+        };
         Ok(Self {
             ids: rows("token ids", 1).await?,
             h: rows("hidden state", config.hidden).await?,
@@ -152,6 +175,7 @@ impl Activations {
             q: rows("queries", config.q_dim()).await?,
             k: rows("keys", config.kv_dim()).await?,
             v: rows("values", config.kv_dim()).await?,
+            qkv: rows("queries, keys and values", qkv).await?,
             attended: rows("attention output", config.q_dim()).await?,
             gate: rows("gate", gate).await?,
             up: rows("up", config.intermediate).await?,

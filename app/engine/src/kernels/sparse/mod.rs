@@ -22,7 +22,7 @@ pub mod threshold;
 pub mod topk;
 
 use super::matmul::SEGMENT;
-use crate::gpu::{MatmulKernel, Variants};
+use crate::gpu::Variants;
 use assay_model::Dtype;
 
 /// Rows and neurons of a mask, and how many rows share a list.
@@ -110,7 +110,8 @@ impl Tile {
 }
 
 /// How the products are laid out. Both have one order of addition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Path {
     /// An invocation makes whole sums: for adapters that are CPUs.
     Registers,
@@ -119,12 +120,9 @@ pub enum Path {
 }
 
 impl Path {
-    /// What goes with an adapter's choice for products of one row.
+    /// What an adapter takes.
     pub fn of(variants: &Variants) -> Self {
-        match variants.single {
-            MatmulKernel::Tile { .. } | MatmulKernel::Subgroup { .. } => Self::Registers,
-            MatmulKernel::Shared | MatmulKernel::Vector => Self::Lanes,
-        }
+        variants.sparse
     }
 }
 
