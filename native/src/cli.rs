@@ -3,8 +3,8 @@
 use clap::{ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    adapters, eval, experiment, explain, keygen, logits, prove, quantize, sparse, synth, tamper,
-    verify, window,
+    adapters, bench, eval, experiment, explain, keygen, logits, prove, quantize, sparse, synth,
+    tamper, tune, verify, window,
 };
 use crate::device_arg::DeviceArgs;
 
@@ -87,6 +87,10 @@ pub enum Command {
     Doctor(crate::doctor::Args),
     /// List the adapters that this machine can compute on
     Adapters(adapters::Args),
+    /// Measure how fast a model runs, and where its time goes
+    Bench(bench::Args),
+    /// Measure which kernels are fastest on an adapter, and remember them for it
+    Tune(tune::Args),
     /// Write a model's logits and hidden states for a prompt, for comparison with other programs
     #[command(hide = true)]
     Logits(logits::Args),

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use assay_engine::{AdapterInfo, Device, Gpu, GpuOptions};
 
+use crate::tune_file;
+
 /// The common flags.
 #[derive(Debug, clap::Args)]
 pub struct DeviceArgs {
@@ -36,11 +38,22 @@ impl DeviceArgs {
 
     /// Opens the device.
     pub async fn open(&self) -> anyhow::Result<Device> {
+        self.open_with(false).await
+    }
+
+    /// The same, with the device's clock where it has one.
+    pub async fn open_timed(&self) -> anyhow::Result<Device> {
+        self.open_with(true).await
+    }
+
+    async fn open_with(&self, timestamps: bool) -> anyhow::Result<Device> {
         if self.adapter.as_deref() == Some("cpu") {
             return Ok(Device::Cpu);
         }
         let options = GpuOptions {
             adapter: self.adapter.clone(),
+            tunings: tune_file::tunings(),
+            timestamps,
             ..GpuOptions::default()
         };
         Ok(Device::Gpu(Arc::new(Gpu::open(&options).await?)))

@@ -5,6 +5,7 @@
 
 mod activations_arg;
 mod atomic_file;
+mod bench;
 mod cli;
 mod commands;
 mod device_arg;
@@ -30,6 +31,7 @@ mod text;
 mod token_file;
 mod toploc;
 mod trace_file;
+mod tune_file;
 mod verdict;
 mod window;
 

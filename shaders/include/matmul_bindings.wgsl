@@ -5,6 +5,8 @@
 //   3 bias      f32  [n]           read only with BIAS
 //   4 residual  f32  [m, stride]   read only with RESIDUAL
 //   5 y         f32  [m, stride]   written at columns n0 .. n0 + n
+//   6 part      f32  [m, stride]   scratch, only with GATED
+// With GATED, w holds 2 n rows, those of gate and then those of up, bias 2 n numbers, and y is silu(gate) * up.
 struct Params {
     zero: u32,     // always 0, unknown to the compiler
     m: u32,        // rows of x and y
@@ -13,7 +15,7 @@ struct Params {
     stride: u32,   // elements between rows of y
     n0: u32,       // first column of y that this shard writes
     x_row: u32,    // first row of x
-    unused: u32,
+    w_row0: u32,   // first row of this shard in w, which may hold other matrices before it
 }
 @group(0) @binding(0) var<uniform> params: Params;
 #if X_SCALAR
@@ -29,6 +31,9 @@ struct Params {
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read> residual: array<f32>;
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
+#if GATED
+@group(0) @binding(6) var<storage, read_write> part: array<f32>;
+#endif
 
 // The canonical order: k in segments of SEGMENT, ascending inside a segment, then segments ascending,
 // then bias, then residual. It names no tile, so every kernel and every batch gives the same bits.
@@ -65,6 +70,33 @@ fn x4(row: u32, k: u32) -> vec4<f32> {
         select(0.0, x[i + 3u], k + 3u <= last),
     ));
 #endif
+}
+#endif
+
+// Where the weights of column `col` begin; beyond the last column those of the last, which are never used.
+fn w_of(col: u32) -> u32 { return w_row(params.w_row0 + min(col, params.n - 1u), params.k); }
+#if GATED
+fn up_of(col: u32) -> u32 { return w_row(params.w_row0 + params.n + min(col, params.n - 1u), params.k); }
+
+// As `add_segment`, for gate and up: both chains as if they were products of their own (up's waits in `part`), then silu_mul's product.
+fn add_gated(row: u32, col: u32, gate_sum: f32, up_sum: f32, first: bool, last: bool) {
+    let at = row * params.stride + params.n0 + col;
+    var gate = gate_sum;
+    var up = up_sum;
+    if (!first) {
+        gate = opq(y[at] + gate);
+        up = opq(part[at] + up);
+    }
+    if (!last) {
+        y[at] = gate;
+        part[at] = up;
+        return;
+    }
+#if BIAS
+    gate = opq(gate + bias[params.n0 + col]);
+    up = opq(up + bias[params.n0 + params.n + col]);
+#endif
+    y[at] = opq(silu_(gate) * up);
 }
 #endif
 

@@ -3,10 +3,12 @@
 // one of 8 activations and hands it to the others. Only where subgroups are exactly 8 wide; the self-test shows whether they really are.
 //
 // Formula    y[r, n0 + c] = sum_k x[r, k] * w[c, k]  (+ bias[n0 + c]) (+ residual[r, n0 + c])
+//            with GATED: silu(gate) * up, gate the product with w's first n rows, up that with the n behind them
 // Shapes     x [m, k] f32, w [n, k] stored type, y [m, stride] f32; one invocation makes TILE_M x TILE_N
+//            sums, of TILE_M x COLUMNS outputs: COLUMNS is TILE_N, or half of it with GATED
 // Bindings   include/matmul_bindings.wgsl, with x by scalars (X_SCALAR)
-// Dispatch   workgroup 64, eight subgroups; x over ceil(n / (8 TILE_N)), y over ceil(m / (8 TILE_M)); with ONE_ROW (m is 1) the
-//            subgroups lie side by side: x over ceil(n / (64 TILE_N))
+// Dispatch   workgroup 64, eight subgroups; x over ceil(n / (8 COLUMNS)), y over ceil(m / (8 TILE_M)); with ONE_ROW (m is 1) the
+//            subgroups lie side by side: x over ceil(n / (64 COLUMNS))
 // Order      segments of 256 over k: ascending inside, segments ascending; f32 throughout
 // Twin       engine/src/kernels/matmul.rs
 #include "matmul_bindings"
@@ -14,23 +16,26 @@
 @compute @workgroup_size(64)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(subgroup_id) part: u32,
+    @builtin(subgroup_id) subgroup: u32,
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
 #if ONE_ROW
     let row0 = 0u;
-    let col0 = ((group.x * 8u + part) * 8u + lane) * ${TILE_N}u;
+    let col0 = ((group.x * 8u + subgroup) * 8u + lane) * ${COLUMNS}u;
 #else
-    let row0 = (group.y * 8u + part) * ${TILE_M}u;
-    let col0 = (group.x * 8u + lane) * ${TILE_N}u;
+    let row0 = (group.y * 8u + subgroup) * ${TILE_M}u;
+    let col0 = (group.x * 8u + lane) * ${COLUMNS}u;
     // The same for a whole subgroup.
     if (row0 >= params.m) { return; }
 #endif
 #for I 0 TILE_M
     let r${I} = min(row0 + ${I}u, params.m - 1u);
 #endfor
-#for J 0 TILE_N
-    let b${J} = w_row(min(col0 + ${J}u, params.n - 1u), params.k);
+#for J 0 COLUMNS
+    let b${J} = w_of(col0 + ${J}u);
+#if GATED
+    let b${J+COLUMNS} = up_of(col0 + ${J}u);
+#endif
 #endfor
     for (var k0 = 0u; k0 < params.k; k0 = k0 + SEGMENT) {
         let k1 = min(k0 + SEGMENT, params.k);
@@ -67,8 +72,12 @@ fn main(
         let last = k1 == params.k;
 #for I 0 TILE_M
         if (row0 + ${I}u < params.m) {
-#for J 0 TILE_N
+#for J 0 COLUMNS
+#if GATED
+            if (col0 + ${J}u < params.n) { add_gated(row0 + ${I}u, col0 + ${J}u, a${I}_${J}, a${I}_${J+COLUMNS}, first, last); }
+#else
             if (col0 + ${J}u < params.n) { add_segment(row0 + ${I}u, col0 + ${J}u, a${I}_${J}, first, last); }
+#endif
 #endfor
         }
 #endfor

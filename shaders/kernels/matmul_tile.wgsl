@@ -2,9 +2,11 @@
 // as fast as a shared tile, and for any adapter as the simplest statement of the product.
 //
 // Formula    y[r, n0 + c] = sum_k x[r, k] * w[c, k]  (+ bias[n0 + c]) (+ residual[r, n0 + c])
+//            with GATED: silu(gate) * up, gate the product with w's first n rows, up that with the n behind them
 // Shapes     x [m, k] f32, w [n, k] stored type, y [m, stride] f32; one invocation makes TILE_M x TILE_N
+//            sums, of TILE_M x COLUMNS outputs: COLUMNS is TILE_N, or half of it with GATED
 // Bindings   include/matmul_bindings.wgsl
-// Dispatch   workgroup (8, 8); x over ceil(n / (8 TILE_N)), y over ceil(m / (8 TILE_M))
+// Dispatch   workgroup (8, 8); x over ceil(n / (8 COLUMNS)), y over ceil(m / (8 TILE_M))
 // Order      segments of 256 over k: ascending inside, segments ascending; f32 throughout
 // Twin       engine/src/kernels/matmul.rs
 #include "matmul_bindings"
@@ -12,13 +14,16 @@
 @compute @workgroup_size(8, 8)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let row0 = id.y * ${TILE_M}u;
-    let col0 = id.x * ${TILE_N}u;
+    let col0 = id.x * ${COLUMNS}u;
     if (row0 >= params.m || col0 >= params.n) { return; }
 #for I 0 TILE_M
     let r${I} = min(row0 + ${I}u, params.m - 1u);
 #endfor
-#for J 0 TILE_N
-    let b${J} = w_row(min(col0 + ${J}u, params.n - 1u), params.k);
+#for J 0 COLUMNS
+    let b${J} = w_of(col0 + ${J}u);
+#if GATED
+    let b${J+COLUMNS} = up_of(col0 + ${J}u);
+#endif
 #endfor
     for (var k0 = 0u; k0 < params.k; k0 = k0 + SEGMENT) {
         let k1 = min(k0 + SEGMENT, params.k);
@@ -44,8 +49,12 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         let last = k1 == params.k;
 #for I 0 TILE_M
         if (row0 + ${I}u < params.m) {
-#for J 0 TILE_N
+#for J 0 COLUMNS
+#if GATED
+            if (col0 + ${J}u < params.n) { add_gated(row0 + ${I}u, col0 + ${J}u, a${I}_${J}, a${I}_${J+COLUMNS}, first, last); }
+#else
             if (col0 + ${J}u < params.n) { add_segment(row0 + ${I}u, col0 + ${J}u, a${I}_${J}, first, last); }
+#endif
 #endfor
         }
 #endfor

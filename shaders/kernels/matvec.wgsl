@@ -1,14 +1,15 @@
 // Matrix product of one row: the decode step. Segments of k run in parallel and are added in order.
 //
 // Formula    y[0, n0 + c] = sum_k x[0, k] * w[c, k]  (+ bias[n0 + c]) (+ residual[0, n0 + c])
-// Shapes     x [1, k] f32, w [n, k] stored type, y [1, stride] f32; a workgroup makes 8 outputs
+//            with GATED: silu(gate) * up, gate the product with w's first n rows, up that with the n behind them
+// Shapes     x [1, k] f32, w [n, k] stored type, y [1, stride] f32; a workgroup makes 8 sums: 8 outputs, or 4 with GATED
 // Bindings   include/matmul_bindings.wgsl
-// Dispatch   workgroup (8, 8): lid.y is the output, lid.x the segment (mod 8); x over ceil(n / 8)
+// Dispatch   workgroup (8, 8): lid.y is the sum, lid.x the segment (mod 8); x over ceil(n / 8), or n / 4 with GATED
 // Order      segments of 256 over k: ascending inside, segments ascending; f32 throughout
 // Twin       engine/src/kernels/matmul.rs (the same one: a row's bits do not depend on the batch)
 #include "matmul_bindings"
 
-var<workgroup> sh_sum: array<f32, 64>;  // [output][segment of this round]
+var<workgroup> sh_sum: array<f32, 64>;  // [sum][segment of this round]
 
 @compute @workgroup_size(8, 8)
 fn main(
@@ -16,8 +17,15 @@ fn main(
     @builtin(local_invocation_id) lid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
+#if GATED
+    let col = group.x * 4u + (lid.y & 3u);
+    let base = select(up_of(col), w_of(col), lid.y < 4u);
+    let is_output = lid.y < 4u && col < params.n;
+#else
     let col = group.x * 8u + lid.y;
-    let base = w_row(min(col, params.n - 1u), params.k);
+    let base = w_of(col);
+    let is_output = col < params.n;
+#endif
     let segments = (params.k + SEGMENT - 1u) / SEGMENT;
     for (var round = 0u; round < segments; round = round + 8u) {
         let k0 = (round + lid.x) * SEGMENT;
@@ -32,10 +40,17 @@ fn main(
         }
         sh_sum[lane] = sum;
         workgroupBarrier();
-        if (lid.x == 0u && col < params.n) {
+        if (lid.x == 0u && is_output) {
             let count = min(8u, segments - round);
             for (var s = 0u; s < count; s = s + 1u) {
+#if GATED
+                add_gated(
+                    0u, col, sh_sum[lid.y * 8u + s], sh_sum[(lid.y + 4u) * 8u + s],
+                    round + s == 0u, round + s + 1u == segments,
+                );
+#else
                 add_segment(0u, col, sh_sum[lid.y * 8u + s], round + s == 0u, round + s + 1u == segments);
+#endif
             }
         }
         workgroupBarrier();

@@ -25,10 +25,28 @@ fn variants(kernel: &str) -> Vec<Defines> {
         for name in ["VEC", "BIAS", "RESIDUAL", "ABS"] {
             all = cross(all, flag(name));
         }
+        // Gate and up in one product, which adds no residual.
+        let gated = all.clone().into_iter().filter(|d| {
+            let label = d.label();
+            !label.contains("RESIDUAL") && !label.contains("ABS")
+        });
+        let gated: Vec<_> = gated
+            .map(|d| d.flag("GATED", true).with("COLUMNS", 4))
+            .collect();
+        all = all.into_iter().map(|d| d.with("COLUMNS", 8)).collect();
+        all.extend(gated);
         all = all
             .into_iter()
             .map(|d| d.with("TILE_M", 8).with("TILE_N", 8))
             .collect();
+    }
+    if kernel == "matmul_shared" {
+        let halves = all.iter().filter(|d| {
+            let label = d.label();
+            label.contains("W_F16") && !label.contains("STRICT") && !label.contains("ABS")
+        });
+        let halves: Vec<_> = halves.map(|d| d.clone().flag("STAGE_F16", true)).collect();
+        all.extend(halves);
     }
     if kernel == "matmul_subgroup" {
         all = cross(all, flag("ONE_ROW"));
@@ -91,7 +109,9 @@ fn variants(kernel: &str) -> Vec<Defines> {
         }
     }
     if kernel == "rope_kv" {
-        all = cross(all, flag("INTERLEAVED"));
+        for name in ["INTERLEAVED", "STACKED"] {
+            all = cross(all, flag(name));
+        }
     }
     if kernel.starts_with("attention") {
         let dims: &[i64] = if kernel == "attention_row" {
@@ -197,6 +217,9 @@ fn every_variant_validates() {
             });
             // The portable baseline: nothing optional, but what a kernel's name says. unpack2x16float is core WGSL; naga gates it for GLES.
             let mut capabilities = naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+            if defines.label().contains("STAGE_F16") {
+                capabilities |= naga::valid::Capabilities::SHADER_FLOAT16;
+            }
             if kernel.ends_with("_subgroup") || kernel.ends_with("_texels") {
                 capabilities |= naga::valid::Capabilities::SUBGROUP;
             }

@@ -1,6 +1,7 @@
 //! What the whole-system tests share: adapters, shared reference data, seeded requests.
 
 pub mod adapters;
+pub mod bits;
 pub mod cheats;
 pub mod data;
 pub mod dishonest;

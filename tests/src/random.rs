@@ -1,6 +1,8 @@
 //! Random checkpoints of any shape, in memory.
 
 use assay_model::Model;
+use assay_model::quantize::{Target, write_folder, write_gguf};
+use std::sync::Arc;
 
 /// A random checkpoint in Hugging Face layout from a config and a seed, weights in bf16.
 pub fn model(config: &serde_json::Value, seed: u64) -> Model {
@@ -14,6 +16,30 @@ pub fn stored_as(config: &serde_json::Value, seed: u64, dtype: safetensors::Dtyp
         _ => of_llama(config),
     };
     filled(config, tensors, seed, dtype)
+}
+
+/// A quantised copy of [`model`], in memory.
+///
+/// # Errors
+/// Of a shape that the type's blocks or groups do not fit, or a family that it has no checkpoints of.
+pub fn quantised(
+    config: &serde_json::Value,
+    seed: u64,
+    target: Target,
+) -> Result<Model, assay_model::ModelError> {
+    let original = model(config, seed);
+    let mut quiet = |_, _| {};
+    if matches!(target, Target::Q8_0 | Target::Q4_0) {
+        let mut file = Vec::new();
+        write_gguf(&original, target, None, &mut file, &mut quiet)?;
+        return Model::from_gguf(Arc::new(file));
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("copy");
+    write_folder(&original, target, &path, &[], &mut quiet)?;
+    let read = |name: &str| std::fs::read(path.join(name)).expect("it was written");
+    let weights: Arc<Vec<u8>> = Arc::new(read("model.safetensors"));
+    Model::from_memory(&read("config.json"), None, vec![weights], None)
 }
 
 type Shapes = Vec<(String, Vec<usize>)>;
@@ -139,8 +165,7 @@ fn filled(
         .collect();
     let file = safetensors::serialize(views, None).expect("it serialises");
     let config = serde_json::to_vec(config).expect("it serialises");
-    Model::from_memory(&config, None, vec![std::sync::Arc::new(file)], None)
-        .expect("the random model loads")
+    Model::from_memory(&config, None, vec![Arc::new(file)], None).expect("the random model loads")
 }
 
 fn encoded(dtype: safetensors::Dtype, value: f32) -> Vec<u8> {

@@ -10,6 +10,7 @@ use assay_model::{Model, ModelConfig};
 
 use crate::forward::{CpuForward, GpuForward};
 use crate::gpu::{AdapterInfo, Gpu};
+use crate::profile::{Clock, Span};
 use crate::sparsity::{Bits, Inside, LayerMasks, LayerScores, SparseModel};
 use crate::{ActivationType, EngineError, Numerics};
 
@@ -332,6 +333,28 @@ impl Engine {
             + want.linears.len() * linears
             + want.inside.len() * inside
             + config.layers * a_layer
+    }
+
+    /// Times every dispatch from here on, and says by which clock. Device's clock only where it was opened with
+    /// [`timestamps`](crate::GpuOptions::timestamps).
+    ///
+    /// # Errors
+    /// The CPU twins have no dispatches.
+    pub async fn profile(&mut self) -> Result<Clock, EngineError> {
+        match &mut self.backend {
+            Backend::Gpu(gpu) => gpu.profile().await,
+            Backend::Cpu(_) => Err(EngineError::Unsupported(
+                "a profile of the CPU twins, which dispatch nothing".to_owned(),
+            )),
+        }
+    }
+
+    /// What was timed since the last call, in the order of the dispatches.
+    pub fn take_spans(&mut self) -> Vec<Span> {
+        match &mut self.backend {
+            Backend::Gpu(gpu) => gpu.take_spans(),
+            Backend::Cpu(_) => Vec::new(),
+        }
     }
 
     /// Forgets the KV cache.

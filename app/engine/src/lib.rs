@@ -14,9 +14,11 @@ pub mod kernels;
 pub mod numerics;
 pub mod philox;
 mod plan;
+pub mod profile;
 pub mod sampler;
 pub mod selftest;
 pub mod sparsity;
+pub mod tune;
 
 pub use activations::ActivationType;
 pub use engine::{

@@ -14,6 +14,7 @@ use crate::kernels::{
     Grid, ParamBytes, add_position, attention, elementwise, embed, kv_write, matmul, matmul_i8,
     project, residual, rmsnorm, rope_kv, row_energy, scale_sums, sparse,
 };
+use crate::profile::{Profiler, Timed};
 use crate::{EngineError, Gpu};
 
 /// Bytes between parameter blocks: WebGPU's guaranteed uniform offset alignment.
@@ -46,6 +47,13 @@ pub(crate) enum Work {
         k: u32,
         stride: u32,
         n0: u32,
+        w_row0: u32,
+    },
+    /// Gate, up and their activation, `n` columns each.
+    Gated {
+        path: MatmulKernel,
+        n: u32,
+        k: u32,
     },
     RoundRows {
         k: u32,
@@ -145,14 +153,19 @@ impl Work {
                 k,
                 stride,
                 n0,
+                w_row0,
             } => (
-                matmul::params(count, n, k, stride, n0, 0),
+                matmul::params_behind(count, n, k, stride, n0, w_row0),
                 matmul::grid(path, count, n),
             ),
             Self::RoundRows { k } => round8::dispatch_rows(count, k),
             Self::RoundBlocks { blocks, k } => round8::dispatch_blocks(blocks, count, k),
             Self::Integers(shape) => matmul_i8::dispatch(count, shape),
             Self::Scale { width } => scale_sums::dispatch(count, width),
+            Self::Gated { path, n, k } => (
+                matmul::params(count, n, k, n, 0, 0),
+                matmul::gated_grid(path, count, n),
+            ),
             Self::Rope {
                 heads,
                 kv_heads,
@@ -195,13 +208,53 @@ impl Work {
         }
     }
 
+    /// Rows and columns of the weights that it is multiplied with.
+    fn shape(self) -> String {
+        match self {
+            Self::Matmul { n, k, .. } => format!("{n} x {k}"),
+            Self::Gated { n, k, .. } => format!("2 {n} x {k}"),
+            _ => String::new(),
+        }
+    }
+
+    /// Bytes of activations that are read and written, each once; of keys and values too. Steps of sparse MLPs and of audits, which depend
+    /// on what is listed, are not counted.
+    fn activation_bytes(self, rows: Rows) -> u64 {
+        let count = u64::from(rows.count);
+        let per_row = |width: u32| 4 * count * u64::from(width);
+        match self {
+            Self::Embed { width, .. } => 2 * per_row(width),
+            Self::Norm { width, .. } | Self::Position { width, .. } => 2 * per_row(width),
+            Self::Matmul { n, k, .. } | Self::Gated { n, k, .. } => per_row(n) + per_row(k),
+            Self::Rope {
+                heads,
+                kv_heads,
+                half,
+            } => 4 * per_row((heads + 2 * kv_heads) * half),
+            Self::Attention {
+                heads,
+                kv_heads,
+                head_dim,
+                ..
+            } => {
+                let positions = u64::from(rows.pos0 + rows.count);
+                2 * per_row(heads * head_dim) + 8 * positions * u64::from(kv_heads * head_dim)
+            }
+            Self::KvWrite { width } => 4 * per_row(width),
+            Self::Element { width } => 3 * per_row(width),
+            _ => 0,
+        }
+    }
+
     fn multiply_adds(self, rows: Rows) -> u64 {
         let count = u64::from(rows.count);
         match self {
             Self::Matmul { n, k, .. } => count * u64::from(n) * u64::from(k),
             Self::Integers(shape) => count * u64::from(shape.n) * u64::from(shape.k),
-            // As if all were active: how many are is known to the device alone.
-            Self::SparseRows { n, k, .. } => 2 * count * u64::from(n) * u64::from(k),
+            // Of sparse rows as if all were active: how many are is known to the device alone.
+            Self::Gated { n, k, .. } | Self::SparseRows { n, k, .. } => {
+                2 * count * u64::from(n) * u64::from(k)
+            }
             Self::SparseSum { n, d, .. } => count * u64::from(n) * u64::from(d),
             Self::Attention {
                 heads, head_dim, ..
@@ -230,6 +283,8 @@ pub(crate) struct Draft<'a> {
     /// By binding.
     buffers: Vec<(u32, Bound<'a>)>,
     work: Work,
+    /// Bytes of weights that it reads.
+    weights: u64,
     /// Where the device finds the workgroups, if only it knows how many.
     grid: Option<&'a wgpu::Buffer>,
 }
@@ -245,8 +300,15 @@ impl<'a> Draft<'a> {
             key,
             buffers: bound.collect(),
             work,
+            weights: 0,
             grid: None,
         }
+    }
+
+    /// The same, reading so many bytes of weights.
+    pub(crate) fn reading(mut self, weights: u64) -> Self {
+        self.weights = weights;
+        self
     }
 
     /// The same with as many workgroups as stand in `grid`.
@@ -261,7 +323,33 @@ struct Step {
     kernel: Arc<Kernel>,
     bind: wgpu::BindGroup,
     work: Work,
+    weights: u64,
     grid: Option<wgpu::Buffer>,
+}
+
+impl Step {
+    fn record(&self, pass: &mut wgpu::ComputePass<'_>, rows: Rows) {
+        pass.set_pipeline(&self.kernel.pipeline);
+        pass.set_bind_group(0, &self.bind, &[]);
+        match &self.grid {
+            Some(grid) => pass.dispatch_workgroups_indirect(grid, 0),
+            None => {
+                let (_, grid) = self.work.resolve(rows);
+                pass.dispatch_workgroups(grid[0], grid[1], grid[2]);
+            }
+        }
+    }
+
+    fn timed(&self, rows: Rows) -> Timed {
+        let key = self.kernel.key();
+        Timed {
+            kernel: key.kernel,
+            variant: key.defines.label(),
+            shape: self.work.shape(),
+            multiply_adds: self.work.multiply_adds(rows),
+            bytes: self.weights + self.work.activation_bytes(rows),
+        }
+    }
 }
 
 /// Steps that run together: the embedding, one layer, or the head.
@@ -285,10 +373,17 @@ impl Stage {
                 kernel,
                 bind,
                 work: draft.work,
+                weights: draft.weights,
                 grid: draft.grid.cloned(),
             });
         }
         Ok(Self { steps, params })
+    }
+
+    /// Multiply-adds of the largest dispatch.
+    pub(crate) fn largest(&self, rows: Rows) -> u64 {
+        let of = |step: &Step| step.work.multiply_adds(rows);
+        self.steps.iter().map(of).max().unwrap_or(0)
     }
 
     /// Writes every step's parameters. They must not change again before the submit that uses them.
@@ -307,6 +402,7 @@ pub(crate) struct Submit<'a> {
     gpu: &'a Gpu,
     encoder: Option<wgpu::CommandEncoder>,
     work: u64,
+    profiler: Option<&'a mut Profiler>,
 }
 
 impl<'a> Submit<'a> {
@@ -315,6 +411,22 @@ impl<'a> Submit<'a> {
             gpu,
             encoder: None,
             work: 0,
+            profiler: None,
+        }
+    }
+
+    /// The same, timing each dispatch.
+    pub(crate) fn profiled(gpu: &'a Gpu, profiler: Option<&'a mut Profiler>) -> Self {
+        Self {
+            profiler,
+            ..Self::new(gpu)
+        }
+    }
+
+    /// Says what comes next, if anybody keeps time.
+    pub(crate) fn name(&mut self, stage: impl FnOnce() -> String) {
+        if let Some(profiler) = &mut self.profiler {
+            profiler.name(stage());
         }
     }
 
@@ -333,6 +445,16 @@ impl<'a> Submit<'a> {
         rows: Rows,
         monitor: &mut dyn Monitor,
     ) -> Result<(), EngineError> {
+        if let Some(profiler) = &mut self.profiler {
+            for step in &stage.steps {
+                monitor.alive()?;
+                let record = |pass: &mut wgpu::ComputePass<'_>| step.record(pass, rows);
+                profiler
+                    .run(self.gpu, &mut self.encoder, step.timed(rows), record)
+                    .await?;
+            }
+            return profiler.read(self.gpu, &mut self.encoder).await;
+        }
         let mut steps = stage.steps.iter().peekable();
         while steps.peek().is_some() {
             let budget = self.gpu.submit_budget();
@@ -344,15 +466,7 @@ impl<'a> Submit<'a> {
                 let more = step.work.multiply_adds(rows);
                 work == 0 || more == 0 || work + more <= budget
             }) {
-                pass.set_pipeline(&step.kernel.pipeline);
-                pass.set_bind_group(0, &step.bind, &[]);
-                match &step.grid {
-                    Some(grid) => pass.dispatch_workgroups_indirect(grid, 0),
-                    None => {
-                        let (_, grid) = step.work.resolve(rows);
-                        pass.dispatch_workgroups(grid[0], grid[1], grid[2]);
-                    }
-                }
+                step.record(&mut pass, rows);
                 work += step.work.multiply_adds(rows);
             }
             drop(pass);

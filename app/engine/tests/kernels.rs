@@ -8,9 +8,9 @@ use assay_engine::kernels::add::Addend;
 use assay_engine::kernels::matmul::Epilogue;
 use assay_engine::kernels::round8::Blocks;
 use assay_engine::selftest::{
-    Case, FAST_LIMIT, add, add_position, attention, embed, kv_write, layernorm, magnitudes, matmul,
-    matmul_i8, project, quantize_rows, relu, residual, rmsnorm, rope, round_blocks, row_energy,
-    scale_sums, silu_mul,
+    Case, FAST_LIMIT, add, add_position, attention, embed, gated, kv_write, layernorm, magnitudes,
+    matmul, matmul_behind, matmul_i8, project, quantize_rows, relu, residual, rmsnorm, rope,
+    rope_stacked, round_blocks, row_energy, scale_sums, silu_mul,
 };
 use assay_engine::{Gpu, GpuOptions, Numerics, Rounding, kernels, list_adapters};
 use assay_model::{Dtype, RopeLayout};
@@ -204,8 +204,105 @@ fn matmul_shared_matches_its_twin() {
 }
 
 #[test]
+fn weights_staged_as_they_are_stored_match_the_twin() {
+    on_every_gpu(|gpu| {
+        if !gpu.info.has_f16() {
+            println!("skipped: {} has no shader-f16", gpu.info.name);
+            return;
+        }
+        let path = MatmulKernel::SharedHalf;
+        for (m, n, k) in [(5, 7, 4), (65, 129, 258), (9, 40, 1030), (33, 8, 511)] {
+            let none = Epilogue::default();
+            let product = matmul(Numerics::Fast, path, Dtype::F16, m, n, k, none);
+            assert!(product.key.defines.label().contains("STAGE_F16"));
+            let both = gated(Numerics::Fast, path, Dtype::F16, m, n, k, true);
+            for case in [product, both] {
+                let error = pollster::block_on(case.error(gpu)).expect("the case runs");
+                assert!(
+                    error <= FAST_LIMIT,
+                    "{m} {n} {k} on {}: {error:e}",
+                    gpu.info.name
+                );
+            }
+            // Strict ones are the plain kernel.
+            let strict = matmul(Numerics::Strict, path, Dtype::F16, m, n, k, none);
+            let plain = matmul(
+                Numerics::Strict,
+                MatmulKernel::Shared,
+                Dtype::F16,
+                m,
+                n,
+                k,
+                none,
+            );
+            assert_eq!(strict.key, plain.key);
+        }
+    });
+}
+
+#[test]
 fn matvec_matches_its_twin() {
     on_every_adapter(|numerics| products(numerics, MatmulKernel::Vector, SINGLE));
+}
+
+/// Gate, up and their activation in one dispatch, by every kernel; of one column an invocation, too.
+#[test]
+fn gated_products_match_their_twin() {
+    let tile = |m, n| MatmulKernel::Tile { m, n };
+    let subgroup = |m, n| MatmulKernel::Subgroup { m, n };
+    let paths = [
+        (tile(8, 8), MANY),
+        (tile(1, 2), SINGLE),
+        (MatmulKernel::Shared, MANY),
+        (MatmulKernel::Vector, SINGLE),
+        (subgroup(8, 4), MANY),
+        (subgroup(1, 2), SINGLE),
+    ];
+    for (path, shapes) in paths {
+        on_every_gpu(|gpu| {
+            if matches!(path, MatmulKernel::Subgroup { .. }) && gpu.info.subgroup != 8 {
+                println!("skipped: {} has no subgroups of 8", gpu.info.name);
+                return;
+            }
+            for numerics in BOTH {
+                let (quantised, q_k) = QUANTISED[3];
+                let m = shapes.last().map_or(1, |shape| shape.0.min(9));
+                let packed = gated(numerics, path, quantised, m, 11, q_k, true);
+                let floats = shapes.iter().enumerate().map(|(i, (m, n, k))| {
+                    gated(numerics, path, DTYPES[i % 3], *m, *n, *k, i % 2 == 0)
+                });
+                for case in floats.chain([packed]) {
+                    let error = pollster::block_on(case.error(gpu)).expect("the case runs");
+                    let limit = match numerics {
+                        Numerics::Strict => 0.0,
+                        Numerics::Fast => FAST_LIMIT,
+                    };
+                    let label = case.key.defines.label();
+                    assert!(error <= limit, "{label} on {}: {error:e}", gpu.info.name);
+                }
+            }
+        });
+    }
+}
+
+/// A matrix that lies behind another in its buffer gives what it gives alone.
+#[test]
+fn products_of_matrices_that_lie_behind_others() {
+    let cases = |numerics, path, m| {
+        let stored = [(Dtype::BF16, 300), (Dtype::F32, 301), (Dtype::Q4K, 768)];
+        stored
+            .map(|(dtype, k)| matmul_behind(numerics, path, dtype, (m, 11, k), 6))
+            .into_iter()
+            .collect::<Vec<_>>()
+    };
+    let tile = MatmulKernel::Tile { m: 4, n: 8 };
+    for (path, m) in [
+        (tile, 5),
+        (MatmulKernel::Shared, 5),
+        (MatmulKernel::Vector, 1),
+    ] {
+        on_every_adapter(|numerics| cases(numerics, path, m));
+    }
 }
 
 #[test]
@@ -240,6 +337,19 @@ fn rope_kv_matches_its_twin() {
             .flat_map(|((r, h, g, half, p), layout)| {
                 roundings(numerics).map(move |how| rope(numerics, how, layout, r, h, g, half, p))
             })
+            .collect()
+    });
+}
+
+#[test]
+fn rope_kv_of_one_matrix_matches_its_twin() {
+    on_every_adapter(|numerics| {
+        let shapes = [(1, 1, 1, 1, 0), (3, 4, 2, 20, 5), (2, 3, 1, 32, 64)];
+        let layouts = [RopeLayout::RotateHalf, RopeLayout::Interleaved];
+        shapes
+            .into_iter()
+            .flat_map(|shape| layouts.map(|layout| (shape, layout)))
+            .map(|((r, h, g, half, p), layout)| rope_stacked(numerics, layout, r, h, g, half, p))
             .collect()
     });
 }

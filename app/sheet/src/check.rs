@@ -37,6 +37,7 @@ impl Sheet {
                     Block::Text(words) => text(words)?,
                     Block::Table(of) => table(of)?,
                     Block::Chart(of) => chart(of)?,
+                    Block::Flame(of) => of.check()?,
                 }
             }
         }
@@ -44,14 +45,14 @@ impl Sheet {
     }
 }
 
-fn few(what: &'static str, got: usize, most: usize) -> Result<(), SheetError> {
+pub(crate) fn few(what: &'static str, got: usize, most: usize) -> Result<(), SheetError> {
     match got > most {
         true => Err(SheetError::TooMany { what, got, most }),
         false => Ok(()),
     }
 }
 
-fn text(words: &str) -> Result<(), SheetError> {
+pub(crate) fn text(words: &str) -> Result<(), SheetError> {
     few("bytes of one text", words.len(), MAX_TEXT)
 }
 
@@ -113,7 +114,7 @@ fn chart(chart: &Chart) -> Result<(), SheetError> {
     Ok(())
 }
 
-fn number(what: &'static str, value: f64) -> Result<(), SheetError> {
+pub(crate) fn number(what: &'static str, value: f64) -> Result<(), SheetError> {
     match value.abs() <= LARGEST {
         true => Ok(()),
         false => Err(SheetError::Number { what, value }),

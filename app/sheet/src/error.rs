@@ -44,6 +44,12 @@ pub enum SheetError {
         /// How many it should have.
         want: usize,
     },
+    /// A frame of a flame chart that does not lie within the one above it.
+    #[error("frame {frame} of a flame chart lies outside the one above it")]
+    Outside {
+        /// Its index.
+        frame: usize,
+    },
     /// A number that no chart can show.
     #[error("{what} holds {value}, which cannot be drawn")]
     Number {

@@ -8,10 +8,12 @@
 
 mod check;
 mod error;
+mod flame;
 
 use serde::{Deserialize, Serialize};
 
 pub use error::SheetError;
+pub use flame::{Flame, Frame, kind};
 
 /// Largest file that is read, bytes.
 pub const MAX_BYTES: u64 = 16 << 20;
@@ -54,6 +56,8 @@ pub enum Block {
     Table(Table),
     /// A chart.
     Chart(Chart),
+    /// A flame chart.
+    Flame(Flame),
 }
 
 /// Rows of cells.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use assay_engine::sparsity::SparseModel;
 use assay_engine::{
     ActivationType, Device, Engine, EngineError, MasksOf, Monitor, Numerics, Outputs, Phase, Want,
-    sampler::SamplerSpec, selftest,
+    sampler::SamplerSpec,
+    selftest::{self, Warming},
 };
 use assay_model::{Model, ModelError};
 use assay_trace::{Digest, Opening, Trace};
@@ -157,13 +158,22 @@ async fn run(
     draft
         .checks
         .push(Check::pass("structure", "a well-formed trace"));
+    // Drivers compile while weights are hashed.
+    let rule = options.sparse.as_deref().map(SparseModel::sparsity);
+    let warming = Warming::begin(
+        device,
+        numerics_of(&trace, options),
+        model,
+        options.activations,
+        rule,
+    );
     if !draft.check_claims(&trace, model, options, monitor).await? {
         return Ok(draft.finish());
     }
     let profile = profiles.select(trace.manifest(), &draft.adapter);
     draft.use_profile(profile);
     draft
-        .replay(&trace, model, device, options, profile, monitor)
+        .replay(&trace, model, device, options, profile, warming, monitor)
         .await?;
     Ok(draft.finish())
 }
@@ -221,11 +231,12 @@ impl Draft {
         device: &Device,
         options: &Options,
         profile: Option<&Profile>,
+        warming: Warming,
         monitor: &mut dyn Monitor,
     ) -> Result<(), VerifyError> {
         let begun = Instant::now();
         let sparse = options.sparse.as_deref();
-        let how = Arithmetic::choose(trace, model, device, options).await?;
+        let how = Arithmetic::choose(trace, model, device, options, warming).await?;
         self.checks.push(self_test(&how.tested));
         let mut engine = Engine::load_rounding(
             device,
@@ -435,6 +446,14 @@ struct Arithmetic {
     inexact: Option<&'static str>,
 }
 
+/// What a trace is to be replayed with, if this device can.
+fn numerics_of(trace: &Trace<'_>, options: &Options) -> Numerics {
+    match strict::is_claimed(trace.manifest()) {
+        true => Numerics::Strict,
+        false => options.numerics,
+    }
+}
+
 impl Arithmetic {
     /// Strict, where the trace claims it and this device's kernels are bit-exact; else as the verifier wishes.
     async fn choose(
@@ -442,27 +461,32 @@ impl Arithmetic {
         model: &Model,
         device: &Device,
         options: &Options,
+        warming: Warming,
     ) -> Result<Self, VerifyError> {
         let rule = options.sparse.as_deref().map(SparseModel::sparsity);
-        let (activations, mut inexact) = (options.activations, None);
-        if strict::is_claimed(trace.manifest()) {
-            match selftest::run_for(device, Numerics::Strict, model, activations, rule).await {
-                Ok(tested) => {
-                    return Ok(Self {
-                        numerics: Numerics::Strict,
-                        tested,
-                        compares_bits: true,
-                        inexact: None,
-                    });
-                }
-                Err(EngineError::SelfTest { kernel, .. }) => inexact = Some(kernel),
-                Err(err) => return Err(err.into()),
+        let activations = options.activations;
+        let numerics = numerics_of(trace, options);
+        let tested = match warming.finish().await {
+            Some(tested) => tested,
+            None => selftest::run_for(device, numerics, model, activations, rule).await,
+        };
+        let (tested, inexact) = match tested {
+            Err(EngineError::SelfTest { kernel, .. }) if strict::is_claimed(trace.manifest()) => {
+                let tested =
+                    selftest::run_for(device, options.numerics, model, activations, rule).await?;
+                (tested, Some(kernel))
             }
-        }
+            tested => (tested?, None),
+        };
+        let compares_bits = strict::is_claimed(trace.manifest()) && inexact.is_none();
         Ok(Self {
-            numerics: options.numerics,
-            tested: selftest::run_for(device, options.numerics, model, activations, rule).await?,
-            compares_bits: false,
+            numerics: if compares_bits {
+                numerics
+            } else {
+                options.numerics
+            },
+            tested,
+            compares_bits,
             inexact,
         })
     }

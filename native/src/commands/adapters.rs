@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use assay_engine::gpu::{AttentionKernel, MatmulKernel};
+use assay_engine::gpu::Variants;
 use assay_engine::selftest::StrictBits;
 use assay_engine::{
     AdapterInfo, Device, EngineError, Gpu, GpuOptions, Numerics, list_adapters, selftest,
@@ -13,6 +13,7 @@ use crate::device_arg::{DeviceArgs, is_cpu};
 use crate::exit::Exit;
 use crate::output::{Output, Style};
 use crate::text;
+use crate::tune_file;
 
 /// Its flags.
 #[derive(Debug, clap::Args)]
@@ -36,6 +37,8 @@ struct Listing {
 struct Entry {
     #[serde(flatten)]
     info: AdapterInfo,
+    /// Whether the kernels are what `assay tune` found, not what is known of such adapters.
+    tuned: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     self_test: Option<Outcome>,
 }
@@ -69,8 +72,9 @@ pub fn run(args: &Args, device: &DeviceArgs, output: &Output) -> anyhow::Result<
 
 async fn list(self_test: bool, filter: Option<&str>) -> Listing {
     let needle = filter.unwrap_or_default().to_lowercase();
+    let tunings = tune_file::tunings();
     let mut adapters = Vec::new();
-    for info in list_adapters()
+    for mut info in list_adapters()
         .await
         .into_iter()
         .chain([AdapterInfo::cpu()])
@@ -83,7 +87,12 @@ async fn list(self_test: bool, filter: Option<&str>) -> Listing {
         } else {
             None
         };
-        adapters.push(Entry { info, self_test });
+        let tuned = info.take_tuning(&tunings);
+        adapters.push(Entry {
+            info,
+            tuned,
+            self_test,
+        });
     }
     Listing {
         schema_version: 1,
@@ -103,6 +112,7 @@ async fn test(info: &AdapterInfo) -> Outcome {
         } else {
             let options = GpuOptions {
                 adapter: Some(full_name(info)),
+                tunings: tune_file::tunings(),
                 ..GpuOptions::default()
             };
             Device::Gpu(Arc::new(Gpu::open(&options).await?))
@@ -181,6 +191,12 @@ fn print_entry(entry: &Entry, output: &Output) -> anyhow::Result<()> {
     };
     output.line(output.field("features", features))?;
     output.line(output.field("kernels", kernels(info)))?;
+    output.line(output.field("fused", fused(info)))?;
+    let chosen = match entry.tuned {
+        true => "by measurement: `assay tune --show`",
+        false => "by what is known of such adapters; `assay tune` measures",
+    };
+    output.line(output.field("chosen", chosen))?;
     if let Some(test) = &entry.self_test {
         output.line(output.field("self-test", self_test(test, output)))?;
         if let Some(strict) = &test.strict {
@@ -224,21 +240,27 @@ fn kind(info: &AdapterInfo) -> &str {
 }
 
 fn kernels(info: &AdapterInfo) -> String {
-    let product = |kernel| match kernel {
-        MatmulKernel::Tile { m, n } => format!("matmul_tile {m} x {n}"),
-        MatmulKernel::Subgroup { m, n } => format!("matmul_subgroup {m} x {n}"),
-        MatmulKernel::Shared => "matmul_shared".to_owned(),
-        MatmulKernel::Vector => "matvec".to_owned(),
-    };
-    let (matmul, single) = (product(info.variants.matmul), product(info.variants.single));
-    let attention = match info.variants.attention {
-        AttentionKernel::Row => "attention_row",
-        AttentionKernel::Group => "attention_group",
-    };
-    format!(
-        "{matmul}, {single} for one row, {attention}, chunks of {}",
-        info.variants.chunk
-    )
+    let Variants {
+        matmul,
+        single,
+        attention,
+        chunk,
+        ..
+    } = info.variants;
+    format!("{matmul}, {single} for one row, {attention}, chunks of {chunk}")
+}
+
+/// What shares a dispatch.
+fn fused(info: &AdapterInfo) -> String {
+    let Variants {
+        fused,
+        fused_single,
+        ..
+    } = info.variants;
+    match fused == fused_single {
+        true => fused.to_string(),
+        false => format!("{fused}; for one row {fused_single}"),
+    }
 }
 
 fn self_test(test: &Outcome, output: &Output) -> String {

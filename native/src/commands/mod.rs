@@ -1,6 +1,7 @@
 //! One file a verb: its flags, and what it does with them.
 
 pub mod adapters;
+pub mod bench;
 pub mod eval;
 pub mod experiment;
 pub mod explain;
@@ -11,6 +12,7 @@ pub mod quantize;
 pub mod sparse;
 pub mod synth;
 pub mod tamper;
+pub mod tune;
 pub mod verify;
 pub mod window;
 
@@ -37,6 +39,8 @@ pub fn run(cli: Cli, output: &Output) -> anyhow::Result<Exit> {
         Some(Command::Toploc(args)) => crate::toploc::run(&args, device, output),
         Some(Command::Doctor(args)) => crate::doctor::run(&args, device, output),
         Some(Command::Adapters(args)) => adapters::run(&args, device, output),
+        Some(Command::Bench(args)) => bench::run(&args, device, output),
+        Some(Command::Tune(args)) => tune::run(&args, device, output),
         Some(Command::Logits(args)) => logits::run(&args, device, output),
         Some(Command::Quantize(args)) => quantize::run(&args, output),
         Some(Command::Synth(args)) => synth::run(&args, output),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use assay_engine::selftest::Warming;
 use assay_engine::sparsity::SparseModel;
 use assay_engine::{ActivationType, AdapterInfo, Engine, selftest};
 use assay_model::Model;
@@ -164,13 +165,17 @@ async fn generate(
     progress: &mut Progress,
 ) -> anyhow::Result<(Proved, AdapterInfo)> {
     let device = device.open().await?;
+    let numerics = args.numerics.class();
+    // Drivers compile while weights are hashed; what only a rule for sparse MLPs needs comes later.
+    let warming = Warming::begin(&device, numerics, model, args.activations.activations, None);
     let root = model_arg::root(model, progress)?;
     let capacity = request.capacity(model.config());
     let sparse = args.sparse.load(model, || Ok(root))?;
-    let numerics = args.numerics.class();
     let rule = sparse.as_deref().map(SparseModel::sparsity);
     let activations = args.activations.activations;
     activations.check(model)?;
+    // A fault of the device comes up again where it is asked for.
+    drop(warming.finish().await);
     selftest::before_promise(&device, numerics, model, activations, rule).await?;
     let mut engine = Engine::load_rounding(
         &device,

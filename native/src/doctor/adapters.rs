@@ -122,6 +122,7 @@ async fn examine(info: &AdapterInfo) -> (Item, Option<Usable>) {
 async fn open(info: &AdapterInfo) -> Result<Device, assay_engine::EngineError> {
     let options = GpuOptions {
         adapter: Some(full_name(info)),
+        tunings: crate::tune_file::tunings(),
         ..GpuOptions::default()
     };
     Ok(Device::Gpu(Arc::new(Gpu::open(&options).await?)))

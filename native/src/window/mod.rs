@@ -14,7 +14,7 @@ pub use script::Script;
 use shell::NativeShell;
 
 /// Names the folder of its settings, and the window to a desktop.
-const APP_ID: &str = "assay";
+pub const APP_ID: &str = "assay";
 /// Key of the settings in storage.
 const SETTINGS: &str = "assay-settings";
 

@@ -137,6 +137,7 @@ impl Platform for NativePlatform {
     fn gpu_options(&self) -> LocalFuture<'_, GpuOptions> {
         Box::pin(ready(GpuOptions {
             submit: Some(SUBMIT),
+            tunings: crate::tune_file::tunings(),
             ..GpuOptions::default()
         }))
     }

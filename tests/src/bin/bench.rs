@@ -226,12 +226,7 @@ fn products(gpu: &Gpu, peak: f64) {
                 ratios.sort_by(f64::total_cmp);
                 let (seconds, ratio) = (fast_s[2], ratios[2]);
                 let gflops = 2.0 * (m * n * k) as f64 / seconds / 1e9;
-                let kernel = match path {
-                    MatmulKernel::Vector => "matvec".to_owned(),
-                    MatmulKernel::Shared => "matmul_shared".to_owned(),
-                    MatmulKernel::Tile { m, n } => format!("matmul_tile {m}x{n}"),
-                    MatmulKernel::Subgroup { m, n } => format!("matmul_subgroup {m}x{n}"),
-                };
+                let kernel = path.to_string();
                 println!(
                     "| {name} | {kernel} | {} | {m} | {n} | {k} | {:.2} | {gflops:.1} | {:.0} % | {ratio:.2} |",
                     dtype.as_str(),

@@ -105,12 +105,7 @@ fn compare(gpu: &Gpu, m: usize, dtype: Dtype, numerics: Numerics, rounds: usize)
         }
     }
     for ((path, _), seconds) in made.iter().zip(&least) {
-        let name = match path {
-            MatmulKernel::Tile { m, n } => format!("matmul_tile {m}x{n}"),
-            MatmulKernel::Subgroup { m, n } => format!("matmul_subgroup {m}x{n}"),
-            MatmulKernel::Shared => "matmul_shared".to_owned(),
-            MatmulKernel::Vector => "matvec".to_owned(),
-        };
+        let name = path.to_string();
         println!(
             "| {m} | {} | {} | {name} | {:.2} | {:.1} | {:.2} |",
             dtype.as_str(),

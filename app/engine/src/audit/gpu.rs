@@ -500,6 +500,7 @@ fn product<'a>(
         k: k as u32,
         stride: n as u32,
         n0: 0,
+        w_row0: 0,
     };
     Draft::new(key, vec![(1, x), (2, w), (5, y)], work)
 }

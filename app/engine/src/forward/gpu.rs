@@ -12,6 +12,7 @@ use super::{check_loops, check_shapes, need, rope_table};
 use crate::engine::{Chunk, Monitor, Outputs, Want};
 use crate::gpu::floats;
 use crate::plan::{Rows, Submit};
+use crate::profile::{Clock, Profiler, Span};
 use crate::sparsity::{Bits, Inside, LayerMasks, LayerScores, SparseModel, Sparsity};
 use crate::{ActivationType, EngineError, Gpu, Numerics};
 use assay_model::{Model, ModelConfig, Role};
@@ -39,6 +40,7 @@ pub struct GpuForward {
     sparse: Option<GpuSparse>,
     /// Made by the first run that wants linear outputs.
     recorder: Option<Recorder>,
+    profiler: Option<Profiler>,
     staging: Option<wgpu::Buffer>,
 }
 
@@ -123,6 +125,7 @@ impl GpuForward {
             plans,
             sparse,
             recorder: None,
+            profiler: None,
             staging: None,
             gpu,
         })
@@ -135,20 +138,53 @@ impl GpuForward {
 
     /// Rows that should run together from `pos0` on, so that no single dispatch outlasts the submits' time.
     pub fn paced_chunk(&self, pos0: usize) -> usize {
-        let (config, wide) = (&self.config, |n: usize, k: usize| n as u64 * k as u64);
-        let attention = 2 * wide(config.q_dim(), pos0 + self.chunk);
-        let a_row = wide(config.intermediate, config.hidden).max(attention);
-        self.fit(a_row, self.chunk)
+        self.chunk_within(self.gpu.submit_budget(), pos0)
     }
 
-    /// Rows of so many multiply-adds that fit one submit: whole tiles where there is room for one, at least one row.
-    fn fit(&self, a_row: u64, most: usize) -> usize {
-        let rows = self.gpu.submit_budget() / a_row.max(1);
-        let rows = usize::try_from(rows).unwrap_or(most).min(most);
-        match rows {
-            0..TILE_ROWS => rows.max(1),
-            _ => rows - rows % TILE_ROWS,
-        }
+    /// The same for submits of `budget` multiply-adds.
+    pub fn chunk_within(&self, budget: u64, pos0: usize) -> usize {
+        let a_row = self.largest_dispatch(self.chunk, pos0) / self.chunk as u64;
+        fit(budget, a_row, self.chunk)
+    }
+
+    /// Multiply-adds of the largest dispatch, besides those of logits, of a run of `rows` rows from `pos0` on.
+    pub fn largest_dispatch(&self, rows: usize, pos0: usize) -> u64 {
+        let span = Rows {
+            count: rows as u32,
+            pos0: pos0 as u32,
+            head_row: 0,
+        };
+        let layers = &self.programs.of(rows).layers;
+        layers
+            .iter()
+            .map(|layer| layer.largest(span))
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Multiply-adds of the largest dispatch that logits of one row take.
+    pub fn largest_of_logits(&self) -> u64 {
+        self.programs.one.head.largest(Rows {
+            count: 1,
+            pos0: 0,
+            head_row: 0,
+        })
+    }
+
+    /// Times every dispatch from here on, and says by which clock.
+    pub async fn profile(&mut self) -> Result<Clock, EngineError> {
+        let profiler = Profiler::new(&self.gpu).await?;
+        let clock = profiler.clock();
+        self.profiler = Some(profiler);
+        Ok(clock)
+    }
+
+    /// What was timed since the last call, in the order of the dispatches.
+    pub fn take_spans(&mut self) -> Vec<Span> {
+        self.profiler
+            .as_mut()
+            .map(Profiler::take)
+            .unwrap_or_default()
     }
 
     /// Runs one chunk; one read-back.
@@ -170,6 +206,8 @@ impl GpuForward {
         self.bring_masks(chunk);
         let bytes = self.tapped_bytes(want, rows) + (logit_count * vocab * 4) as u64;
         let staging = self.staging(bytes).await?;
+        // Taken for the run: everything else of this plan is read meanwhile.
+        let mut profiler = self.profiler.take();
         let programs = self
             .plans
             .get(masks)
@@ -194,9 +232,13 @@ impl GpuForward {
                 None => stage.set_params(&self.gpu, span),
             }
         }
-        let mut submit = Submit::new(&self.gpu);
+        let mut submit = Submit::profiled(&self.gpu, profiler.as_mut());
         let mut at = 0;
         for (l, stage) in stages().enumerate() {
+            submit.name(|| match l {
+                0 => "embedding".to_owned(),
+                _ => format!("layer {}", l - 1),
+            });
             match recorded(l) {
                 Some((recorder, layer)) => {
                     let queries = &self.acts.q;
@@ -217,7 +259,8 @@ impl GpuForward {
             let mut row = first - pos0;
             let a_row = vocab as u64 * hidden as u64;
             while row < rows {
-                let count = self.fit(a_row, self.logit_rows).min(rows - row);
+                let budget = self.gpu.submit_budget();
+                let count = fit(budget, a_row, self.logit_rows).min(rows - row);
                 let head = &programs.of(count).head;
                 let span = Rows {
                     count: count as u32,
@@ -229,6 +272,7 @@ impl GpuForward {
                     monitor.alive()?;
                 }
                 head.set_params(&self.gpu, span);
+                submit.name(|| "logits".to_owned());
                 submit.stage(head, span, monitor).await?;
                 let block = (count * vocab * 4) as u64;
                 at = submit.copy(&self.acts.logits, &staging, at, block);
@@ -248,6 +292,7 @@ impl GpuForward {
             self.untap(want, l, &mut read, &mut outputs)?;
         }
         outputs.logits = read.rest();
+        self.profiler = profiler;
         Ok(outputs)
     }
 
@@ -439,6 +484,17 @@ impl GpuForward {
         let buffer = self.gpu.buffer("read-back", bytes, usage).await?;
         self.staging = Some(buffer.clone());
         Ok(buffer)
+    }
+}
+
+/// Rows of so many multiply-adds that `budget` has room for: whole tiles where there is room for one, at least one row.
+fn fit(budget: u64, a_row: u64, most: usize) -> usize {
+    let rows = usize::try_from(budget / a_row.max(1))
+        .unwrap_or(most)
+        .min(most);
+    match rows {
+        0..TILE_ROWS => rows.max(1),
+        _ => rows - rows % TILE_ROWS,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::upload::GpuMatrix;
 use super::weights::{Activations, GpuLayer, GpuNorm, GpuPositions, Rounded};
-use crate::gpu::MatmulKernel;
+use crate::gpu::{Fused, MatmulKernel, Variants};
 use crate::kernels::matmul::Epilogue;
 use crate::kernels::{
     add_position, attention, embed, kv_write, layernorm, matmul, matmul_i8, relu, rmsnorm, rope_kv,
@@ -17,6 +17,31 @@ pub(super) struct Program {
     pub embed: Stage,
     pub layers: Vec<Stage>,
     pub head: Stage,
+}
+
+/// How products are made for one batch size class.
+#[derive(Clone, Copy)]
+pub(super) struct Products {
+    pub kernel: MatmulKernel,
+    pub fused: Fused,
+}
+
+impl Products {
+    /// Of many rows.
+    pub fn many(variants: &Variants) -> Self {
+        Self {
+            kernel: variants.matmul,
+            fused: variants.fused,
+        }
+    }
+
+    /// Of one row.
+    pub fn one(variants: &Variants) -> Self {
+        Self {
+            kernel: variants.single,
+            fused: variants.fused_single,
+        }
+    }
 }
 
 /// Everything that bind groups refer to while a program is built.
@@ -34,22 +59,22 @@ pub(super) struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    /// Plans everything for products by `path`; `mlp` adds the steps of a layer's MLP, from the normed hidden state on.
+    /// Plans everything for such `products`; `mlp` adds the steps of a layer's MLP, from the normed hidden state on.
     pub async fn program(
         &self,
-        path: MatmulKernel,
+        products: Products,
         mlp: impl Fn(&mut Vec<Draft<'a>>, usize, &'a GpuLayer),
     ) -> Result<Program, EngineError> {
         let mut layers = Vec::with_capacity(self.layers.len());
         for (l, layer) in self.layers.iter().enumerate() {
-            let mut steps = self.attention_half(layer, path);
+            let mut steps = self.attention_half(layer, products);
             mlp(&mut steps, l, layer);
             layers.push(Stage::new(self.gpu, steps).await?);
         }
         let mut head = vec![self.norm(&self.acts.h, self.final_norm)];
         self.product(
             &mut head,
-            path,
+            products.kernel,
             self.lm_head,
             &self.acts.x,
             None,
@@ -63,10 +88,10 @@ impl<'a> Planner<'a> {
     }
 
     /// The same with the MLP that computes every neuron.
-    pub async fn dense(&self, path: MatmulKernel) -> Result<Program, EngineError> {
-        self.program(path, |steps, _, layer| {
-            self.activations(steps, layer, path);
-            let a = self.acts;
+    pub async fn dense(&self, products: Products) -> Result<Program, EngineError> {
+        self.program(products, |steps, _, layer| {
+            self.activations(steps, layer, products);
+            let (a, path) = (self.acts, products.kernel);
             self.product(steps, path, &layer.down, &a.gated, Some(&a.mid), &a.h);
         })
         .await
@@ -103,13 +128,21 @@ impl<'a> Planner<'a> {
     }
 
     /// A layer up to its MLP: what that takes is in `x`, and `mid` is added to what it gives.
-    fn attention_half(&self, layer: &'a GpuLayer, path: MatmulKernel) -> Vec<Draft<'a>> {
-        let a = self.acts;
+    fn attention_half(&self, layer: &'a GpuLayer, products: Products) -> Vec<Draft<'a>> {
+        let (a, path) = (self.acts, products.kernel);
         let mut steps = vec![self.norm(&a.h, &layer.attn_norm)];
-        self.product(&mut steps, path, &layer.q, &a.x, None, &a.q);
-        self.product(&mut steps, path, &layer.k, &a.x, None, &a.k);
-        self.product(&mut steps, path, &layer.v, &a.x, None, &a.v);
-        steps.push(self.cache(&a.k, &a.v, layer));
+        match (&layer.qkv, self.cache_stacked(layer)) {
+            (Some(qkv), Some(cache)) if products.fused.qkv => {
+                self.product(&mut steps, path, qkv, &a.x, None, &a.qkv);
+                steps.push(cache);
+            }
+            _ => {
+                self.product(&mut steps, path, &layer.q, &a.x, None, &a.q);
+                self.product(&mut steps, path, &layer.k, &a.x, None, &a.k);
+                self.product(&mut steps, path, &layer.v, &a.x, None, &a.v);
+                steps.push(self.cache(&a.k, &a.v, layer));
+            }
+        }
         steps.push(self.attention(layer));
         self.product(&mut steps, path, &layer.o, &a.attended, Some(&a.h), &a.mid);
         steps.push(self.norm(&a.mid, &layer.mlp_norm));
@@ -117,13 +150,32 @@ impl<'a> Planner<'a> {
     }
 
     /// What the down projection takes, from the normed hidden state.
-    pub fn activations(&self, steps: &mut Vec<Draft<'a>>, layer: &'a GpuLayer, path: MatmulKernel) {
-        let a = self.acts;
+    pub fn activations(&self, steps: &mut Vec<Draft<'a>>, layer: &'a GpuLayer, products: Products) {
+        let (a, path) = (self.acts, products.kernel);
+        if let (Some(both), true) = (&layer.gate_up, products.fused.gated) {
+            steps.push(self.gated(path, both));
+            return;
+        }
         if let Some(gate) = &layer.gate {
             self.product(steps, path, gate, &a.x, None, &a.gate);
         }
         self.product(steps, path, &layer.up, &a.x, None, &a.up);
         steps.push(self.activation(&a.gate, &a.up, layer.gate.is_some()));
+    }
+
+    /// Gate, up and their activation, from one matrix with the rows of both.
+    fn gated(&self, path: MatmulKernel, both: &'a GpuMatrix) -> Draft<'a> {
+        let a = self.acts;
+        let mut buffers = vec![(1, &a.x), (2, both.only()), (5, &a.gated), (6, &a.up)];
+        buffers.extend(both.bias.as_ref().map(|bias| (3, bias)));
+        let bias = both.bias.is_some();
+        let work = Work::Gated {
+            path,
+            n: both.n as u32 / 2,
+            k: both.k as u32,
+        };
+        let key = matmul::gated_key(path, both.dtype, both.k, bias, self.numerics);
+        Draft::new(key, buffers, work).reading(both.bytes(both.n))
     }
 
     /// The MLP's activation.
@@ -146,7 +198,6 @@ impl<'a> Planner<'a> {
         v: &'a wgpu::Buffer,
         layer: &'a GpuLayer,
     ) -> Draft<'a> {
-        let (heads, kv_heads) = (self.config.heads as u32, self.config.kv_heads as u32);
         match (self.positions, &self.config.rope) {
             (GpuPositions::Rotary(table), Some(Rope { layout, .. })) => Draft::new(
                 rope_kv::key(*layout, self.numerics, Rounding::Keep),
@@ -158,11 +209,7 @@ impl<'a> Planner<'a> {
                     (5, &layer.k_cache),
                     (6, &layer.v_cache),
                 ],
-                Work::Rope {
-                    heads,
-                    kv_heads,
-                    half: self.config.head_dim as u32 / 2,
-                },
+                self.rotation(),
             ),
             _ => Draft::new(
                 kv_write::key(),
@@ -171,6 +218,35 @@ impl<'a> Planner<'a> {
                     width: self.config.kv_dim() as u32,
                 },
             ),
+        }
+    }
+
+    /// The same of queries, keys and values that one product left side by side; only where positions are rotary.
+    fn cache_stacked(&self, layer: &'a GpuLayer) -> Option<Draft<'a>> {
+        let (GpuPositions::Rotary(table), Some(Rope { layout, .. })) =
+            (self.positions, &self.config.rope)
+        else {
+            return None;
+        };
+        let a = self.acts;
+        Some(Draft::new(
+            rope_kv::stacked_key(*layout, self.numerics, Rounding::Keep),
+            vec![
+                (1, table),
+                (2, &a.qkv),
+                (4, &a.q),
+                (5, &layer.k_cache),
+                (6, &layer.v_cache),
+            ],
+            self.rotation(),
+        ))
+    }
+
+    fn rotation(&self) -> Work {
+        Work::Rope {
+            heads: self.config.heads as u32,
+            kv_heads: self.config.kv_heads as u32,
+            half: self.config.head_dim as u32 / 2,
         }
     }
 
@@ -371,9 +447,10 @@ impl<'a> Planner<'a> {
                 k: w.k as u32,
                 stride: w.n as u32,
                 n0: shard.first as u32,
+                w_row0: shard.row0 as u32,
             };
             let key = matmul::key(path, w.dtype, w.k, epilogue, self.numerics);
-            steps.push(Draft::new(key, buffers, work));
+            steps.push(Draft::new(key, buffers, work).reading(w.bytes(shard.rows)));
         }
     }
 }

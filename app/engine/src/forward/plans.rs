@@ -1,6 +1,6 @@
 //! Which plans a model on a GPU has: by rows, and by who makes the masks.
 
-use super::planner::{Planner, Program};
+use super::planner::{Planner, Products, Program};
 use super::sparse::{GpuSparse, Masks};
 use crate::EngineError;
 
@@ -15,8 +15,8 @@ impl Programs {
     pub async fn dense(planner: &Planner<'_>) -> Result<Self, EngineError> {
         let variants = planner.gpu.info.variants;
         Ok(Self {
-            many: planner.dense(variants.matmul).await?,
-            one: planner.dense(variants.single).await?,
+            many: planner.dense(Products::many(&variants)).await?,
+            one: planner.dense(Products::one(&variants)).await?,
         })
     }
 
@@ -28,8 +28,12 @@ impl Programs {
     ) -> Result<Self, EngineError> {
         let variants = planner.gpu.info.variants;
         Ok(Self {
-            many: sparse.program(planner, variants.matmul, masks).await?,
-            one: sparse.program(planner, variants.single, masks).await?,
+            many: sparse
+                .program(planner, Products::many(&variants), masks)
+                .await?,
+            one: sparse
+                .program(planner, Products::one(&variants), masks)
+                .await?,
         })
     }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::matrix_shape;
-use super::planner::{Planner, Program};
+use super::planner::{Planner, Products, Program};
 use super::upload::GpuMatrix;
 use super::weights::{Activations, GpuLayer};
 use crate::gpu::{Bound, MatmulKernel};
@@ -161,15 +161,16 @@ impl GpuSparse {
     pub async fn program<'a>(
         &'a self,
         planner: &Planner<'a>,
-        path: MatmulKernel,
+        products: Products,
         masks: Masks,
     ) -> Result<Program, EngineError> {
         planner
-            .program(path, |steps, l, layer| {
+            .program(products, |steps, l, layer| {
                 Steps {
                     sparse: self,
                     planner,
-                    path,
+                    products,
+                    path: products.kernel,
                     l,
                     layer,
                     masks,
@@ -239,6 +240,7 @@ async fn biases(gpu: &Gpu, model: &Model) -> Result<Vec<Option<wgpu::Buffer>>, E
 struct Steps<'p, 'a> {
     sparse: &'a GpuSparse,
     planner: &'p Planner<'a>,
+    products: Products,
     path: MatmulKernel,
     l: usize,
     layer: &'a GpuLayer,
@@ -260,7 +262,7 @@ impl<'a> Steps<'_, 'a> {
                 self.selected(steps, self.inside(has_gate));
             }
             Sparsity::TopK { keep } => {
-                self.planner.activations(steps, self.layer, self.path);
+                self.planner.activations(steps, self.layer, self.products);
                 self.top_k(steps, topk::Measure::Magnitude, &a.gated, *keep);
                 self.list_neurons(steps);
             }
@@ -273,7 +275,7 @@ impl<'a> Steps<'_, 'a> {
                     self.list_neurons(steps);
                     self.selected(steps, rows::Mode::WithGate);
                 } else {
-                    self.planner.activations(steps, self.layer, self.path);
+                    self.planner.activations(steps, self.layer, self.products);
                     self.threshold_neurons(steps, threshold::Measure::Relu, &a.up, t);
                     self.list_neurons(steps);
                 }

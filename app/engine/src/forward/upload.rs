@@ -18,6 +18,8 @@ pub(crate) struct Shard {
     pub buffer: wgpu::Buffer,
     pub first: usize,
     pub rows: usize,
+    /// Where they begin in the buffer, rows: other matrices may lie before them.
+    pub row0: usize,
 }
 
 /// A stored matrix [n, k] in one or more shards, or in a texture, with its bias.
@@ -44,11 +46,17 @@ impl GpuMatrix {
                 buffer,
                 first: 0,
                 rows: n,
+                row0: 0,
             }],
             texels: None,
             bias: None,
             scales: None,
         }
+    }
+
+    /// Bytes of so many rows.
+    pub fn bytes(&self, rows: usize) -> u64 {
+        (rows * self.dtype.row_bytes(self.k)) as u64
     }
 
     /// Refuses a matrix that one binding is too small for, of a product whose kernels know no shards.
@@ -111,12 +119,13 @@ impl Uploader<'_> {
             let rows = shard_rows.min(n - first);
             let bytes = prefix + rows as u64 * row_bytes;
             let buffer = self.gpu.storage(&weight.name, bytes).await?;
-            self.stream(weight, &stored, first..first + rows, &buffer)
+            self.stream(weight, &stored, first..first + rows, (&buffer, 0))
                 .await?;
             shards.push(Shard {
                 buffer,
                 first,
                 rows,
+                row0: 0,
             });
         }
         Ok(GpuMatrix {
@@ -175,6 +184,92 @@ impl Uploader<'_> {
             .await?;
         matrix.scales = Some(buffer);
         Ok(matrix)
+    }
+
+    /// Uploads matrices that take one input. Where their rows can follow one another in one binding they do, and the first of what comes
+    /// back is all of them as one matrix; the others are the single ones, in the same memory.
+    pub async fn together<const N: usize>(
+        &mut self,
+        parts: [(&TensorRef, Option<&TensorRef>); N],
+    ) -> Result<(Option<GpuMatrix>, [GpuMatrix; N]), EngineError> {
+        let mut single = Vec::with_capacity(N);
+        let whole = if self.can_lie_together(&parts)? {
+            let rows: u64 = parts.iter().map(|(weight, _)| weight.rows() as u64).sum();
+            let row_bytes = parts[0].0.row_bytes();
+            let buffer = self
+                .gpu
+                .storage("weights of one input", rows * row_bytes)
+                .await?;
+            let mut row0 = 0;
+            for (weight, bias) in parts {
+                let (n, k) = matrix_shape(weight)?;
+                let stored = self.model.rows(weight)?;
+                let at = row0 as u64 * row_bytes;
+                self.stream(weight, &stored, 0..n, (&buffer, at)).await?;
+                let mut part = GpuMatrix::whole(weight.dtype, n, k, buffer.clone());
+                part.shards[0].row0 = row0;
+                if let Some(bias) = bias {
+                    part.bias = Some(self.vector(bias).await?);
+                }
+                single.push(part);
+                row0 += n;
+            }
+            let mut whole = GpuMatrix::whole(parts[0].0.dtype, row0, single[0].k, buffer);
+            whole.bias = self.biases(&parts).await?;
+            Some(whole)
+        } else {
+            for (weight, bias) in parts {
+                single.push(self.matrix(weight, bias).await?);
+            }
+            None
+        };
+        let single = single
+            .try_into()
+            .map_err(|_| EngineError::Device("as many matrices as were asked for".to_owned()))?;
+        Ok((whole, single))
+    }
+
+    /// Whether rows of one type and length, with nothing before them, start at whole words of one binding; and all have a bias, or none.
+    fn can_lie_together(
+        &self,
+        parts: &[(&TensorRef, Option<&TensorRef>)],
+    ) -> Result<bool, EngineError> {
+        let Some((first, first_bias)) = parts.first() else {
+            return Ok(false);
+        };
+        let mut bytes = 0;
+        for (weight, bias) in parts {
+            let alike = weight.dtype == first.dtype
+                && matrix_shape(weight)?.1 == matrix_shape(first)?.1
+                && weight.dtype.prefix_bytes(weight.cols()) == 0
+                && bias.is_some() == first_bias.is_some();
+            if !alike || bytes % 4 != 0 {
+                return Ok(false);
+            }
+            bytes += weight.rows() as u64 * weight.row_bytes();
+        }
+        // Buffers are rounded up to 16 bytes.
+        Ok(bytes <= self.gpu.info.max_binding.min(self.gpu.info.max_buffer) & !15)
+    }
+
+    /// Biases one after another.
+    async fn biases(
+        &self,
+        parts: &[(&TensorRef, Option<&TensorRef>)],
+    ) -> Result<Option<wgpu::Buffer>, EngineError> {
+        let mut all = Vec::new();
+        for bias in parts.iter().filter_map(|(_, bias)| *bias) {
+            all.extend(self.model.read_f32(bias)?);
+        }
+        match all.is_empty() {
+            true => Ok(None),
+            false => {
+                let bytes = bytemuck::cast_slice(&all);
+                Ok(Some(
+                    self.gpu.storage_with("biases of one input", bytes).await?,
+                ))
+            }
+        }
     }
 
     /// Uploads a matrix [n, k] as [k, n], so that a column is a row: what a product skips is then contiguous. It passes through host
@@ -256,14 +351,14 @@ impl Uploader<'_> {
         tensor: &TensorRef,
         stored: &Rows<'_>,
         rows: Range<usize>,
-        to: &wgpu::Buffer,
+        (to, at): (&wgpu::Buffer, u64),
     ) -> Result<(), EngineError> {
         let row_bytes = tensor.row_bytes().max(1);
         let step = ((PIECE_BYTES / row_bytes) as usize)
             .max(1)
             .next_multiple_of(8);
-        self.gpu.write(to, 0, stored.prefix());
-        let mut at = stored.prefix().len() as u64;
+        self.gpu.write(to, at, stored.prefix());
+        let mut at = at + stored.prefix().len() as u64;
         let mut unreleased = 0;
         for first in rows.clone().step_by(step) {
             let piece = stored.read(first..rows.end.min(first + step))?;

@@ -36,11 +36,15 @@ pub(super) struct GpuLayer {
     pub q: GpuMatrix,
     pub k: GpuMatrix,
     pub v: GpuMatrix,
+    /// q, k and v as one matrix, where they lie together.
+    pub qkv: Option<GpuMatrix>,
     pub o: GpuMatrix,
     pub mlp_norm: GpuNorm,
     /// `None` in an MLP without a gate.
     pub gate: Option<GpuMatrix>,
     pub up: GpuMatrix,
+    /// Gate and up as one matrix, where they lie together.
+    pub gate_up: Option<GpuMatrix>,
     pub down: GpuMatrix,
     pub k_cache: wgpu::Buffer,
     pub v_cache: wgpu::Buffer,
@@ -60,18 +64,44 @@ impl GpuLayer {
         let cache_bytes = (capacity * config.kv_dim() * 4) as u64;
         let has_gate = config.family.mlp().has_gate();
         let layer = |role| Role::Layer(l, role);
+        let model = up.model;
+        let of = |role| linear(model, l, role);
+        // What rounds the input of a product rounds it for each on its own.
+        let is_plain = activations == ActivationType::Float;
+        let (qkv, [q, k, v]) = match is_plain {
+            true => up.together([of(R::Q)?, of(R::K)?, of(R::V)?]).await?,
+            false => {
+                let q = matrix(up, l, R::Q, activations).await?;
+                let k = matrix(up, l, R::K, activations).await?;
+                (None, [q, k, matrix(up, l, R::V, activations).await?])
+            }
+        };
+        let (gate_up, gate, upward) = match (has_gate, rule) {
+            (true, None) if is_plain => {
+                let (both, [gate, up]) = up.together([of(R::Gate)?, of(R::Up)?]).await?;
+                (both, Some(gate), up)
+            }
+            (true, _) => {
+                let gate = of_mlp(up, l, R::Gate, rule, activations).await?;
+                let upward = of_mlp(up, l, R::Up, rule, activations).await?;
+                (None, Some(gate), upward)
+            }
+            (false, _) => {
+                let upward = of_mlp(up, l, R::Up, rule, activations).await?;
+                (None, None, upward)
+            }
+        };
         Ok(Self {
             attn_norm: GpuNorm::load(up, layer(R::AttnNorm), layer(R::AttnNormBias)).await?,
-            q: matrix(up, l, R::Q, activations).await?,
-            k: matrix(up, l, R::K, activations).await?,
-            v: matrix(up, l, R::V, activations).await?,
+            q,
+            k,
+            v,
+            qkv,
             o: matrix(up, l, R::O, activations).await?,
             mlp_norm: GpuNorm::load(up, layer(R::MlpNorm), layer(R::MlpNormBias)).await?,
-            gate: match has_gate {
-                true => Some(of_mlp(up, l, R::Gate, rule, activations).await?),
-                false => None,
-            },
-            up: of_mlp(up, l, R::Up, rule, activations).await?,
+            gate,
+            up: upward,
+            gate_up,
             down: of_mlp(up, l, R::Down, rule, activations).await?,
             k_cache: up.gpu.storage("key cache", cache_bytes).await?,
             v_cache: up.gpu.storage("value cache", cache_bytes).await?,
@@ -170,6 +200,8 @@ pub(super) struct Activations {
     pub q: wgpu::Buffer,
     pub k: wgpu::Buffer,
     pub v: wgpu::Buffer,
+    /// Queries, keys and values of one product, side by side; where positions are rotary.
+    pub qkv: wgpu::Buffer,
     pub attended: wgpu::Buffer,
     pub gate: wgpu::Buffer,
     pub up: wgpu::Buffer,
@@ -194,6 +226,10 @@ impl Activations {
             true => config.intermediate,
             false => 1,
         };
+        let qkv = match config.rope {
+            Some(_) => config.q_dim() + 2 * config.kv_dim(),
+            None => 1,
+        };
         Ok(Self {
             ids: rows("token ids", 1).await?,
             h: rows("hidden state", config.hidden).await?,
@@ -202,6 +238,7 @@ impl Activations {
             q: rows("queries", config.q_dim()).await?,
             k: rows("keys", config.kv_dim()).await?,
             v: rows("values", config.kv_dim()).await?,
+            qkv: rows("queries, keys and values", qkv).await?,
             attended: rows("attention output", config.q_dim()).await?,
             gate: rows("gate", gate).await?,
             up: rows("up", config.intermediate).await?,

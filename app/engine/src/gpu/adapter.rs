@@ -2,7 +2,15 @@
 //!
 //! [`Variants::choose`] is the one place where an adapter's facts turn into kernels.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
+
+use super::tuned::Choice;
+use crate::kernels::sparse;
+
+/// No limit: the largest integer that JSON readers hold exactly.
+pub(super) const UNLIMITED: u64 = (1 << 53) - 1;
 
 /// The facts of one adapter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,7 +52,7 @@ pub struct AdapterInfo {
 
 /// How matrix products are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum MatmulKernel {
     /// `matmul_tile`: registers only, `m` x `n` outputs an invocation.
     Tile {
@@ -62,6 +70,8 @@ pub enum MatmulKernel {
     },
     /// `matmul_shared`: 64 x 64 tile in workgroup memory.
     Shared,
+    /// The same with f16 weights kept as f16 there, half the bytes, under fast numerics; other types, and strict ones, as they are.
+    SharedHalf,
     /// `matvec`: one row only, segments of k side by side.
     Vector,
 }
@@ -76,6 +86,39 @@ impl MatmulKernel {
     }
 }
 
+impl fmt::Display for MatmulKernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tile { m, n } => write!(f, "matmul_tile {m} x {n}"),
+            Self::Subgroup { m, n } => write!(f, "matmul_subgroup {m} x {n}"),
+            Self::Shared => f.write_str("matmul_shared"),
+            Self::SharedHalf => f.write_str("matmul_shared, f16 as f16"),
+            Self::Vector => f.write_str("matvec"),
+        }
+    }
+}
+
+/// Which products share a dispatch with others of the same input. Where a model's matrices cannot lie together, none do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fused {
+    /// Queries, keys and values are one product.
+    pub qkv: bool,
+    /// Gate, up and their activation are one kernel.
+    pub gated: bool,
+}
+
+impl fmt::Display for Fused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.qkv, self.gated) {
+            (true, true) => "qkv, gate-up-silu",
+            (true, false) => "qkv",
+            (false, true) => "gate-up-silu",
+            (false, false) => "nothing",
+        })
+    }
+}
+
 /// How attention is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -86,6 +129,15 @@ pub enum AttentionKernel {
     Group,
 }
 
+impl fmt::Display for AttentionKernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Row => "attention_row",
+            Self::Group => "attention_group",
+        })
+    }
+}
+
 /// The kernels that an adapter gets. All variants of a kernel share one canonical order.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Variants {
@@ -93,8 +145,14 @@ pub struct Variants {
     pub matmul: MatmulKernel,
     /// Products with one row: the decode step.
     pub single: MatmulKernel,
+    /// What shares a dispatch, with more than one row.
+    pub fused: Fused,
+    /// The same with one row.
+    pub fused_single: Fused,
     /// Attention.
     pub attention: AttentionKernel,
+    /// How sparse products are laid out.
+    pub sparse: sparse::Path,
     /// Tokens in one prefill chunk.
     pub chunk: usize,
     /// Multiply-adds a second to start from: a submit's length in time is learned from there.
@@ -105,7 +163,27 @@ impl Variants {
     /// Chooses from the facts. Software adapters have no workgroup memory worth the name: what GPUs keep
     /// on chip is ordinary memory there, so they take register tiles (twice as fast, measured). Where subgroups are 8 wide
     /// (llvmpipe), rows of those are shared out: loads are what costs there.
-    pub fn choose(software: bool, subgroup: u32) -> Self {
+    ///
+    /// What was measured here (`tuned`) goes before what is known of such adapters.
+    pub fn choose(software: bool, subgroup: u32, tuned: Option<&Choice>) -> Self {
+        let known = Self::known(software, subgroup);
+        let Some(tuned) = tuned else { return known };
+        Self {
+            matmul: tuned.matmul,
+            single: tuned.single,
+            fused: tuned.fused,
+            fused_single: tuned.fused_single,
+            attention: tuned.attention,
+            first_rate: tuned.rate as f64,
+            ..known
+        }
+    }
+
+    fn known(software: bool, subgroup: u32) -> Self {
+        let fused = Fused {
+            qkv: true,
+            gated: true,
+        };
         if software {
             Self {
                 matmul: match subgroup {
@@ -117,7 +195,10 @@ impl Variants {
                     8 => MatmulKernel::Subgroup { m: 1, n: 2 },
                     _ => MatmulKernel::Tile { m: 1, n: 8 },
                 },
+                fused,
+                fused_single: fused,
                 attention: AttentionKernel::Row,
+                sparse: sparse::Path::Registers,
                 chunk: 128,
                 first_rate: 5e9,
             }
@@ -125,9 +206,13 @@ impl Variants {
             Self {
                 matmul: MatmulKernel::Shared,
                 single: MatmulKernel::Vector,
+                fused,
+                fused_single: fused,
                 attention: AttentionKernel::Group,
+                sparse: sparse::Path::Lanes,
                 chunk: 512,
-                first_rate: 2e11,
+                // Low, as each submit at most doubles it: one that a slow GPU takes seconds for ends in its watchdog.
+                first_rate: 5e9,
             }
         }
     }
@@ -175,15 +260,29 @@ impl AdapterInfo {
                 .map(|(_, n)| (*n).to_owned())
                 .collect(),
             subgroup,
-            variants: Variants::choose(software, subgroup),
+            variants: Variants::choose(software, subgroup, None),
         }
+    }
+
+    /// Takes the kernels that were measured best here; false, and nothing changes, if this adapter cannot run them.
+    pub fn tune(&mut self, choice: &Choice) -> bool {
+        let can = choice.is_possible(self);
+        if can {
+            self.variants = Variants::choose(self.software, self.subgroup, Some(choice));
+        }
+        can
+    }
+
+    /// Whether kernels may compute with f16, for which a device must be opened. Not in browsers: nothing is measured there.
+    pub fn has_f16(&self) -> bool {
+        self.features.iter().any(|name| name == "shader-f16") && !cfg!(target_arch = "wasm32")
     }
 
     /// Gives it a name, and what follows from that.
     pub(crate) fn rename(&mut self, name: String) {
         self.software |= is_software(&name);
         self.max_loop_iterations = loop_limit(&name);
-        self.variants = Variants::choose(self.software, self.subgroup);
+        self.variants = Variants::choose(self.software, self.subgroup, None);
         self.name = name;
     }
 
@@ -196,17 +295,16 @@ impl AdapterInfo {
             driver: "assay's CPU twins".to_owned(),
             vendor: 0,
             software: true,
-            // The largest integer that JSON readers hold exactly.
-            max_binding: (1 << 53) - 1,
-            max_buffer: (1 << 53) - 1,
+            max_binding: UNLIMITED,
+            max_buffer: UNLIMITED,
             max_storage_buffers: u32::MAX,
             max_invocations: 1,
             max_workgroup_memory: 0,
             max_workgroups: u32::MAX,
-            max_loop_iterations: (1 << 53) - 1,
+            max_loop_iterations: UNLIMITED,
             subgroup: 0,
             features: Vec::new(),
-            variants: Variants::choose(true, 0),
+            variants: Variants::choose(true, 0, None),
         }
     }
 
@@ -235,7 +333,7 @@ fn loop_limit(name: &str) -> u64 {
     if name.contains("llvmpipe") || name.contains("lavapipe") {
         65_535
     } else {
-        (1 << 53) - 1
+        UNLIMITED
     }
 }
 

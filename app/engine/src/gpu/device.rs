@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::adapter::{self, AdapterInfo};
 use super::pace::Pace;
 use super::pipelines::Pipelines;
+use super::tuned::Tuning;
 use crate::EngineError;
 
 /// Bytes uploaded between flushes: bounds what wgpu keeps in staging memory.
@@ -20,6 +21,10 @@ pub struct GpuOptions {
     pub max_binding: Option<u64>,
     /// How long one submit may take: some 20 ms where the same device draws an interface. [`HEADLESS_SUBMIT`] if `None`.
     pub submit: Option<Duration>,
+    /// What `assay tune` found on adapters of this machine; the one that is opened takes its own.
+    pub tunings: Vec<Tuning>,
+    /// Let kernels be timed by the device's own clock, where it has one.
+    pub timestamps: bool,
     /// What to call an adapter that gives no name: browsers keep it from wgpu, but tell vendor and architecture.
     pub fallback_name: Option<String>,
 }
@@ -37,15 +42,13 @@ pub struct Gpu {
     pub info: AdapterInfo,
     pub(crate) pipelines: Pipelines,
     faults: Arc<Faults>,
-    /// Held from pushing error scopes to popping them: the device has one stack of them for all threads.
-    scopes: Mutex<()>,
     /// What was asked for and not yet confirmed; see [`Gpu::confirm`].
     unconfirmed: Mutex<Vec<Unconfirmed>>,
     pace: Mutex<Pace>,
 }
 
 /// What the device will say of a buffer (of so many bytes) or a pipeline.
-struct Unconfirmed {
+pub(super) struct Unconfirmed {
     what: String,
     bytes: u64,
     invalid: Answer,
@@ -137,14 +140,22 @@ impl Gpu {
         {
             info.rename(name);
         }
+        info.take_tuning(&options.tunings);
         let submit = options.submit.unwrap_or(HEADLESS_SUBMIT);
-        Self::from_adapter(adapter, info, submit).await
+        let mut features = adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
+        features.set(
+            wgpu::Features::TIMESTAMP_QUERY,
+            options.timestamps && !features.is_empty(),
+        );
+        features.set(wgpu::Features::SHADER_F16, info.has_f16());
+        Self::from_adapter(adapter, info, submit, features).await
     }
 
     async fn from_adapter(
         adapter: wgpu::Adapter,
         info: AdapterInfo,
         submit: Duration,
+        wanted: wgpu::Features,
     ) -> Result<Self, EngineError> {
         require(
             "storage buffers in a stage",
@@ -164,8 +175,8 @@ impl Gpu {
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("assay"),
             required_features: match info.subgroup {
-                0 => wgpu::Features::empty(),
-                _ => wgpu::Features::SUBGROUP,
+                0 => wanted,
+                _ => wanted | wgpu::Features::SUBGROUP,
             },
             required_limits: adapter.limits(),
             memory_hints: wgpu::MemoryHints::MemoryUsage,
@@ -195,7 +206,6 @@ impl Gpu {
             info,
             pipelines: Pipelines::default(),
             faults,
-            scopes: Mutex::default(),
             unconfirmed: Mutex::default(),
             pace: Mutex::new(pace),
         })
@@ -265,7 +275,7 @@ impl Gpu {
         make: impl FnOnce() -> T,
     ) -> Result<T, EngineError> {
         let (made, invalid, memory) = {
-            let _scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
+            // Error scopes are a thread's own, so others may compile meanwhile.
             let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
             let valid = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
             let made = make();
@@ -291,7 +301,7 @@ impl Gpu {
 
     /// Awaits what the device says. In a browser each answer takes a round trip through a process that also draws the page: there
     /// answers are gathered and awaited together, by [`settle`](Self::settle) and [`read`](Self::read), before any result is used.
-    async fn confirm(&self, asked: Unconfirmed) -> Result<(), EngineError> {
+    pub(super) async fn confirm(&self, asked: Unconfirmed) -> Result<(), EngineError> {
         if cfg!(target_arch = "wasm32") {
             self.unconfirmed().push(asked);
             return Ok(());
@@ -321,25 +331,17 @@ impl Gpu {
         Ok(buffer)
     }
 
-    /// Runs `make` and reports a validation error of it.
-    pub(crate) async fn validated<T>(
-        &self,
-        what: &str,
-        make: impl FnOnce() -> T,
-    ) -> Result<T, EngineError> {
-        let (made, invalid) = {
-            let _scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
-            let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-            (make(), scope.pop())
-        };
-        self.confirm(Unconfirmed {
+    /// Runs `make`; whether it was valid is to be [confirmed](Self::confirm).
+    pub(super) fn validated<T>(&self, what: &str, make: impl FnOnce() -> T) -> (T, Unconfirmed) {
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let made = make();
+        let asked = Unconfirmed {
             what: what.to_owned(),
             bytes: 0,
-            invalid: Box::pin(invalid),
+            invalid: Box::pin(scope.pop()),
             memory: None,
-        })
-        .await?;
-        Ok(made)
+        };
+        (made, asked)
     }
 
     /// Queues `data` for `buffer`; a tail that is no multiple of four bytes is padded with zeros.

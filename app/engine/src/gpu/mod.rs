@@ -5,11 +5,14 @@ mod device;
 mod pace;
 mod pipelines;
 mod texels;
+mod tuned;
 
-pub use adapter::{AdapterInfo, AttentionKernel, MatmulKernel, Variants, list_adapters};
-pub use device::{Gpu, GpuOptions};
+pub use adapter::{AdapterInfo, AttentionKernel, Fused, MatmulKernel, Variants, list_adapters};
+pub use device::{Gpu, GpuOptions, HEADLESS_SUBMIT};
+pub use pace::budget;
 pub use pipelines::{Kernel, PipelineKey};
 pub use texels::{Bound, TEXEL_BYTES, Texels};
+pub use tuned::{Candidates, Choice, Tuning};
 
 /// Floats as they were read back.
 pub(crate) fn floats(data: &[u8]) -> impl Iterator<Item = f32> + '_ {

@@ -17,6 +17,11 @@ pub(crate) struct Pace {
 /// Multiply-adds that are never split: shorter submits cost more than they give. Where a page is drawn by the same cores, each submit may
 /// wait for a frame, so that a smaller floor would make ever smaller submits of what is taken for a slow device.
 const LEAST: f64 = 1e7;
+/// Multiply-adds that a submit may hold on a device of `rate` multiply-adds a second, to be over in `target_s` seconds.
+pub fn budget(rate: f64, target_s: f64) -> u64 {
+    (rate * target_s).max(LEAST) as u64
+}
+
 /// Smaller submits teach nothing.
 const TEACHES: f64 = 1e6;
 
@@ -31,7 +36,7 @@ impl Pace {
 
     /// Multiply-adds that the next submit may hold.
     pub(crate) fn budget(&self) -> u64 {
-        (self.rate * self.target_s).max(LEAST) as u64
+        budget(self.rate, self.target_s)
     }
 
     /// A submit of `work` multiply-adds took `elapsed`. Tiny ones say more about waiting than about speed, and one that was held up

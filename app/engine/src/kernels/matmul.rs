@@ -1,10 +1,11 @@
 //! Matrix products with stored weights. Kernels: `matmul_tile`, `matmul_subgroup`, `matmul_shared` and `matvec`; one
 //! twin, since all of them add in one order.
 
-use super::{Grid, ParamBytes, for_each, stored, strict};
+use super::{Grid, ParamBytes, for_each, silu_mul, stored, strict};
 use crate::gpu::{MatmulKernel, PipelineKey};
-use crate::numerics::Numerics;
+use crate::numerics::{Numerics, Rounding};
 use assay_model::Dtype;
+use assay_shaders::Defines;
 use bytemuck::{Pod, Zeroable};
 
 /// Length of a segment of the canonical order. The kernels' `SEGMENT`; a test compares the two.
@@ -28,8 +29,8 @@ pub struct Params {
     pub n0: u32,
     /// First row of x.
     pub x_row: u32,
-    /// Zero.
-    pub unused: u32,
+    /// First row of this shard in w, which may hold other matrices before it.
+    pub w_row0: u32,
 }
 
 /// What a product adds at its end, in this order.
@@ -53,20 +54,52 @@ pub fn key(
         .flag("VEC", k.is_multiple_of(4))
         .flag("BIAS", epilogue.bias)
         .flag("RESIDUAL", epilogue.residual);
+    by(path, staged(defines, path, dtype, numerics), 1)
+}
+
+/// The pipeline that makes `silu(gate) * up` of one matrix with the rows of both: `n` of gate's weights, then `n` of up's.
+pub fn gated_key(
+    path: MatmulKernel,
+    dtype: Dtype,
+    k: usize,
+    bias: bool,
+    numerics: Numerics,
+) -> PipelineKey {
+    let defines = stored(strict(numerics), dtype, k)
+        .flag("VEC", k.is_multiple_of(4))
+        .flag("BIAS", bias)
+        .flag("GATED", true);
+    by(path, staged(defines, path, dtype, numerics), 2)
+}
+
+/// Whether weights are staged as they are stored. Not under strict numerics: a driver may flush f16 subnormals.
+fn staged(defines: Defines, path: MatmulKernel, dtype: Dtype, numerics: Numerics) -> Defines {
+    let as_stored =
+        path == MatmulKernel::SharedHalf && dtype == Dtype::F16 && numerics == Numerics::Fast;
+    defines.flag("STAGE_F16", as_stored)
+}
+
+/// The kernel that goes `path`, of `sums` sums an output.
+fn by(path: MatmulKernel, defines: Defines, sums: u8) -> PipelineKey {
+    let tile = |defines: Defines, m: u8, n: u8| {
+        let columns = columns(n, sums);
+        defines
+            .with("TILE_M", m.into())
+            .with("TILE_N", (columns * sums).into())
+            .with("COLUMNS", columns.into())
+    };
     match path {
         MatmulKernel::Tile { m, n } => PipelineKey {
             kernel: "matmul_tile",
-            defines: defines.with("TILE_M", m.into()).with("TILE_N", n.into()),
+            defines: tile(defines, m, n),
         },
         MatmulKernel::Subgroup { m, n } => PipelineKey {
             kernel: "matmul_subgroup",
-            defines: defines
+            defines: tile(defines, m, n)
                 .flag("X_SCALAR", true)
-                .flag("ONE_ROW", m == 1)
-                .with("TILE_M", m.into())
-                .with("TILE_N", n.into()),
+                .flag("ONE_ROW", m == 1),
         },
-        MatmulKernel::Shared => PipelineKey {
+        MatmulKernel::Shared | MatmulKernel::SharedHalf => PipelineKey {
             kernel: "matmul_shared",
             defines,
         },
@@ -75,6 +108,11 @@ pub fn key(
             defines,
         },
     }
+}
+
+/// Columns that an invocation makes of a tile `n` wide, if each takes so many sums.
+fn columns(n: u8, sums: u8) -> u8 {
+    (n / sums).max(1)
 }
 
 /// The pipeline for `sum_k |x[r, k]| w[c, k]` with f32 weights of `k` columns.
@@ -86,20 +124,25 @@ pub fn key_of_magnitudes(path: MatmulKernel, k: usize, numerics: Numerics) -> Pi
 
 /// Workgroups for an `m` x `n` output.
 pub fn grid(path: MatmulKernel, m: u32, n: u32) -> Grid {
+    grid_of(path, m, n, 1)
+}
+
+/// The same for [`gated_key`].
+pub fn gated_grid(path: MatmulKernel, m: u32, n: u32) -> Grid {
+    grid_of(path, m, n, 2)
+}
+
+fn grid_of(path: MatmulKernel, m: u32, n: u32, sums: u8) -> Grid {
+    let wide = |tile: u8| u32::from(columns(tile, sums));
     match path {
-        MatmulKernel::Tile { m: tm, n: tn } => [
-            n.div_ceil(8 * u32::from(tn)),
-            m.div_ceil(8 * u32::from(tm)),
-            1,
-        ],
-        MatmulKernel::Subgroup { m: 1, n: tn } => [n.div_ceil(64 * u32::from(tn)), 1, 1],
-        MatmulKernel::Subgroup { m: tm, n: tn } => [
-            n.div_ceil(8 * u32::from(tn)),
-            m.div_ceil(8 * u32::from(tm)),
-            1,
-        ],
-        MatmulKernel::Shared => [n.div_ceil(64), m.div_ceil(64), 1],
-        MatmulKernel::Vector => [n.div_ceil(8), 1, 1],
+        MatmulKernel::Subgroup { m: 1, n: tn } => [n.div_ceil(64 * wide(tn)), 1, 1],
+        MatmulKernel::Tile { m: tm, n: tn } | MatmulKernel::Subgroup { m: tm, n: tn } => {
+            [n.div_ceil(8 * wide(tn)), m.div_ceil(8 * u32::from(tm)), 1]
+        }
+        MatmulKernel::Shared | MatmulKernel::SharedHalf => {
+            [n.div_ceil(wide(64)), m.div_ceil(64), 1]
+        }
+        MatmulKernel::Vector => [n.div_ceil(wide(8)), 1, 1],
     }
 }
 
@@ -113,7 +156,21 @@ pub fn params(m: u32, n: u32, k: u32, stride: u32, n0: u32, x_row: u32) -> Param
         stride,
         n0,
         x_row,
-        unused: 0,
+        w_row0: 0,
+    })
+}
+
+/// The same with weights that begin at a later row of their buffer.
+pub fn params_behind(m: u32, n: u32, k: u32, stride: u32, n0: u32, w_row0: u32) -> ParamBytes {
+    bytemuck::cast(Params {
+        zero: 0,
+        m,
+        n,
+        k,
+        stride,
+        n0,
+        x_row: 0,
+        w_row0,
     })
 }
 
@@ -184,6 +241,18 @@ pub fn cpu(
             }
             *y = total;
         }
+    }
+}
+
+/// The twin of [`gated_key`]: `y = silu(x gate^T) * (x up^T)`; `w` holds gate's rows and as many of up's, `bias` likewise; y is [m, w.n / 2].
+pub fn gated_cpu(x: &[f32], w: Stored<'_>, bias: Option<&[f32]>, y: &mut [f32]) {
+    let n = w.n / 2;
+    let m = y.len() / n;
+    let mut both = vec![0.0; m * w.n];
+    cpu(x, w, bias, None, &mut both);
+    for (both, y) in both.chunks_exact(w.n).zip(y.chunks_exact_mut(n)) {
+        let (gate, up) = both.split_at(n);
+        silu_mul::cpu(gate, up, Rounding::Keep, y);
     }
 }
 

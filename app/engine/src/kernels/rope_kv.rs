@@ -36,6 +36,13 @@ pub fn key(layout: RopeLayout, numerics: Numerics, rounding: Rounding) -> Pipeli
     }
 }
 
+/// The pipeline for q, k and v in one matrix, [rows, (heads + 2 kv_heads) * d], as one product leaves them.
+pub fn stacked_key(layout: RopeLayout, numerics: Numerics, rounding: Rounding) -> PipelineKey {
+    let mut key = key(layout, numerics, rounding);
+    key.defines = key.defines.flag("STACKED", true);
+    key
+}
+
 /// Parameters and workgroups.
 pub fn dispatch(rows: u32, heads: u32, kv_heads: u32, half: u32, pos0: u32) -> (ParamBytes, Grid) {
     let params = Params {

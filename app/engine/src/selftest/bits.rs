@@ -5,9 +5,10 @@
 
 use super::cases::Case;
 use super::{
-    LONG, add, add_position, attention, embed, kv_write, layernorm, magnitudes, matmul, matmul_i8,
-    project, quantize_rows, relu, residual, rmsnorm, rope, round_blocks, row_energy, scale_sums,
-    silu_mul, sparse_index, sparse_rows, sparse_sum, sparse_threshold, sparse_topk,
+    LONG, add, add_position, attention, embed, gated, kv_write, layernorm, magnitudes, matmul,
+    matmul_i8, project, quantize_rows, relu, residual, rmsnorm, rope, rope_stacked, round_blocks,
+    row_energy, scale_sums, silu_mul, sparse_index, sparse_rows, sparse_sum, sparse_threshold,
+    sparse_topk,
 };
 use crate::engine::Device;
 use crate::gpu::{AttentionKernel, MatmulKernel};
@@ -68,7 +69,10 @@ pub async fn strict_bits(device: &Device) -> Result<StrictBits, EngineError> {
                 )
             });
             own.extend(products);
+            own.extend(STORED.map(|dtype| gated(Numerics::Strict, path, dtype, m, 37, 301, true)));
         }
+        let layout = RopeLayout::RotateHalf;
+        own.push(rope_stacked(Numerics::Strict, layout, 3, 4, 2, 10, 7));
     }
     let mut bytes = Vec::new();
     let mut differing = Vec::new();

@@ -224,6 +224,61 @@ pub fn matmul(
     }
 }
 
+/// The same with a matrix that lies behind `before` rows of another.
+pub fn matmul_behind(
+    numerics: Numerics,
+    path: MatmulKernel,
+    dtype: Dtype,
+    (m, n, k): (usize, usize, usize),
+    before: usize,
+) -> Case {
+    let mut case = matmul(numerics, path, dtype, m, n, k, Epilogue::default());
+    let (m, n, k) = (m as u32, n as u32, k as u32);
+    case.params = kernels::matmul::params_behind(m, n, k, n, 0, before as u32);
+    let other = Seeded(before as u64).matrix(dtype, before, k as usize);
+    for (binding, data) in &mut case.buffers {
+        if *binding == 2 {
+            data.splice(0..0, other.iter().copied());
+        }
+    }
+    case
+}
+
+/// Gate, up and their activation for `m` rows, in one dispatch: `n` columns of each.
+pub fn gated(
+    numerics: Numerics,
+    path: MatmulKernel,
+    dtype: Dtype,
+    m: usize,
+    n: usize,
+    k: usize,
+    bias: bool,
+) -> Case {
+    let mut seeded = Seeded((m * 1_000_003 + n * 1013 + k) as u64);
+    let x = seeded.floats(m * k);
+    let w = seeded.matrix(dtype, 2 * n, k);
+    let biases = seeded.floats(2 * n);
+    let mut y = vec![0.0; m * n];
+    let stored = Stored {
+        dtype,
+        bytes: &w,
+        n: 2 * n,
+        k,
+    };
+    kernels::matmul::gated_cpu(&x, stored, bias.then_some(&biases[..]), &mut y);
+    let mut buffers = vec![(1, bytes(&x)), (2, w), (5, zeros(m * n)), (6, zeros(m * n))];
+    if bias {
+        buffers.push((3, bytes(&biases)));
+    }
+    Case {
+        key: kernels::matmul::gated_key(path, dtype, k, bias, numerics),
+        params: kernels::matmul::params(m as u32, n as u32, k as u32, n as u32, 0, 0),
+        grid: kernels::matmul::gated_grid(path, m as u32, n as u32),
+        buffers,
+        expected: vec![(5, y)],
+    }
+}
+
 /// An embedding of `rows` tokens from a table of `vocab` rows.
 pub fn embed(dtype: Dtype, rows: usize, hidden: usize, vocab: usize) -> Case {
     let mut seeded = Seeded((rows * 31 + hidden * 7 + vocab) as u64);
@@ -320,6 +375,36 @@ pub fn rope(
         buffers,
         expected,
     }
+}
+
+/// The same with q, k and v side by side in one matrix, as one product leaves them.
+pub fn rope_stacked(
+    numerics: Numerics,
+    layout: RopeLayout,
+    rows: usize,
+    heads: usize,
+    kv_heads: usize,
+    half: usize,
+    pos0: usize,
+) -> Case {
+    let keep = Rounding::Keep;
+    let mut case = rope(numerics, keep, layout, rows, heads, kv_heads, half, pos0);
+    case.key = kernels::rope_kv::stacked_key(layout, numerics, keep);
+    let mut apart: Vec<Vec<u8>> = Vec::new();
+    let widths = [heads, kv_heads, kv_heads].map(|heads| heads * 2 * half * 4);
+    for binding in [4, 2, 3] {
+        let at = case.buffers.iter().position(|(b, _)| *b == binding);
+        apart.extend(at.map(|at| case.buffers.remove(at).1));
+    }
+    let mut stacked = Vec::new();
+    for row in 0..rows {
+        for (part, width) in apart.iter().zip(widths) {
+            stacked.extend_from_slice(&part[row * width..(row + 1) * width]);
+        }
+    }
+    case.buffers
+        .extend([(2, stacked), (4, vec![0; rows * widths[0]])]);
+    case
 }
 
 /// Attention of `rows` queries from position `pos0` on.

@@ -9,13 +9,17 @@ mod cases;
 mod integer_cases;
 mod opt_cases;
 mod sparse_cases;
+mod warm;
 
 pub use audit_cases::{add, magnitudes, project, residual, row_energy};
 pub use bits::{EXPECTED as EXPECTED_BITS, StrictBits, strict_bits};
-pub use cases::{Case, attention, embed, matmul, rmsnorm, rope, silu_mul};
+pub use cases::{
+    Case, attention, embed, gated, matmul, matmul_behind, rmsnorm, rope, rope_stacked, silu_mul,
+};
 pub use integer_cases::{matmul_i8, quantize_rows, round_blocks, scale_sums};
 pub use opt_cases::{add_position, kv_write, layernorm, relu};
 pub use sparse_cases::{sparse_index, sparse_rows, sparse_sum, sparse_threshold, sparse_topk};
+pub use warm::Warming;
 
 use crate::engine::Device;
 use crate::forward::lies_in_texels;
@@ -81,15 +85,30 @@ pub async fn run_for(
 ) -> Result<SelfTest, EngineError> {
     match device {
         Device::Gpu(gpu) => {
-            let mut cases = of_model(gpu, numerics, model);
-            cases.extend(of_activations(gpu, numerics, model, activations));
-            if let Some(rule) = rule {
-                cases.extend(of_rule(gpu, numerics, model, rule));
-            }
-            run_cases(gpu, numerics, cases).await
+            run_cases(
+                gpu,
+                numerics,
+                all_of(gpu, numerics, model, activations, rule),
+            )
+            .await
         }
         Device::Cpu => Ok(SelfTest::default()),
     }
+}
+
+fn all_of(
+    gpu: &Gpu,
+    numerics: Numerics,
+    model: &Model,
+    activations: ActivationType,
+    rule: Option<&Sparsity>,
+) -> Vec<Case> {
+    let mut cases = of_model(gpu, numerics, model);
+    cases.extend(of_activations(gpu, numerics, model, activations));
+    if let Some(rule) = rule {
+        cases.extend(of_rule(gpu, numerics, model, rule));
+    }
+    cases
 }
 
 /// Before a prover promises bits: under strict numerics the tests of [`run_for`], which must agree in every bit. Under fast ones
@@ -219,6 +238,7 @@ fn of_model(gpu: &Gpu, numerics: Numerics, model: &Model) -> Vec<Case> {
             epilogue,
         ));
     }
+    cases.extend(of_fused(gpu, numerics, model));
     let table = model
         .tensor(Role::Embedding)
         .map_or(Dtype::F32, |t| t.dtype);
@@ -283,6 +303,42 @@ fn of_activations(
             .map(|blocks| round_blocks(numerics, blocks, 3, 3 * blocks.columns()))
             .into(),
     }
+}
+
+/// What shares a dispatch here.
+fn of_fused(gpu: &Gpu, numerics: Numerics, model: &Model) -> Vec<Case> {
+    use LayerRole as R;
+    let (config, variants) = (model.config(), gpu.info.variants);
+    let mut seen: Vec<(Dtype, bool, bool)> = Vec::new();
+    for gate in (0..config.layers).filter_map(|l| model.layer(l, R::Gate)) {
+        let of_type = (
+            gate.dtype,
+            gate.cols().is_multiple_of(4),
+            model.layer(0, R::GateBias).is_some(),
+        );
+        if !seen.contains(&of_type) {
+            seen.push(of_type);
+        }
+    }
+    let mut cases = Vec::new();
+    for (dtype, vec, bias) in seen {
+        let k = columns(dtype, vec);
+        let mut add = |path, m| cases.push(gated(numerics, path, dtype, m, 37, k, bias));
+        if variants.fused.gated {
+            add(variants.matmul, 9);
+        }
+        if variants.fused_single.gated {
+            add(variants.single, 1);
+        }
+    }
+    if let (Some(Rope { layout, .. }), true) = (
+        &config.rope,
+        variants.fused.qkv || variants.fused_single.qkv,
+    ) {
+        let half = config.head_dim / 2;
+        cases.push(rope_stacked(numerics, *layout, 3, 4, 2, half, 7));
+    }
+    cases
 }
 
 fn of_rule(gpu: &Gpu, numerics: Numerics, model: &Model, rule: &Sparsity) -> Vec<Case> {

@@ -1,6 +1,7 @@
 //! What a study found, drawn from its sheet.
 
 mod chart;
+mod flame;
 mod table;
 
 use assay_sheet::{Block, Sheet};
@@ -38,6 +39,7 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
                         }
                         Block::Table(of) => table::show(ui, of),
                         Block::Chart(of) => chart::show(ui, of, &mut state.view),
+                        Block::Flame(of) => flame::show(ui, of),
                     });
                     ui.add_space(8.0);
                 }

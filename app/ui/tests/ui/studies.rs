@@ -8,7 +8,9 @@ use assay_engine::sparsity::SparseModel;
 use assay_engine::{Device, Engine, Numerics, Quiet};
 use assay_model::Model;
 use assay_prove::Request;
-use assay_sheet::{Across, Axis, Block, Cell, Chart, Mark, Series, Sheet, Style, Table};
+use assay_sheet::{
+    Across, Axis, Block, Cell, Chart, Flame, Frame, Mark, Series, Sheet, Style, Table,
+};
 use assay_trace::Digest;
 use assay_ui::{Input, Settings, Source, Start};
 use egui_kittest::kittest::Queryable;
@@ -102,8 +104,31 @@ pub fn sheet() -> Sheet {
                 vec![series("predictor", Style::Line, 0.9)],
             ),
             Block::Table(table),
+            Block::Flame(flame()),
         ],
     )
+}
+
+/// Layers of a run and their kernels, one of which is forged.
+fn flame() -> Flame {
+    let frame = |name: &str, depth, start, length| Frame {
+        name: name.to_owned(),
+        depth,
+        start,
+        length,
+    };
+    Flame {
+        title: "one token".to_owned(),
+        unit: "ms".to_owned(),
+        frames: vec![
+            frame("one token", 0, 0.0, 8.0),
+            frame("layer 0", 1, 0.0, 5.0),
+            frame("matvec 8 x 8", 2, 0.0, 4.0),
+            frame("\u{202e}forged\n", 2, 4.0, 1.0),
+            frame("layer 1", 1, 5.0, 3.0),
+            frame("matvec 8 x 8", 2, 5.0, 2.5),
+        ],
+    }
 }
 
 fn skipping() -> Vec<u8> {
@@ -158,6 +183,11 @@ fn a_dropped_sheet_is_drawn() {
         rig.harness.get_by_label("static list");
         rig.harness
             .get_by_label("layer 0, recall 0.5, finding better");
+        // What takes longest is said, not only drawn; and a click looks into a frame.
+        let drawn = "Flame chart, one token: matvec 8 x 8 6.5 ms";
+        rig.harness.get_by_label_contains(drawn).click();
+        rig.harness.run();
+        rig.harness.get_by_label_contains("click a frame");
         assert!(
             rig.log
                 .borrow()

@@ -111,7 +111,8 @@ impl Tile {
 }
 
 /// How the products are laid out. All have one order of addition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Path {
     /// An invocation makes whole sums: for adapters that are CPUs.
     Registers,
@@ -122,12 +123,9 @@ pub enum Path {
 }
 
 impl Path {
-    /// What goes with an adapter's choice for products of one row, of weights in buffers.
+    /// What an adapter takes, of weights in buffers.
     pub fn of(variants: &Variants) -> Self {
-        match variants.single {
-            MatmulKernel::Tile { .. } | MatmulKernel::Subgroup { .. } => Self::Registers,
-            MatmulKernel::Shared | MatmulKernel::Vector => Self::Lanes,
-        }
+        variants.sparse
     }
 
     /// Whether a matrix [n, k], or where it is `turned` its transpose, should be a texture on this device.
