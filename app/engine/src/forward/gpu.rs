@@ -154,17 +154,23 @@ impl GpuForward {
             pos0: pos0 as u32,
             head_row: 0,
         };
-        let layers = &self.programs.of(rows).layers;
-        layers
-            .iter()
-            .map(|layer| layer.largest(span))
-            .max()
-            .unwrap_or(0)
+        let Some(programs) = self.plans.any() else {
+            // A sparse model before its first run: its masked products as if every neuron were active, and attention.
+            let config = &self.config;
+            let gated = 2 * config.intermediate * config.hidden;
+            let attention = 2 * config.q_dim() * (pos0 + rows);
+            return rows as u64 * gated.max(attention) as u64;
+        };
+        let layers = programs.of(rows).layers.iter();
+        layers.map(|layer| layer.largest(span)).max().unwrap_or(0)
     }
 
     /// Multiply-adds of the largest dispatch that logits of one row take.
     pub fn largest_of_logits(&self) -> u64 {
-        self.programs.one.head.largest(Rows {
+        let Some(programs) = self.plans.any() else {
+            return (self.config.vocab * self.config.hidden) as u64;
+        };
+        programs.of(1).head.largest(Rows {
             count: 1,
             pos0: 0,
             head_row: 0,

@@ -2,7 +2,7 @@
 
 use super::upload::GpuMatrix;
 use super::weights::{Activations, GpuLayer, GpuNorm, GpuPositions, Rounded};
-use crate::gpu::{Fused, MatmulKernel, Variants};
+use crate::gpu::{Bound, Fused, MatmulKernel, Variants};
 use crate::kernels::matmul::Epilogue;
 use crate::kernels::{
     add_position, attention, embed, kv_write, layernorm, matmul, matmul_i8, relu, rmsnorm, rope_kv,
@@ -166,8 +166,13 @@ impl<'a> Planner<'a> {
     /// Gate, up and their activation, from one matrix with the rows of both.
     fn gated(&self, path: MatmulKernel, both: &'a GpuMatrix) -> Draft<'a> {
         let a = self.acts;
-        let mut buffers = vec![(1, &a.x), (2, both.only()), (5, &a.gated), (6, &a.up)];
-        buffers.extend(both.bias.as_ref().map(|bias| (3, bias)));
+        let mut buffers: Vec<(u32, Bound<'a>)> = vec![
+            (1, (&a.x).into()),
+            (2, both.only()),
+            (5, (&a.gated).into()),
+            (6, (&a.up).into()),
+        ];
+        buffers.extend(both.bias.as_ref().map(|bias| (3, bias.into())));
         let bias = both.bias.is_some();
         let work = Work::Gated {
             path,

@@ -61,6 +61,12 @@ impl Plans {
         }
     }
 
+    /// Whichever there is: all have the same products, whoever makes the masks.
+    pub fn any(&self) -> Option<&Programs> {
+        let all = [&self.made, &self.judged, &self.known];
+        all.into_iter().find_map(Option::as_ref)
+    }
+
     pub fn set(&mut self, masks: Masks, programs: Programs) {
         match masks {
             Masks::Made => self.made = Some(programs),
