@@ -112,7 +112,7 @@ pub(super) enum GpuPositions {
     /// The rotation table, (cos, sin) [capacity, head_dim / 2].
     Rotary(wgpu::Buffer),
     /// The table of learned positions.
-    Learned(GpuMatrix),
+    Learned(Box<GpuMatrix>),
 }
 
 /// Activations, all f32 [chunk, width].
