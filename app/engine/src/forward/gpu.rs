@@ -523,7 +523,7 @@ async fn positions(up: &mut Uploader<'_>, capacity: usize) -> Result<GpuPosition
             have: up.gpu.info.max_binding,
         });
     }
-    Ok(GpuPositions::Learned(table))
+    Ok(GpuPositions::Learned(Box::new(table)))
 }
 
 /// What came back from the device, taken piece by piece.

@@ -297,7 +297,7 @@ impl Uploader<'_> {
         self.model.release(weight);
         let bias = self.bias(bias).await?;
         if as_texels {
-            let row_bytes = n * size as usize;
+            let row_bytes = n * size;
             let texels = self.gpu.texels(&weight.name, k, row_bytes).await?;
             let step = (PIECE_BYTES as usize / row_bytes).max(1);
             for (i, piece) in turned.chunks(step * row_bytes).enumerate() {

@@ -149,7 +149,7 @@ pub(super) enum GpuPositions {
     /// The rotation table, (cos, sin) [capacity, head_dim / 2].
     Rotary(wgpu::Buffer),
     /// The table of learned positions.
-    Learned(GpuMatrix),
+    Learned(Box<GpuMatrix>),
 }
 
 /// What is between the rows that a product takes and those that it gives, where it rounds what it takes.

@@ -13,7 +13,7 @@ use assay_model::{Dtype, Model, synth};
 use assay_trace::Digest;
 
 /// Tokens before the first that is timed.
-const PROMPT: usize = 32;
+const PROMPT: usize = 8;
 /// Share of neurons that stays, percent.
 const KEEP: usize = 20;
 
