@@ -99,7 +99,8 @@ fn no_dispatch_of_a_prefill_takes_longer_than_it_may() {
         ..GpuOptions::default()
     };
     let gpu = Arc::new(pollster::block_on(Gpu::open(&options)).expect("it opens"));
-    let load = GpuForward::load(gpu, &model, 4096, Numerics::Fast, None, &mut Quiet);
+    let mut quiet = Quiet;
+    let load = GpuForward::load(gpu, &model, 4096, Numerics::Fast, None, &mut quiet);
     let plan = pollster::block_on(load).expect("it loads");
 
     // Gate and up share a dispatch; logits come by shards of what WebGPU lets every device bind.
@@ -166,7 +167,8 @@ fn nothing_is_left_to_compile_after_warming() {
             let tested = pollster::block_on(warming.finish()).expect("threads are there");
             assert!(tested.expect("it passes").kernels.len() > 5);
             let compiled = gpu.compiled();
-            let load = Engine::load(&device, &model, 64, Numerics::Strict, &mut Quiet);
+            let mut quiet = Quiet;
+            let load = Engine::load(&device, &model, 64, Numerics::Strict, &mut quiet);
             let mut engine = pollster::block_on(load).expect("it loads");
             pollster::block_on(engine.run(&[1, 2, 3], &Want::default(), &mut Quiet))
                 .expect("it runs");
