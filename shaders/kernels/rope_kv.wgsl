@@ -58,8 +58,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if (head < params.heads) {
         let base = id.y * params.heads * d + head * d;
 #if STACKED
-        let from = (id.y * (params.heads + 2u * params.kv_heads) + head) * d;
-        let r = rotate(qkv[from + ia], qkv[from + ib], t);
+        let source = (id.y * (params.heads + 2u * params.kv_heads) + head) * d;
+        let r = rotate(qkv[source + ia], qkv[source + ib], t);
 #else
         let r = rotate(q[base + ia], q[base + ib], t);
 #endif

@@ -499,6 +499,8 @@ fn fit(budget: u64, a_row: u64, most: usize) -> usize {
         .unwrap_or(most)
         .min(most);
     match rows {
+        // All that there is room for is one chunk, whole tiles or not.
+        _ if rows == most => most,
         0..TILE_ROWS => rows.max(1),
         _ => rows - rows % TILE_ROWS,
     }

@@ -239,13 +239,16 @@ fn of_model(gpu: &Gpu, numerics: Numerics, model: &Model) -> Vec<Case> {
         ));
     }
     cases.extend(of_fused(gpu, numerics, model));
-    let table = model
-        .tensor(Role::Embedding)
-        .map_or(Dtype::F32, |t| t.dtype);
+    // Of a table its type, and how many columns take the loader that its rows take.
+    let like = |table: Option<&TensorRef>| match table {
+        Some(t) => (t.dtype, columns(t.dtype, t.cols().is_multiple_of(4))),
+        None => (Dtype::F32, columns(Dtype::F32, true)),
+    };
+    let (table, table_columns) = like(model.tensor(Role::Embedding));
     let d = config.head_dim;
     let kernel = kernels::attention::choose(gpu.info.variants.attention, d);
     cases.extend([
-        embed(table, 5, columns(table, true), 23),
+        embed(table, 5, table_columns, 23),
         attention(numerics, Rounding::Keep, kernel, 3, 4, 2, d, 130),
         attention(numerics, Rounding::Keep, kernel, 1, 2, 1, d, LONG),
         match config.family.norm() {
@@ -263,8 +266,8 @@ fn of_model(gpu: &Gpu, numerics: Numerics, model: &Model) -> Vec<Case> {
         }
         (None, table) => {
             cases.push(kv_write(3, 70, 7));
-            let dtype = table.map_or(Dtype::F32, |t| t.dtype);
-            cases.push(add_position(numerics, dtype, 5, 71, 9));
+            let (dtype, columns) = like(table);
+            cases.push(add_position(numerics, dtype, 5, columns, 9));
         }
     }
     cases

@@ -17,7 +17,7 @@ pub(super) fn show(ui: &mut Ui, flame: &Flame) {
     widgets::heading(ui, &text::plain(&flame.title, 200), fonts::BODY);
     let size = vec2(ui.available_width(), ROW * flame.rows() as f32);
     let (whole, response) = ui.allocate_exact_size(size, Sense::click());
-    let id = ui.id().with("flame");
+    let id = ui.scope_id().with("flame");
     let zoomed: Option<usize> = ui.data(|data| data.get_temp(id));
     let zoomed = zoomed.filter(|index| *index < flame.frames.len());
     let shown = match zoomed.map(|index| &flame.frames[index]) {
@@ -55,7 +55,9 @@ pub(super) fn show(ui: &mut Ui, flame: &Flame) {
     if response.clicked() {
         let next = hovered.map(|(index, _)| index);
         ui.data_mut(|data| match next.filter(|index| zoomed != Some(*index)) {
-            Some(index) => data.insert_temp(id, index),
+            Some(index) => {
+                data.insert_temp(id, index);
+            }
             None => data.remove::<usize>(id),
         });
     }
