@@ -7,8 +7,8 @@ use crate::kernels::matmul::Epilogue;
 use crate::kernels::round8::{self, Blocks};
 use crate::kernels::{matmul_i8, scale_sums};
 
-/// A product of 8-bit integers with a shard of a matrix whose rows have `first` words before them; z has 5 columns more, 3 of them before
-/// the shard's.
+/// A product of 8-bit integers: with a whole matrix, or, if its rows have `first` words before them, with a shard of one, so that z has 5
+/// columns more, 3 of them before the shard's.
 pub fn matmul_i8(
     packed_dot: bool,
     one_row: bool,
@@ -23,7 +23,8 @@ pub fn matmul_i8(
     let (x, w) = (integers(m * k), integers(n * k));
     let mut own = vec![0i32; m * n];
     matmul_i8::cpu(&x, |c| &w[c * k..][..k], n, k, &mut own);
-    let (stride, n0) = (n + 5, 3);
+    // A shard of a matrix in row form, or a whole one without scales.
+    let (stride, n0) = if first > 0 { (n + 5, 3) } else { (n, 0) };
     let mut z = vec![0i32; m * stride];
     for (z, own) in z.chunks_exact_mut(stride).zip(own.chunks_exact(n)) {
         z[n0..n0 + n].copy_from_slice(own);
