@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use assay_engine::forward::LayerTwin;
 use assay_engine::sampler::SamplerSpec;
 use assay_engine::sparsity::SparseModel;
-use assay_engine::{Device, Engine, EngineError, Gpu, GpuOptions, Numerics, Quiet, Want};
+use assay_engine::{Device, Engine, EngineError, Gpu, GpuOptions, Numerics, Outputs, Quiet, Want};
 use assay_model::Model;
 use assay_model::quantize::Target;
 use assay_prove::{Open, Request, prove};
