@@ -98,7 +98,15 @@ fn no_dispatch_of_a_prefill_takes_longer_than_it_may() {
     };
     let gpu = Arc::new(pollster::block_on(Gpu::open(&options)).expect("it opens"));
     let mut quiet = Quiet;
-    let load = GpuForward::load(gpu, &model, 4096, Numerics::Fast, None, &mut quiet);
+    let load = GpuForward::load(
+        gpu,
+        &model,
+        4096,
+        Numerics::Fast,
+        None,
+        ActivationType::Float,
+        &mut quiet,
+    );
     let plan = pollster::block_on(load).expect("it loads");
 
     // Gate and up share a dispatch; logits come by shards of what WebGPU lets every device bind.
