@@ -5,7 +5,9 @@ use std::sync::{Arc, OnceLock};
 use assay_engine::forward::LayerTwin;
 use assay_engine::sampler::SamplerSpec;
 use assay_engine::sparsity::SparseModel;
-use assay_engine::{Device, Engine, EngineError, Gpu, GpuOptions, Numerics, Outputs, Quiet, Want};
+use assay_engine::{
+    ActivationType, Device, Engine, EngineError, Gpu, GpuOptions, Numerics, Outputs, Quiet, Want,
+};
 use assay_model::Model;
 use assay_model::quantize::Target;
 use assay_prove::{Open, Request, prove};
@@ -396,7 +398,8 @@ fn what_was_left_out_is_named() {
         Ok(())
     };
     pollster::block_on(engine.prefill(fed, &want, &mut quiet, sink)).expect("runs");
-    let mut twin = LayerTwin::load(model, layer, trace.positions()).expect("loads");
+    let mut twin =
+        LayerTwin::load(model, layer, trace.positions(), ActivationType::Float).expect("loads");
     let run = twin.run_last(&before).expect("runs");
     let digest = |row: &[f32]| Digest::of(&StateDtype::F32.encode(row));
     let at = last * rows() + layer + 1;

@@ -102,6 +102,7 @@ const WANT: Want = Want {
     inside: Vec::new(),
     masks: true,
     scores: true,
+    first_rows: None,
 };
 
 fn decoded(
