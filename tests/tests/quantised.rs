@@ -196,7 +196,8 @@ fn keys_of_copies_accept_them_and_reject_the_original() {
             ..request("ROMEO:", 8, SAMPLED)
         };
         let audited = |device: &Device, trace: &[u8]| {
-            let report = audit(trace, &key, device, &Options::default(), &mut Quiet);
+            let (options, mut quiet) = (Options::default(), Quiet);
+            let report = audit(trace, &key, device, &options, &mut quiet);
             pollster::block_on(report)
                 .expect("the verifier works")
                 .report
