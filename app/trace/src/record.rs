@@ -68,7 +68,7 @@ impl PositionRecord {
             LinearDtype::Values(dtype) => {
                 self.no_linears(input.sums.len())?;
                 self.take_linears(plan, input.linears, |row, bytes| {
-                    dtype.encode_onto(row, bytes)
+                    dtype.encode_onto(row, bytes);
                 })?;
             }
             LinearDtype::Sums => {
