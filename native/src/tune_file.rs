@@ -102,6 +102,10 @@ pub fn write(path: &Path, mut tunings: Vec<Tuning>) -> anyhow::Result<()> {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
 mod tests {
     use super::*;
     use assay_engine::AdapterInfo;
