@@ -192,15 +192,15 @@ fn what_is_remembered_is_shown_taken_and_forgotten() {
     // Kernels that are no candidates, and other drivers, are not taken; a file of another form is said to be one, where it is asked for.
     let own = serde_json::to_value(before.matmul).unwrap();
     write(choice, |file| {
-        file["tunings"][0]["choice"]["matmul"] = json!({"tile": {"m": 200, "n": 200}})
+        file["tunings"][0]["choice"]["matmul"] = json!({"tile": {"m": 200, "n": 200}});
     });
     assert_eq!(taken(), (false, own.clone()));
     write(choice, |file| {
-        file["tunings"][0]["driver"] = json!("another")
+        file["tunings"][0]["driver"] = json!("another");
     });
     assert_eq!(taken(), (false, own.clone()));
     write(choice, |file| {
-        file["tunings"][0]["choice"]["matmul"] = json!("fastest")
+        file["tunings"][0]["choice"]["matmul"] = json!("fastest");
     });
     assert_eq!(taken(), (false, own.clone()));
     fails(&run(home.path(), &["tune", "--show"]), "tune.json");

@@ -23,22 +23,26 @@ fn on_every_adapter(cases: impl Fn(Numerics) -> Vec<Case>) {
     on_every_gpu(|gpu| {
         for numerics in BOTH {
             for case in cases(numerics) {
-                let error = pollster::block_on(case.error(gpu)).expect("the case runs");
-                let limit = if numerics == Numerics::Strict {
-                    0.0
-                } else {
-                    FAST_LIMIT
-                };
-                assert!(
-                    error <= limit,
-                    "{} {:?} on {}: error {error:e}, limit {limit:e}",
-                    case.key.kernel,
-                    case.key.defines.label(),
-                    gpu.info.name
-                );
+                holds(gpu, numerics, &case);
             }
         }
     });
+}
+
+/// Equal bits under strict numerics, near ones under fast.
+fn holds(gpu: &Gpu, numerics: Numerics, case: &Case) {
+    let error = pollster::block_on(case.error(gpu)).expect("the case runs");
+    let limit = match numerics {
+        Numerics::Strict => 0.0,
+        Numerics::Fast => FAST_LIMIT,
+    };
+    assert!(
+        error <= limit,
+        "{} {:?} on {}: error {error:e}, limit {limit:e}",
+        case.key.kernel,
+        case.key.defines.label(),
+        gpu.info.name
+    );
 }
 
 fn on_every_gpu(run: impl Fn(&Gpu)) {
@@ -186,13 +190,7 @@ fn matmul_subgroup_matches_its_twin() {
             let rows = if m == 1 { 1 } else { 9 };
             let stored = quantised(numerics, path, rows, 1);
             for case in products(numerics, path, shapes).into_iter().chain(stored) {
-                let error = pollster::block_on(case.error(gpu)).expect("the case runs");
-                let limit = match numerics {
-                    Numerics::Strict => 0.0,
-                    Numerics::Fast => FAST_LIMIT,
-                };
-                let variant = case.key.defines.label();
-                assert!(error <= limit, "{variant} on {}: {error:e}", gpu.info.name);
+                holds(gpu, numerics, &case);
             }
         }
     });
@@ -275,13 +273,7 @@ fn gated_products_match_their_twin() {
                     gated(numerics, path, DTYPES[i % 3], *m, *n, *k, i % 2 == 0)
                 });
                 for case in floats.chain([packed]) {
-                    let error = pollster::block_on(case.error(gpu)).expect("the case runs");
-                    let limit = match numerics {
-                        Numerics::Strict => 0.0,
-                        Numerics::Fast => FAST_LIMIT,
-                    };
-                    let label = case.key.defines.label();
-                    assert!(error <= limit, "{label} on {}: {error:e}", gpu.info.name);
+                    holds(gpu, numerics, &case);
                 }
             }
         });

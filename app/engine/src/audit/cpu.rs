@@ -1,8 +1,9 @@
 //! The audit by the CPU twins.
 
+use super::attention::Attention;
 use super::{GROUPS, HeadProbe, LayerProbe, LayerRows, LayerSeen, Probe, Rotation, Seen};
 use crate::kernels::matmul::Stored;
-use crate::kernels::{add, attention, matmul, residual, rmsnorm, rope_kv, row_energy, silu_mul};
+use crate::kernels::{add, matmul, residual, rmsnorm, row_energy, silu_mul};
 use crate::{EngineError, Rounding};
 use assay_model::{Dtype, ModelConfig};
 
@@ -10,9 +11,7 @@ use assay_model::{Dtype, ModelConfig};
 pub struct CpuAuditor {
     config: ModelConfig,
     rounding: Rounding,
-    rotation: Rotation,
-    k_cache: Vec<f32>,
-    v_cache: Vec<f32>,
+    attention: Attention,
 }
 
 impl CpuAuditor {
@@ -25,9 +24,7 @@ impl CpuAuditor {
         Self {
             config: config.clone(),
             rounding,
-            rotation,
-            k_cache: vec![0.0; capacity * config.kv_dim()],
-            v_cache: vec![0.0; capacity * config.kv_dim()],
+            attention: Attention::new(config, rounding, rotation, capacity),
         }
     }
 
@@ -52,7 +49,7 @@ impl CpuAuditor {
     /// Sees rows from `pos0` on. Positions must come in order, from 0.
     pub fn layer(&mut self, probe: &LayerProbe<'_>, pos0: usize, rows: LayerRows<'_>) -> LayerSeen {
         let config = &self.config;
-        let (rounding, hidden, half) = (self.rounding, config.hidden, config.head_dim / 2);
+        let (rounding, hidden) = (self.rounding, config.hidden);
         let [q, k, v, o, gate, up, down] = std::array::from_fn(|i| {
             let product = &probe.products[i];
             let mut y = rows.outputs[i].to_vec();
@@ -72,30 +69,7 @@ impl CpuAuditor {
         rmsnorm::cpu(rows.before, probe.attn_norm, eps, rounding, &mut x);
         look(0, &x);
 
-        let (mut q, mut k) = (q, k);
-        let kv_dim = config.kv_dim();
-        let Rotation { layout, table } = &self.rotation;
-        for (heads, x) in [(config.heads, &mut q), (config.kv_heads, &mut k)] {
-            rope_kv::rotate_cpu(x, heads, table, half, pos0, *layout, rounding);
-        }
-        let span = pos0 * kv_dim..pos0 * kv_dim + k.len();
-        self.k_cache[span.clone()].copy_from_slice(&k);
-        self.v_cache[span].copy_from_slice(&v);
-        let shape = attention::Shape {
-            heads: config.heads,
-            kv_heads: config.kv_heads,
-            head_dim: config.head_dim,
-            pos0,
-        };
-        let mut attended = vec![0.0; q.len()];
-        attention::cpu(
-            &q,
-            &self.k_cache,
-            &self.v_cache,
-            shape,
-            rounding,
-            &mut attended,
-        );
+        let attended = self.attention.attend(config, pos0, q, k, &v);
         look(1, &attended);
 
         let mut mid = vec![0.0; rows.before.len()];

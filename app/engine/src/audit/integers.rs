@@ -7,8 +7,9 @@
 //! By the CPU twins on every device: what costs time is not here but in the check, and that is faster on a CPU (docs/benchmarks.md).
 
 use super::Rotation;
+use super::attention::Attention;
 use crate::kernels::round8::{self, Rows8};
-use crate::kernels::{add, attention, rmsnorm, rope_kv, scale_sums, silu_mul};
+use crate::kernels::{add, rmsnorm, scale_sums, silu_mul};
 use crate::{EngineError, Rounding};
 use assay_model::ModelConfig;
 
@@ -49,9 +50,7 @@ pub type Judge<'j, E> = dyn FnMut(usize, &Rows8, &[i32]) -> Result<(), E> + 'j;
 /// One layer, position after position.
 pub struct IntegerAuditor {
     config: ModelConfig,
-    rotation: Rotation,
-    k_cache: Vec<f32>,
-    v_cache: Vec<f32>,
+    attention: Attention,
 }
 
 impl IntegerAuditor {
@@ -67,11 +66,10 @@ impl IntegerAuditor {
                 limit: config.context,
             });
         }
+        let rotation = Rotation::new(config, Rounding::Keep, capacity)?;
         Ok(Self {
             config: config.clone(),
-            rotation: Rotation::new(config, Rounding::Keep, capacity)?,
-            k_cache: vec![0.0; capacity * config.kv_dim()],
-            v_cache: vec![0.0; capacity * config.kv_dim()],
+            attention: Attention::new(config, Rounding::Keep, rotation, capacity),
         })
     }
 
@@ -88,7 +86,7 @@ impl IntegerAuditor {
         judge: &mut Judge<'_, E>,
     ) -> Result<Vec<f32>, E> {
         let config = &self.config;
-        let (hidden, half, keep) = (config.hidden, config.head_dim / 2, Rounding::Keep);
+        let (hidden, keep) = (config.hidden, Rounding::Keep);
         let mut numbers = |i: usize, x: &Rows8| -> Result<Vec<f32>, E> {
             let (product, z) = (&layer.products[i], &rows.sums[i]);
             judge(i, x, z)?;
@@ -101,24 +99,10 @@ impl IntegerAuditor {
         let mut x = vec![0.0; rows.before.len()];
         rmsnorm::cpu(&rows.before, layer.attn_norm, config.norm_eps, keep, &mut x);
         let normed = input(0, &x);
-        let mut q = numbers(0, &normed)?;
-        let mut k = numbers(1, &normed)?;
+        let q = numbers(0, &normed)?;
+        let k = numbers(1, &normed)?;
         let v = numbers(2, &normed)?;
-        let Rotation { layout, table } = &self.rotation;
-        for (heads, x) in [(config.heads, &mut q), (config.kv_heads, &mut k)] {
-            rope_kv::rotate_cpu(x, heads, table, half, pos0, *layout, keep);
-        }
-        let span = pos0 * config.kv_dim()..pos0 * config.kv_dim() + k.len();
-        self.k_cache[span.clone()].copy_from_slice(&k);
-        self.v_cache[span].copy_from_slice(&v);
-        let shape = attention::Shape {
-            heads: config.heads,
-            kv_heads: config.kv_heads,
-            head_dim: config.head_dim,
-            pos0,
-        };
-        let mut attended = vec![0.0; q.len()];
-        attention::cpu(&q, &self.k_cache, &self.v_cache, shape, keep, &mut attended);
+        let attended = self.attention.attend(config, pos0, q, k, &v);
         let o = numbers(3, &input(3, &attended))?;
         let mut mid = vec![0.0; rows.before.len()];
         add::cpu(&rows.before, &o, hidden, keep, &mut mid);

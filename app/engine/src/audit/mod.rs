@@ -7,6 +7,7 @@
 //! The prover's rounding is emulated where it keeps values between operations ([`Rounding`]): that is what makes the derived input
 //! its own input, and tolerances narrow.
 
+mod attention;
 mod cpu;
 mod gpu;
 mod integers;

@@ -176,8 +176,9 @@ impl Uploader<'_> {
         weight: &TensorRef,
         bias: Option<&TensorRef>,
     ) -> Result<GpuMatrix, EngineError> {
-        let mut matrix = self.matrix(weight, bias).await?;
+        // Before the matrix, whose pages are let go once it is on the device.
         let scales = row_scales(self.model, weight)?;
+        let mut matrix = self.matrix(weight, bias).await?;
         let buffer = self
             .gpu
             .storage_with(&weight.name, bytemuck::cast_slice(&scales))

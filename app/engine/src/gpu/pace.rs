@@ -17,13 +17,13 @@ pub(crate) struct Pace {
 /// Multiply-adds that are never split: shorter submits cost more than they give. Where a page is drawn by the same cores, each submit may
 /// wait for a frame, so that a smaller floor would make ever smaller submits of what is taken for a slow device.
 const LEAST: f64 = 1e7;
+/// Smaller submits teach nothing.
+const TEACHES: f64 = 1e6;
+
 /// Multiply-adds that a submit may hold on a device of `rate` multiply-adds a second, to be over in `target_s` seconds.
 pub fn budget(rate: f64, target_s: f64) -> u64 {
     (rate * target_s).max(LEAST) as u64
 }
-
-/// Smaller submits teach nothing.
-const TEACHES: f64 = 1e6;
 
 impl Pace {
     /// Starts with `rate` multiply-adds a second, a guess.

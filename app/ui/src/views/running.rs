@@ -16,6 +16,7 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
     };
     let title = match job.purpose {
         Purpose::Prove => "Generating with a trace".to_owned(),
+        Purpose::Experiment => "Running experiments".to_owned(),
         Purpose::Ask | Purpose::AskWithKey => {
             format!("Asking {}", state.asking.host())
         }

@@ -17,34 +17,12 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
         super::banner::trouble(ui, state);
     }
     let job = state.jobs.long();
-    if let Some(job) = job
-        .filter(|job| job.purpose == Purpose::Experiment)
-        .cloned()
-    {
-        widgets::card(ui, |ui| {
-            widgets::card_title(ui, "Running experiments");
-            let elapsed = text::seconds(job.started.elapsed().as_secs_f64());
-            widgets::muted(
-                ui,
-                format!(
-                    "{elapsed}. Finished trials are kept: a run that is stopped goes on where it was."
-                ),
-            );
-            super::running::steps(ui, &job);
-            let label = if job.is_cancelled {
-                "Stopping…"
-            } else {
-                "Cancel"
-            };
-            ui.add_enabled_ui(!job.is_cancelled, |ui| {
-                if widgets::button(ui, Kind::Normal, Some(Icon::Close), label)
-                    .on_hover_text("Esc")
-                    .clicked()
-                {
-                    state.run(Command::Cancel);
-                }
-            });
-        });
+    if job.is_some_and(|job| job.purpose == Purpose::Experiment) {
+        super::running::show(ui, state);
+        widgets::muted(
+            ui,
+            "Finished trials are kept: a run that is stopped goes on where it was.",
+        );
         return;
     }
     let is_running = job.is_some();
