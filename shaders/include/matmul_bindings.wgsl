@@ -6,6 +6,8 @@
 //   4 residual  f32  [m, stride]   read only with RESIDUAL
 //   5 y         f32  [m, stride]   written at columns n0 .. n0 + n
 //   6 part      f32  [m, stride]   scratch, only with GATED
+// ROUND_BF16 or ROUND_F16 (include/rounding.wgsl): a product is rounded behind its bias, and its sum with the residual once more. Not with
+// GATED, whose kernels keep what lies between.
 // With GATED, w holds 2 n rows, those of gate and then those of up, bias 2 n numbers, and y is silu(gate) * up.
 struct Params {
     zero: u32,     // always 0, unknown to the compiler
@@ -40,6 +42,7 @@ struct Params {
 const SEGMENT: u32 = 256u;
 
 #include "numerics"
+#include "rounding"
 #include "weights"
 
 // With ABS, magnitudes of x are multiplied: sum_k |x[r, k]| w[c, k], which bounds what rounding can do.
@@ -108,8 +111,9 @@ fn add_segment(row: u32, col: u32, sum: f32, first: bool, last: bool) {
 #if BIAS
     if (last) { total = opq(total + bias[params.n0 + col]); }
 #endif
+    if (last) { total = rnd(total); }
 #if RESIDUAL
-    if (last) { total = opq(residual[at] + total); }
+    if (last) { total = rnd(opq(residual[at] + total)); }
 #endif
     y[at] = total;
 }

@@ -40,6 +40,18 @@ fn variants(kernel: &str) -> Vec<Defines> {
             .map(|d| d.with("TILE_M", 8).with("TILE_N", 8))
             .collect();
     }
+    if is_product {
+        // Provers in half precision fuse nothing.
+        let apart = all.iter().filter(|d| {
+            let label = d.label();
+            !label.contains("GATED") && !label.contains("ABS")
+        });
+        let rounds = ["ROUND_BF16", "ROUND_F16"];
+        let rounded: Vec<_> = apart
+            .flat_map(|d| rounds.map(|name| d.clone().flag(name, true)))
+            .collect();
+        all.extend(rounded);
+    }
     if kernel == "matmul_shared" {
         let halves = all.iter().filter(|d| {
             let label = d.label();

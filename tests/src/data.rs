@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use assay_model::Model;
+use half::{bf16, f16};
 use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
 
 /// `../shared/data/NAME`, or `None` with a printed line where it is absent.
 pub fn shared(name: &str) -> Option<PathBuf> {
@@ -18,6 +21,33 @@ pub fn shared(name: &str) -> Option<PathBuf> {
 /// The trained OPT of the demo's size, which lies in the checkout (tests/models).
 pub fn demo_opt() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo-opt")
+}
+
+/// The demo model with its weights in f16, written to `folder`. Values of bf16 that f16 cannot hold are rounded.
+pub fn demo_in_f16(folder: &Path) -> Model {
+    let original = crate::cheats::demo_folder();
+    let folder = folder.join("demo-f16");
+    std::fs::create_dir(&folder).expect("a folder");
+    for name in ["config.json", "generation_config.json", "tokenizer.json"] {
+        std::fs::copy(original.join(name), folder.join(name)).expect("it is copied");
+    }
+    let file = std::fs::read(original.join("model.safetensors")).expect("it reads");
+    let tensors = SafeTensors::deserialize(&file).expect("it parses");
+    let halves = tensors.iter().map(|(name, view)| {
+        let values = view.data().as_chunks().0.iter();
+        let halves: Vec<u8> = values
+            .flat_map(|b| f16::from_f32(bf16::from_le_bytes(*b).to_f32()).to_le_bytes())
+            .collect();
+        (name.to_owned(), view.shape().to_vec(), halves)
+    });
+    let halves: Vec<_> = halves.collect();
+    let views = halves.iter().map(|(name, shape, bytes)| {
+        let view = TensorView::new(safetensors::Dtype::F16, shape.clone(), bytes);
+        (name.as_str(), view.expect("it fits"))
+    });
+    let file = safetensors::serialize(views, None).expect("it serialises");
+    std::fs::write(folder.join("model.safetensors"), file).expect("it is written");
+    Model::open(&folder).expect("it loads")
 }
 
 /// A safetensors file's tensors as f32 or i32 values.

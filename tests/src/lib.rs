@@ -8,6 +8,7 @@ pub mod dishonest;
 pub mod fuzz;
 pub mod null;
 pub mod plain;
+pub mod profiles;
 pub mod prover;
 pub mod random;
 pub mod timing;

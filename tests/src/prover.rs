@@ -1,10 +1,14 @@
 //! Proving and verifying in one call, for tests that compare many of both.
 
-use assay_engine::sampler::SamplerSpec;
-use assay_engine::{ActivationType, Device, Engine, EngineError, Numerics, Quiet, Want};
+use assay_engine::sampler::{self, SamplerSpec};
+use assay_engine::{ActivationType, Device, Engine, EngineError, Numerics, Quiet, Rounding, Want};
+use assay_experiment::plain::{Alter, Plain};
 use assay_model::Model;
 use assay_prove::{Request, prove};
-use assay_trace::{Digest, StopReason, Trace, TraceBuilder, TraceSpec};
+use assay_trace::{
+    Compute, Digest, Manifest, ModelClaim, NumericsClaim, NumericsClass, StateDtype, StopReason,
+    Trace, TraceBuilder, TraceSpec,
+};
 use assay_verify::{Options, Report};
 
 /// The sampler that most tests use.
@@ -171,4 +175,81 @@ pub fn forced(device: &Device, model: &Model, request: &Request, output: &[u32])
         .finish(last, StopReason::Length)
         .expect("it seals")
         .to_bytes()
+}
+
+/// A trace by the plain CPU pass, which shares no kernel with the engine, as `alter` has it; it claims the model whose root is `claimed`,
+/// and to compute as it rounds.
+pub fn prove_plain(
+    plain: &Plain,
+    model: &Model,
+    claimed: Digest,
+    request: &Request,
+    alter: Alter,
+) -> Vec<u8> {
+    let config = model.config();
+    let (compute, state_dtype) = match alter.rounding {
+        Rounding::Keep => (Compute::F32, StateDtype::F32),
+        Rounding::Bf16 => (Compute::Bf16, StateDtype::Bf16),
+        Rounding::F16 => (Compute::F16, StateDtype::F16),
+    };
+    let layers = config.layers as u32;
+    let spec = TraceSpec {
+        linears: None,
+        adapter: "plain CPU pass".to_owned(),
+        eos: config.eos.clone(),
+        ignore_eos: true,
+        model: ModelClaim {
+            dtype: model.dtype().to_owned(),
+            family: config.family.as_str().to_owned(),
+            hidden: config.hidden as u32,
+            layers,
+            parameters: model.parameters(),
+            root: claimed,
+            vocab: config.vocab as u32,
+        },
+        nonce: None,
+        numerics: NumericsClaim {
+            activations: None,
+            class: NumericsClass::Fast,
+            compute,
+        },
+        opened: request
+            .opened
+            .clone()
+            .unwrap_or_else(|| Manifest::default_opened(layers)),
+        producer: "assay-tests".to_owned(),
+        prompt: request.prompt.clone(),
+        sampler: request.sampler.stated().expect("decimals"),
+        sparse: None,
+        state_dtype,
+        tokenizer: model.tokenizer().map(assay_model::Tokenizer::digest),
+    };
+    let mut builder = TraceBuilder::new(spec).expect("a spec");
+    let mut session = plain.session(alter);
+    let mut fed = request.prompt.clone();
+    let mut emitted = 0;
+    loop {
+        let first = session.position();
+        let ran = session.run(&fed).expect("it runs");
+        let mut token = 0;
+        for (row, id) in fed.iter().enumerate() {
+            let states: Vec<&[f32]> = ran
+                .states
+                .iter()
+                .map(|s| &s[row * config.hidden..][..config.hidden])
+                .collect();
+            let logits = &ran.logits[row * config.vocab..][..config.vocab];
+            let is_sampled = first + row + 1 >= request.prompt.len();
+            builder
+                .push(*id, &states, is_sampled.then_some(logits))
+                .expect("it takes the position");
+            token = sampler::sample(&request.sampler, logits, (first + row) as u32);
+        }
+        emitted += 1;
+        if emitted == request.max_tokens {
+            let sealed = builder.finish(token, StopReason::Length).expect("it seals");
+            return sealed.to_bytes();
+        }
+        fed = vec![token];
+    }
 }

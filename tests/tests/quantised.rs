@@ -232,7 +232,9 @@ fn keys_of_copies_accept_them_and_reject_the_original() {
             report.summary
         );
         let codes = report.failed_codes();
-        assert!(codes[0].starts_with("linear-"), "{path:?}: {codes:?}");
+        // A GGUF file's embedding is rounded too, so that check fails besides.
+        let is_linear = codes.iter().any(|code| code.starts_with("linear-"));
+        assert!(is_linear, "{path:?}: {codes:?}");
     }
 }
 

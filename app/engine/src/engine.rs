@@ -12,7 +12,7 @@ use crate::forward::{CpuForward, GpuForward};
 use crate::gpu::{AdapterInfo, Gpu};
 use crate::profile::{Clock, Span};
 use crate::sparsity::{Bits, Inside, LayerMasks, LayerScores, SparseModel};
-use crate::{ActivationType, EngineError, Numerics};
+use crate::{ActivationType, EngineError, Numerics, Rounding};
 
 /// Where a model runs.
 #[derive(Clone)]
@@ -168,6 +168,7 @@ pub struct Engine {
     numerics: Numerics,
     sparse: Option<Arc<SparseModel>>,
     activations: ActivationType,
+    rounding: Rounding,
     capacity: usize,
     position: usize,
 }
@@ -261,6 +262,7 @@ impl Engine {
             numerics,
             sparse,
             activations,
+            rounding: Rounding::Keep,
             capacity,
             position: 0,
         })
@@ -284,6 +286,11 @@ impl Engine {
     /// What products round their inputs to.
     pub fn activations(&self) -> ActivationType {
         self.activations
+    }
+
+    /// What is kept of values between operations.
+    pub fn rounding(&self) -> Rounding {
+        self.rounding
     }
 
     /// Which promise the kernels make. The CPU twins are always strict.
@@ -357,6 +364,32 @@ impl Engine {
         }
     }
 
+    /// Keeps so much of values between operations from here on, as a prover of that precision does: products, norms, rotations, attention,
+    /// activations and residual sums are rounded, sums inside of them are not. Arithmetic is strict meanwhile. Forgets the KV cache.
+    ///
+    /// # Errors
+    /// [`EngineError::Unsupported`] where the kernels round otherwise or not at all: families that audits do not know, sparse MLPs,
+    /// rounded inputs.
+    pub async fn keep(&mut self, rounding: Rounding) -> Result<(), EngineError> {
+        let is_plain = self.sparse.is_none() && self.activations == ActivationType::Float;
+        if rounding != Rounding::Keep && !(is_plain && self.config.can_be_audited()) {
+            return Err(EngineError::Unsupported(format!(
+                "emulated half precision of {}",
+                match is_plain {
+                    true => self.config.family.as_str(),
+                    false => "sparse MLPs or rounded inputs",
+                }
+            )));
+        }
+        match &mut self.backend {
+            Backend::Gpu(gpu) => gpu.keep(rounding).await?,
+            Backend::Cpu(cpu) => cpu.keep(rounding),
+        }
+        self.rounding = rounding;
+        self.reset();
+        Ok(())
+    }
+
     /// Forgets the KV cache.
     pub fn reset(&mut self) {
         self.position = 0;
@@ -381,6 +414,11 @@ impl Engine {
         monitor: &mut dyn Monitor,
     ) -> Result<Outputs, EngineError> {
         self.check_masks(tokens.len(), masks)?;
+        if !want.linears.is_empty() && self.rounding != Rounding::Keep {
+            return Err(EngineError::Unsupported(
+                "linear outputs in emulated half precision".to_owned(),
+            ));
+        }
         let end = self.position + tokens.len();
         if end > self.capacity {
             return Err(EngineError::TooLong {

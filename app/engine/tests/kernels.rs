@@ -9,8 +9,8 @@ use assay_engine::kernels::matmul::Epilogue;
 use assay_engine::kernels::round8::Blocks;
 use assay_engine::selftest::{
     Case, FAST_LIMIT, add, add_position, attention, embed, gated, kv_write, layernorm, magnitudes,
-    matmul, matmul_behind, matmul_i8, project, quantize_rows, relu, residual, rmsnorm, rope,
-    rope_stacked, round_blocks, row_energy, scale_sums, silu_mul,
+    matmul, matmul_behind, matmul_i8, matmul_keeping, project, quantize_rows, relu, residual,
+    rmsnorm, rope, rope_stacked, round_blocks, row_energy, scale_sums, silu_mul,
 };
 use assay_engine::{Gpu, GpuOptions, Numerics, Rounding, kernels, list_adapters};
 use assay_model::{Dtype, RopeLayout};
@@ -146,6 +146,27 @@ fn quantised(numerics: Numerics, path: MatmulKernel, rows: usize, one_in: usize)
     cases
         .map(|(dtype, k)| matmul(numerics, path, *dtype, rows, 11, *k, epilogue))
         .collect()
+}
+
+/// Products of provers in half precision, behind biases and residuals.
+#[test]
+fn products_that_are_rounded_match_their_twin() {
+    let paths = |gpu: &Gpu| [gpu.info.variants.matmul, gpu.info.variants.single];
+    on_every_gpu(|gpu| {
+        let all = paths(gpu).into_iter().chain([MatmulKernel::Shared]);
+        for (i, path) in all.enumerate() {
+            let rows = if path.is_for_one_row() { 1 } else { 9 };
+            for (j, rounding) in [Rounding::Bf16, Rounding::F16].into_iter().enumerate() {
+                let epilogue = Epilogue {
+                    bias: (i + j) % 2 == 0,
+                    residual: i != 1,
+                };
+                let shape = (rows, 21, 301 - j);
+                let case = matmul_keeping(path, DTYPES[1 + j], shape, epilogue, rounding);
+                holds(gpu, Numerics::Strict, &case);
+            }
+        }
+    });
 }
 
 /// Drivers take long over large tiles, and a loader is the same text in each.

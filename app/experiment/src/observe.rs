@@ -11,7 +11,7 @@ use assay_verify::fingerprint::Fingerprint;
 use assay_verify::hidden::StateCheck;
 use assay_verify::tokens::TokenCheck;
 use assay_verify::verillm::VeriLlm;
-use assay_verify::{Outcome, Profile, Verdict, sampler_spec, statistics};
+use assay_verify::{Emulated, Outcome, Profile, Verdict, sampler_spec, statistics};
 use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
@@ -101,7 +101,9 @@ pub async fn observe(
         ));
     }
     let spec = sampler_spec(&manifest.sampler);
-    let mut states = StateCheck::new(trace, profile);
+    let (profile, yardstick) = Emulated::for_profile(profile, trace, engine, monitor).await?;
+    let yardstick = yardstick.as_ref();
+    let mut states = StateCheck::new(trace, profile).by(yardstick);
     let mut tokens = TokenCheck::new(trace, profile);
     let (mut rows, mut judged) = (Vec::new(), Vec::new());
     let mut compare_s = 0.0;
@@ -114,7 +116,8 @@ pub async fn observe(
         compare_rows(trace, &outputs, config.hidden, &mut rows);
         for (row, own) in outputs.logits.chunks_exact(config.vocab).enumerate() {
             let position = outputs.logits_pos0 + row;
-            tokens.add(position, own);
+            let unit = yardstick.and_then(|emulated| emulated.unit_of_logits(&outputs, position));
+            tokens.add_in(unit.unwrap_or(1.0), position, own);
             let Some(&token) = trace
                 .tokens()
                 .get(position + 1)

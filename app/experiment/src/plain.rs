@@ -5,7 +5,7 @@
 //!
 //! | handle | what it is for |
 //! |---|---|
-//! | [`Alter::rounding`] | an honest prover that keeps bf16 or f16 between operations |
+//! | [`Alter::rounding`], [`is_fused`](Alter::is_fused), [`splits`](Alter::splits) | an honest prover that keeps bf16 or f16 between operations |
 //! | [`Alter::kv`] | a quantised KV cache |
 //! | [`Alter::keep`] | a sparse MLP: the largest activations only |
 //! | [`Alter::noise`] | verified_llm's noise on MLP products, QK^T and PV |
@@ -22,6 +22,11 @@ use crate::losses::{Losses, Stream};
 pub struct Alter {
     /// What is kept between operations.
     pub rounding: Rounding,
+    /// Whether the gated product is rounded once, as serving engines' fused kernels do, and not behind its activation too.
+    pub is_fused: bool,
+    /// Parts that sums of products are split in, each rounded before they are added, as libraries do that reduce in half precision.
+    /// 0 and 1 are one sum.
+    pub splits: usize,
     /// How keys and values are kept.
     pub kv: Option<KvCache>,
     /// Neurons that an MLP keeps, by magnitude of the gated product.
@@ -36,6 +41,8 @@ impl Default for Alter {
     fn default() -> Self {
         Self {
             rounding: Rounding::Keep,
+            is_fused: false,
+            splits: 0,
             kv: None,
             keep: None,
             noise: 0.0,
@@ -225,7 +232,7 @@ impl Session<'_> {
         let mut states = vec![h.clone()];
         for (l, layer) in plain.layers.iter().enumerate() {
             let mut product = |w: &Matrix, x: &[f32], stream: Stream| {
-                let mut y = w.product(x);
+                let mut y = w.product_in(alter.splits, alter.rounding, x);
                 if matches!(stream, Stream::Gate | Stream::Up | Stream::Down) {
                     alter.disturb(l, stream, pos0, w.rows, &mut y);
                 }
@@ -257,7 +264,7 @@ impl Session<'_> {
             let mut attended = attention(config, &q, cache, l, pos0, &alter, losses.as_deref_mut());
             round(&mut attended);
             let mut product = |w: &Matrix, x: &[f32], stream: Stream| {
-                let mut y = w.product(x);
+                let mut y = w.product_in(alter.splits, alter.rounding, x);
                 if stream != Stream::O {
                     alter.disturb(l, stream, pos0, w.rows, &mut y);
                 }
@@ -276,7 +283,11 @@ impl Session<'_> {
             let gate = product(&layer.gate, &x, Stream::Gate);
             let mut active = product(&layer.up, &x, Stream::Up);
             for (up, gate) in active.iter_mut().zip(&gate) {
-                *up *= alter.rounding.of(gate / (1.0 + (-gate).exp()));
+                let silu = gate / (1.0 + (-gate).exp());
+                *up *= match alter.is_fused {
+                    true => silu,
+                    false => alter.rounding.of(silu),
+                };
             }
             if let Some(keep) = alter.keep {
                 active
@@ -449,6 +460,22 @@ impl Matrix {
         for (n, w) in self.weights.chunks(self.cols).enumerate() {
             for (row, x) in x.chunks(self.cols).enumerate() {
                 y[row * self.rows + n] = dot(x, w);
+            }
+        }
+        y
+    }
+
+    /// The same, each sum in so many parts that are rounded.
+    fn product_in(&self, splits: usize, rounding: Rounding, x: &[f32]) -> Vec<f32> {
+        if splits < 2 || rounding == Rounding::Keep {
+            return self.product(x);
+        }
+        let width = self.cols.div_ceil(splits);
+        let mut y = vec![0.0; x.len() / self.cols * self.rows];
+        for (n, w) in self.weights.chunks(self.cols).enumerate() {
+            for (row, x) in x.chunks(self.cols).enumerate() {
+                let parts = x.chunks(width).zip(w.chunks(width));
+                y[row * self.rows + n] = parts.map(|(x, w)| rounding.of(dot(x, w))).sum();
             }
         }
         y

@@ -1,7 +1,7 @@
 //! What a prover is asked for, and what can be wrong with it.
 
 use assay_engine::sampler::SamplerSpec;
-use assay_engine::{ActivationType, Engine, EngineError, Numerics, linear_widths};
+use assay_engine::{ActivationType, Engine, EngineError, Numerics, Rounding, linear_widths};
 use assay_model::{Model, ModelConfig};
 use assay_trace::{
     BuildError, Challenge, Compute, Decimal, DecimalError, Digest, Keep, Linear, LinearsSpec,
@@ -257,11 +257,17 @@ impl Request {
             numerics: NumericsClaim {
                 activations: engine.activations().claim(),
                 class: match (engine.numerics(), engine.activations()) {
+                    // An emulation gives its own bits, and those of no prover that really computes so.
+                    _ if engine.rounding() != Rounding::Keep => NumericsClass::Fast,
                     (Numerics::Fast, _) => NumericsClass::Fast,
                     (Numerics::Strict, ActivationType::Int8) => NumericsClass::Exact,
                     (Numerics::Strict, _) => NumericsClass::Strict,
                 },
-                compute: Compute::F32,
+                compute: match engine.rounding() {
+                    Rounding::Keep => Compute::F32,
+                    Rounding::Bf16 => Compute::Bf16,
+                    Rounding::F16 => Compute::F16,
+                },
             },
             opened: self.kept_states(config),
             producer: Manifest::printable(crate::PRODUCER),
@@ -269,7 +275,11 @@ impl Request {
             prompt: self.prompt.clone(),
             sampler,
             sparse: engine.sparse().map(|sparse| sparse.claim(config)),
-            state_dtype: StateDtype::F32,
+            state_dtype: match engine.rounding() {
+                Rounding::Keep => StateDtype::F32,
+                Rounding::Bf16 => StateDtype::Bf16,
+                Rounding::F16 => StateDtype::F16,
+            },
             tokenizer: model.tokenizer().map(assay_model::Tokenizer::digest),
         }
     }

@@ -7,10 +7,11 @@ use assay_trace::{Digest, StateDtype, Trace};
 
 use crate::details::{RowFigures, StateFigures};
 use crate::diagnose::{Diagnosis, Evidence};
+use crate::emulated::Emulated;
 use crate::profile::Profile;
 use crate::report::{AcceptRate, Check, Outcome, Where};
 use crate::sequential::{self, Sequential, SequentialState};
-use crate::statistics::{self, LayerStatistics, LayerSums};
+use crate::statistics::{self, LayerStatistics, LayerSums, RowComparison};
 
 /// A layer whose digests repeat at this fraction of positions was skipped.
 const REPEATED: f64 = 0.5;
@@ -31,6 +32,10 @@ struct LayerState {
 pub struct StateCheck<'t> {
     trace: &'t Trace<'t>,
     profile: Option<&'t Profile>,
+    /// Where the prover claims half precision: distances are counted in what the verifier's own emulation makes of it.
+    yardstick: Option<&'t Emulated>,
+    /// Largest distance, as it is counted.
+    largest: f64,
     layers: Vec<LayerState>,
     evidence: Evidence,
     positions: usize,
@@ -46,6 +51,8 @@ impl<'t> StateCheck<'t> {
         Self {
             trace,
             profile,
+            yardstick: None,
+            largest: 0.0,
             layers: vec![LayerState::default(); trace.manifest().state_rows()],
             evidence: Evidence::default(),
             positions: 0,
@@ -54,6 +61,13 @@ impl<'t> StateCheck<'t> {
             test: profile.map(|profile| (profile.sequential(), SequentialState::default())),
             figures: None,
         }
+    }
+
+    /// Counts distances by `yardstick`. A profile of half precision is in its units.
+    #[must_use]
+    pub fn by(mut self, yardstick: Option<&'t Emulated>) -> Self {
+        self.yardstick = yardstick;
+        self
     }
 
     /// Keeps the figures of each row, if they are not too many; [`take_figures`](Self::take_figures) hands them over.
@@ -107,13 +121,26 @@ impl<'t> StateCheck<'t> {
             let Some(p) = self.trace.state_row(layer, position) else {
                 continue;
             };
-            let row = statistics::compare_row(&p, v, &dtype.decode(&bytes), dtype);
+            let mut row = statistics::compare_row(&p, v, &dtype.decode(&bytes), dtype);
+            let unit = self
+                .yardstick
+                .and_then(|emulated| emulated.unit(layer, position, v));
+            if unit.is_some() {
+                // What such a prover stores is what it had: storing rounded nothing away.
+                row.rel_l2 = statistics::rel_l2(&p, v, StateDtype::F32);
+            }
+            let unit = unit.unwrap_or(1.0);
+            let counted = row.rel_l2 / unit;
             self.values += p.len() as u64;
             state.sums.add(&row);
             if let (Some(figures), Ok(index)) =
                 (&mut self.figures, self.trace.opened().binary_search(&layer))
             {
-                figures.row(index, position, RowFigures::of(&row, exact));
+                let counted = RowComparison {
+                    rel_l2: counted,
+                    ..row
+                };
+                figures.row(index, position, RowFigures::of(&counted, exact));
             }
             if layer == 0 {
                 continue;
@@ -125,10 +152,11 @@ impl<'t> StateCheck<'t> {
                 &p,
                 v,
                 &row,
-                depth.map(|depth| depth.rel_l2),
+                depth.map(|depth| depth.rel_l2 * unit),
             );
+            self.largest = self.largest.max(counted);
             if let Some(depth) = depth {
-                shift += row.rel_l2.max(sequential::FLOOR).log10() - depth.log10_mean;
+                shift += counted.max(sequential::FLOOR).log10() - depth.log10_mean;
                 shifted += 1;
             }
         }
@@ -261,12 +289,7 @@ impl<'t> StateCheck<'t> {
                 "no hidden state after the embedding is opened, and digests differ",
             );
         }
-        let worst = self
-            .statistics()
-            .iter()
-            .skip_while(|layer| layer.layer == 0)
-            .map(|layer| layer.rel_l2_max)
-            .fold(0.0, f64::max);
+        let worst = self.largest;
         match self.profile {
             None => Check::new(ID, Outcome::Inconclusive, "no-profile", {
                 format!("{compared} rows compared, largest distance {worst:.2e}; no calibration says what is honest here")
@@ -274,7 +297,11 @@ impl<'t> StateCheck<'t> {
             .numbers(worst, f64::NAN),
             Some(profile) => {
                 let limit = self.statistics().iter().filter_map(|l| profile.depth(l.layer)).map(|d| d.rel_l2).fold(0.0, f64::max);
-                Check::pass(ID, format!("{compared} rows within their limits")).numbers(worst, limit)
+                let counted = match self.yardstick {
+                    Some(_) => ", counted in what rounding makes of the verifier's own run",
+                    None => "",
+                };
+                Check::pass(ID, format!("{compared} rows within their limits{counted}")).numbers(worst, limit)
             }
         }
     }

@@ -13,6 +13,7 @@
 //! | `draft`, `facts` | a report as it grows; what is known of the model |
 //! | `claims` | what the manifest says, without inference |
 //! | `hidden` | hidden states as they stream |
+//! | `emulated` | the yardstick of provers in half precision |
 //! | `diagnose` | a name for those that fail |
 //! | `tokens` | emitted tokens against own logits |
 //! | `strict` | digests of a strict trace, all of them, and the first that differs |
@@ -33,6 +34,7 @@ pub mod details;
 pub mod diagnose;
 mod draft;
 mod early;
+pub mod emulated;
 mod facts;
 pub mod fingerprint;
 pub mod hidden;
@@ -54,6 +56,7 @@ mod word;
 pub use assay_key::exact;
 pub use claims::sampler_spec;
 pub use details::Details;
+pub use emulated::Emulated;
 pub use profile::{Profile, Profiles};
 pub use report::{Check, Method, Outcome, Report, Verdict};
 pub use verify::{Options, Verified, VerifyError, verify, verify_in_detail, verify_with};

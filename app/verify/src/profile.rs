@@ -14,6 +14,8 @@ use crate::sequential::Sequential;
 
 /// Confidence of every bound on a rate.
 pub const CONFIDENCE: f64 = 0.95;
+/// Factor that an honest prover's mean distance may lie above all measured ones, where it is counted in the verifier's own rounding.
+const EMULATED_HEADROOM: f64 = 1.1;
 /// Chance that the sequential test ever rejects an honest trace.
 pub const SEQUENTIAL_ALPHA: f64 = 1e-4;
 
@@ -34,7 +36,10 @@ pub struct Profile {
     /// Forged commitments that the hidden-state limits accepted, by kind: `zero`, `random`, `shuffled`, `sign_flipped`,
     /// `other_model`, and any cheat that was measured.
     pub null_forgery: BTreeMap<String, Tried>,
-    /// The measured cheat that came closest to being accepted.
+    /// Measured cheats that are no larger than honest rounding of this precision, and so are accepted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hides: Vec<String>,
+    /// The measured cheat that came closest to being accepted, besides those.
     pub nearest_cheat: Option<NearestCheat>,
 }
 
@@ -84,6 +89,9 @@ pub struct Provenance {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
+    /// What distances and tolerances are counted in.
+    #[serde(default, skip_serializing_if = "Unit::is_norm")]
+    pub unit: Unit,
     /// Factor between the largest measured value and the limit.
     pub headroom: f64,
     /// By depth, ascending.
@@ -92,6 +100,31 @@ pub struct Limits {
     pub tau_abs: f64,
     /// Logit tolerance, relative to the root mean square of the row's logits. The larger of the two holds.
     pub tau_rel: f64,
+}
+
+/// What a distance is counted in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// The norm of the verifier's row.
+    #[default]
+    Norm,
+    /// What the claimed precision makes of the verifier's own row ([`Emulated`](crate::Emulated)).
+    Emulated,
+}
+
+impl Unit {
+    fn is_norm(&self) -> bool {
+        *self == Self::Norm
+    }
+
+    /// What distances of provers that compute so are counted in.
+    pub fn of(compute: Compute) -> Self {
+        match compute {
+            Compute::F32 => Self::Norm,
+            Compute::Bf16 | Compute::F16 => Self::Emulated,
+        }
+    }
 }
 
 /// The hidden states of some depth.
@@ -146,7 +179,7 @@ pub struct Tried {
 pub struct NearestCheat {
     /// Its kind.
     pub name: String,
-    /// Its largest distance over the limit there; it is caught above 1.
+    /// Its largest distance over the limit there, or what the sequential test came to over its own; it is caught above 1.
     pub times_limit: f64,
 }
 
@@ -165,7 +198,7 @@ impl Profile {
         let passed = self
             .null_forgery
             .iter()
-            .find(|(_, tried)| tried.accepted > 0);
+            .find(|(name, tried)| tried.accepted > 0 && !self.hides.contains(name));
         passed.map(|(name, tried)| {
             format!("{} of {} `{name}` were accepted", tried.accepted, tried.of)
         })
@@ -196,10 +229,16 @@ impl Profile {
             |f: fn(&DepthLimit) -> f64| self.limits.rel_l2.iter().map(f).fold(0.0, f64::max);
         // Two rows that agree to the last bit have no deviation at all; a twentieth of a decade is finer than matters.
         let sd = worst(|d| d.log10_sd_within * d.inflation.max(1.0).sqrt()).max(0.05);
+        let between = 3.0 * worst(|d| d.log10_sd_between);
+        let (headroom, shift) = match self.limits.unit {
+            Unit::Norm => (self.limits.headroom.max(1.0), sd.max(0.3)),
+            // Other hardware rounds as often, wherever it adds in another order: that is what the unit is.
+            Unit::Emulated => (EMULATED_HEADROOM, sd.max(0.1)),
+        };
         Sequential {
-            null_mean: 3.0 * worst(|d| d.log10_sd_between) + self.limits.headroom.max(1.0).log10(),
+            null_mean: between + headroom.log10(),
             sd,
-            shift: sd.max(0.3),
+            shift,
             alpha: SEQUENTIAL_ALPHA,
         }
     }
@@ -221,6 +260,7 @@ impl Profile {
             && weight_dtypes.contains(&manifest.model.dtype)
             && state_dtypes.contains(&manifest.state_dtype)
             && compute.contains(&manifest.numerics.compute)
+            && self.limits.unit == Unit::of(manifest.numerics.compute)
             && numerics.contains(&manifest.numerics.class)
             // What rounds differently near a tie is measured by none.
             && manifest.numerics.activations.is_none()

@@ -129,6 +129,7 @@ pub fn profile(rel_l2: f64, tau: f64) -> Profile {
             rows: 10_000,
         },
         limits: Limits {
+            unit: crate::profile::Unit::Norm,
             headroom: 8.0,
             rel_l2: vec![DepthLimit {
                 to_layer: 32,
@@ -156,6 +157,7 @@ pub fn profile(rel_l2: f64, tau: f64) -> Profile {
                 of: 100,
             },
         )]),
+        hides: Vec::new(),
         nearest_cheat: Some(NearestCheat {
             name: "int8".into(),
             times_limit: 12.0,

@@ -92,8 +92,13 @@ impl<'t> TokenCheck<'t> {
         self.figures.take().unwrap_or_default()
     }
 
-    /// Adds the verifier's own logits at `position`. Rows before the prompt's last one, and after the trace, count for nothing.
+    /// [`add_in`](Self::add_in) the units of f32 provers.
     pub fn add(&mut self, position: usize, logits: &[f32]) {
+        self.add_in(1.0, position, logits);
+    }
+
+    /// Adds the verifier's own logits at `position`, where the profile's tolerance counts in `unit`. Rows before the prompt's last one, and after the trace, count for nothing.
+    pub fn add_in(&mut self, unit: f64, position: usize, logits: &[f32]) {
         let first = self.trace.prompt().len().saturating_sub(1);
         let Some(&token) = self
             .trace
@@ -106,7 +111,7 @@ impl<'t> TokenCheck<'t> {
         let bytes: Vec<u8> = logits.iter().flat_map(|x| x.to_le_bytes()).collect();
         let exact = self.trace.logits_digest(position) == Some(Digest::of(&bytes));
         self.exact_logits += usize::from(exact);
-        let tau = self.profile.map_or(0.0, |profile| profile.tau(logits));
+        let tau = unit * self.profile.map_or(0.0, |profile| profile.tau(logits));
         // Positions are below 2^20.
         let judged = sampler::judge(&self.spec, logits, position as u32, token, tau);
         if let Some(figures) = &mut self.figures {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use assay_engine::sparsity::SparseModel;
 use assay_engine::{
-    ActivationType, Device, Engine, EngineError, MasksOf, Monitor, Numerics, Outputs, Phase, Want,
+    ActivationType, Device, Engine, EngineError, MasksOf, Monitor, Numerics, Outputs, Phase,
+    Rounding, Want,
     sampler::SamplerSpec,
     selftest::{self, Warming},
 };
@@ -18,6 +19,7 @@ use crate::claims;
 use crate::details::{Details, TokenFigures};
 use crate::draft::{Draft, self_test, structure_failure};
 use crate::early::{self, FIRST_ROWS, Halt};
+use crate::emulated::{self, Emulated, SecondHalf};
 use crate::facts::Facts;
 use crate::hidden::StateCheck;
 use crate::masks::MaskCheck;
@@ -170,12 +172,20 @@ async fn run(
     if !draft.check_claims(&trace, model, options, monitor).await? {
         return Ok(draft.finish());
     }
-    let profile = profiles.select(trace.manifest(), &draft.adapter);
+    let profile = profiles
+        .select(trace.manifest(), &draft.adapter)
+        .filter(|_| has_yardstick(&trace, model, options));
     draft.use_profile(profile);
     draft
         .replay(&trace, model, device, options, profile, warming, monitor)
         .await?;
     Ok(draft.finish())
+}
+
+/// Whether distances can be counted as the profiles of this claim count them.
+fn has_yardstick(trace: &Trace<'_>, model: &Model, options: &Options) -> bool {
+    let is_plain = options.sparse.is_none() && options.activations == ActivationType::Float;
+    emulated::rounding(trace) == Rounding::Keep || is_plain && model.config().can_be_audited()
 }
 
 impl Draft {
@@ -236,7 +246,13 @@ impl Draft {
     ) -> Result<(), VerifyError> {
         let begun = Instant::now();
         let sparse = options.sparse.as_deref();
-        let how = Arithmetic::choose(trace, model, device, options, warming).await?;
+        let mut how = Arithmetic::choose(trace, model, device, options, warming).await?;
+        let rounding = emulated::rounding(trace);
+        let is_emulated = rounding != Rounding::Keep && profile.is_some();
+        if is_emulated {
+            let rounds = selftest::run_for_emulation(device, model, rounding).await?;
+            how.tested.kernels.extend(rounds.kernels);
+        }
         self.checks.push(self_test(&how.tested));
         let mut engine = Engine::load_rounding(
             device,
@@ -251,7 +267,16 @@ impl Draft {
         self.numerics = engine.numerics();
         self.timings.load_s = begun.elapsed().as_secs_f64();
 
-        let mut states = StateCheck::new(trace, profile);
+        let begun = Instant::now();
+        let (profile, yardstick) =
+            Emulated::for_profile(profile, trace, &mut engine, monitor).await?;
+        let emulated_s = begun.elapsed().as_secs_f64();
+        let mut second = SecondHalf(monitor);
+        let monitor: &mut dyn Monitor = match is_emulated {
+            true => &mut second,
+            false => second.0,
+        };
+        let mut states = StateCheck::new(trace, profile).by(yardstick.as_ref());
         let mut tokens = TokenCheck::new(trace, profile);
         let mut bits = how.compares_bits.then(|| StrictCheck::new(trace));
         let is_exact = how.compares_bits;
@@ -275,7 +300,11 @@ impl Draft {
                 masks.borrow_mut().add(&outputs);
             }
             for (row, logits) in outputs.logits.chunks_exact(vocab).enumerate() {
-                tokens.add(outputs.logits_pos0 + row, logits);
+                let position = outputs.logits_pos0 + row;
+                let unit = yardstick
+                    .as_ref()
+                    .and_then(|emulated| emulated.unit_of_logits(&outputs, position));
+                tokens.add_in(unit.unwrap_or(1.0), position, logits);
             }
             comparing_s += begun.elapsed().as_secs_f64();
             let is_enough = states.is_rejected()
@@ -303,8 +332,9 @@ impl Draft {
         let of: Option<&MasksOf<'_>> = masks.as_ref().map(|_| &of as &MasksOf<'_>);
         let ended = engine.prefill_masked(fed, of, &want, monitor, sink).await;
         let stopped = early::stopped(ended)?;
-        self.timings.prefill_s = (begun.elapsed().as_secs_f64() - comparing_s).max(0.0);
-        self.timings.prefill_tokens_per_s = fed.len() as f64 / self.timings.prefill_s.max(1e-9);
+        let replayed_s = (begun.elapsed().as_secs_f64() - comparing_s).max(0.0);
+        self.timings.prefill_s = emulated_s + replayed_s;
+        self.timings.prefill_tokens_per_s = fed.len() as f64 / replayed_s.max(1e-9);
 
         monitor.progress(Phase::Checks, 0, 1)?;
         self.judge(trace, model, &states, &tokens);

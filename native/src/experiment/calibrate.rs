@@ -280,6 +280,7 @@ async fn profile(
         date,
         command: "assay calibrate".to_owned(),
         headroom,
+        hides: Vec::new(),
         numerics: Numerics::Fast,
     };
     Ok(measure(&cases, &plan, progress).await?)

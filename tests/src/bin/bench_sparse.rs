@@ -5,7 +5,7 @@
 //!
 //! With `--buffers` sparse products read buffers on an adapter where models give them textures.
 //!
-//! A stage is a submit of its own; "total" is one submit of all stages. Beside wall time stands the processor time of this process, which
+//! A stage is a submit of its own, and once more a pass of one submit by the device's clock, where it has one; "total" is one submit of all stages. Beside wall time stands the processor time of this process, which
 //! is the adapter's work where the adapter is a CPU, and says more than wall time on a machine that others use too.
 
 #[path = "bench_sparse/cases.rs"]
@@ -14,6 +14,8 @@ mod cases;
 mod end_to_end;
 #[path = "bench_sparse/setup.rs"]
 mod setup;
+#[path = "bench_sparse/stages.rs"]
+mod stages;
 
 use std::sync::Arc;
 
@@ -43,6 +45,7 @@ fn main() {
     }
     let options = GpuOptions {
         adapter,
+        timestamps: true,
         ..Default::default()
     };
     let gpu = pollster::block_on(Gpu::open(&options)).expect("an adapter");
@@ -64,9 +67,9 @@ fn main() {
             numerics.as_str()
         );
         println!(
-            "| T | masks | active | dense gate | up | act | down | total | sparse index | grid | gate, up | down | total | dense / sparse | select | cached total | select of select + cached |"
+            "| T | masks | active | dense gate | up | act | down | total | sparse index | grid | gate, up | down | total | dense / sparse | select | cached total | select of select + cached | sparse stages by the device's clock | index and grid of them |"
         );
-        println!("|{}", "---|".repeat(17));
+        println!("|{}", "---|".repeat(19));
         for (t, tile) in [(1, Tile::One), (8, Tile::Eight), (8, Tile::One)] {
             for percent in percents.iter().copied() {
                 let case = Case {

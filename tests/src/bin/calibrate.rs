@@ -10,8 +10,8 @@ use assay_model::quantize::{Target, write_folder, write_gguf};
 use assay_model::{Dtype, Model, synth};
 use assay_prove::Request;
 use assay_tests::cheats::{self, Cheat};
+use assay_tests::profiles::keep;
 use assay_tests::{adapters, data, prover};
-use assay_verify::Profiles;
 use assay_verify::calibrate::{Case, Kind, Plan, measure};
 
 /// A model, its name, and the lengths (prompt, output) that are proven on it.
@@ -194,29 +194,12 @@ fn main() {
             },
         date,
         headroom: 8.0,
+        hides: Vec::new(),
         numerics: Numerics::Fast,
     };
     eprintln!("measuring {} traces", cases.len());
     let profile = pollster::block_on(measure(&cases, &plan, &mut Quiet)).expect("it measures");
-    if let Some(fault) = profile.fault() {
-        eprintln!("not written: {fault}. Something in the engine or in a case is wrong:");
-        eprintln!(
-            "{}",
-            serde_json::to_string_pretty(&profile).expect("it serialises")
-        );
-        std::process::exit(1);
-    }
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../app/verify/profiles/profiles.json");
-    let before = std::fs::read_to_string(&path).expect("it reads");
-    let mut all = Profiles::from_json(&before).expect("it parses").0;
-    match all.iter_mut().find(|known| known.id == profile.id) {
-        Some(known) => *known = profile,
-        None => all.push(profile),
-    }
-    let text = serde_json::to_string_pretty(&all).expect("it serialises") + "\n";
-    std::fs::write(&path, text).expect("it is written");
-    eprintln!("wrote {}", path.display());
+    keep(profile);
 }
 
 /// Every stored type that is read, and Qwen2 beside Llama; the first is one of the demo model, on which cheats are tried.

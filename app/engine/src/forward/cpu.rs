@@ -24,6 +24,8 @@ pub(super) struct Matrix {
     pub bias: Option<Vec<f32>>,
     /// What it rounds its inputs to.
     pub activations: ActivationType,
+    /// What is kept of its outputs.
+    pub keep: Rounding,
 }
 
 impl Matrix {
@@ -43,6 +45,7 @@ impl Matrix {
             k,
             bias,
             activations,
+            keep: Rounding::Keep,
         })
     }
 
@@ -119,7 +122,7 @@ impl Matrix {
         }
         let (x, bias) = (self.rounded(x), self.bias.as_deref());
         let mut y = vec![0.0; x.len() / self.k * self.n];
-        matmul::cpu(&x, self.stored(), bias, residual, &mut y);
+        matmul::cpu_keeping(&x, self.stored(), bias, residual, self.keep, &mut y);
         y
     }
 }
@@ -139,6 +142,7 @@ struct Norm {
     /// Where the norm removes the mean.
     bias: Option<Vec<f32>>,
     eps: f32,
+    keep: Rounding,
 }
 
 impl Norm {
@@ -148,6 +152,7 @@ impl Norm {
             weight: model.read_f32(need(model, weight)?)?,
             bias,
             eps: model.config().norm_eps,
+            keep: Rounding::Keep,
         })
     }
 
@@ -155,7 +160,7 @@ impl Norm {
         let mut y = vec![0.0; x.len()];
         match &self.bias {
             Some(bias) => layernorm::cpu(x, &self.weight, bias, self.eps, &mut y),
-            None => rmsnorm::cpu(x, &self.weight, self.eps, Rounding::Keep, &mut y),
+            None => rmsnorm::cpu(x, &self.weight, self.eps, self.keep, &mut y),
         }
         y
     }
@@ -193,10 +198,17 @@ impl Positions {
     }
 
     /// Rotates `x`, [rows, heads * head_dim], from position `pos0` on; learned positions leave it alone.
-    fn rotate(&self, config: &ModelConfig, x: &mut [f32], heads: usize, pos0: usize) {
+    fn rotate(
+        &self,
+        config: &ModelConfig,
+        x: &mut [f32],
+        heads: usize,
+        pos0: usize,
+        keep: Rounding,
+    ) {
         if let Self::Rotary { table, layout } = self {
             let half = config.head_dim / 2;
-            rope_kv::rotate_cpu(x, heads, table, half, pos0, *layout, Rounding::Keep);
+            rope_kv::rotate_cpu(x, heads, table, half, pos0, *layout, keep);
         }
     }
 }
@@ -212,6 +224,8 @@ pub(super) struct Layer {
     pub gate: Option<Matrix>,
     pub up: Matrix,
     pub down: Matrix,
+    /// What is kept of values between operations.
+    pub keep: Rounding,
     k_cache: Vec<f32>,
     v_cache: Vec<f32>,
 }
@@ -241,9 +255,29 @@ impl Layer {
             gate: has_gate.then(|| matrix(R::Gate)).transpose()?,
             up: matrix(R::Up)?,
             down: matrix(R::Down)?,
+            keep: Rounding::Keep,
             k_cache: vec![0.0; capacity * config.kv_dim()],
             v_cache: vec![0.0; capacity * config.kv_dim()],
         })
+    }
+
+    /// Keeps so much of values between operations from here on.
+    fn keep(&mut self, rounding: Rounding) {
+        self.keep = rounding;
+        for norm in [&mut self.attn_norm, &mut self.mlp_norm] {
+            norm.keep = rounding;
+        }
+        let products = [
+            &mut self.q,
+            &mut self.k,
+            &mut self.v,
+            &mut self.o,
+            &mut self.up,
+            &mut self.down,
+        ];
+        for product in products.into_iter().chain(&mut self.gate) {
+            product.keep = rounding;
+        }
     }
 
     /// Queries of `x`, the normed residual stream from position `pos0` on, and its keys and values into the cache.
@@ -258,8 +292,8 @@ impl Layer {
         let mut q = products.apply(0, &self.q, x, None);
         let mut k = products.apply(1, &self.k, x, None);
         let v = products.apply(2, &self.v, x, None);
-        positions.rotate(config, &mut q, config.heads, pos0);
-        positions.rotate(config, &mut k, config.kv_heads, pos0);
+        positions.rotate(config, &mut q, config.heads, pos0, self.keep);
+        positions.rotate(config, &mut k, config.kv_heads, pos0, self.keep);
         kv_write::cpu(&k, config.kv_dim(), pos0, &mut self.k_cache);
         kv_write::cpu(&v, config.kv_dim(), pos0, &mut self.v_cache);
         q
@@ -288,7 +322,7 @@ impl Layer {
             &self.k_cache,
             &self.v_cache,
             shape,
-            Rounding::Keep,
+            self.keep,
             &mut attended,
         );
         attended
@@ -304,7 +338,7 @@ impl Layer {
         let x = self.attn_norm.of(h);
         let mut k = self.k.apply(&x, None);
         let v = self.v.apply(&x, None);
-        positions.rotate(config, &mut k, config.kv_heads, 0);
+        positions.rotate(config, &mut k, config.kv_heads, 0, self.keep);
         kv_write::cpu(&k, config.kv_dim(), 0, &mut self.k_cache);
         kv_write::cpu(&v, config.kv_dim(), 0, &mut self.v_cache);
     }
@@ -427,6 +461,19 @@ impl CpuForward {
             sparse,
             config,
         })
+    }
+
+    /// Keeps so much of values between operations from here on; a dense model's.
+    pub fn keep(&mut self, rounding: Rounding) {
+        self.layers
+            .iter_mut()
+            .for_each(|layer| layer.keep(rounding));
+        self.final_norm.keep = rounding;
+        // A table that serves as the head rounds what that puts out; looking a row up is no product.
+        self.table.keep = rounding;
+        if let Some(head) = &mut self.lm_head {
+            head.keep = rounding;
+        }
     }
 
     /// Runs one chunk.

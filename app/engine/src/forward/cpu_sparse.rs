@@ -115,7 +115,7 @@ pub(super) fn activations(layer: &Layer, x: &[f32]) -> Activations {
         return Activations { before: up, active };
     };
     let gate = gate.apply(x, None);
-    silu_mul::cpu(&gate, &up, Rounding::Keep, &mut active);
+    silu_mul::cpu(&gate, &up, layer.keep, &mut active);
     Activations {
         before: gate,
         active,
@@ -152,6 +152,7 @@ impl Matrix {
             k,
             bias: None,
             activations: ActivationType::Float,
+            keep: Rounding::Keep,
         }
     }
 }

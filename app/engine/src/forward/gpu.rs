@@ -14,7 +14,7 @@ use crate::gpu::floats;
 use crate::plan::{Rows, Submit};
 use crate::profile::{Clock, Profiler, Span};
 use crate::sparsity::{Bits, Inside, LayerMasks, LayerScores, SparseModel, Sparsity};
-use crate::{ActivationType, EngineError, Gpu, Numerics};
+use crate::{ActivationType, EngineError, Gpu, Numerics, Rounding};
 use assay_model::{Model, ModelConfig, Role};
 
 /// Rows of the largest register tile: fewer at a time waste it.
@@ -35,6 +35,7 @@ pub struct GpuForward {
     lm_head: Option<GpuMatrix>,
     positions: GpuPositions,
     numerics: Numerics,
+    rounding: Rounding,
     activations: ActivationType,
     plans: Plans,
     sparse: Option<GpuSparse>,
@@ -94,6 +95,7 @@ impl GpuForward {
             gpu: &gpu,
             config: &config,
             numerics,
+            rounding: Rounding::Keep,
             activations,
             acts: &acts,
             layers: &layers,
@@ -121,6 +123,7 @@ impl GpuForward {
             lm_head,
             positions,
             numerics,
+            rounding: Rounding::Keep,
             activations,
             plans,
             sparse,
@@ -129,6 +132,19 @@ impl GpuForward {
             staging: None,
             gpu,
         })
+    }
+
+    /// Keeps so much of values between operations from here on; a dense model's.
+    pub async fn keep(&mut self, rounding: Rounding) -> Result<(), EngineError> {
+        if rounding == self.rounding {
+            return Ok(());
+        }
+        self.rounding = rounding;
+        self.plans = Plans::default();
+        self.recorder = None;
+        let programs = Programs::dense(&self.planner()).await?;
+        self.plans.set(Masks::Made, programs);
+        Ok(())
     }
 
     /// Most rows in one run.
@@ -471,7 +487,12 @@ impl GpuForward {
         Planner {
             gpu: &self.gpu,
             config: &self.config,
-            numerics: self.numerics,
+            // An emulation is of one prover, not of what a driver fuses.
+            numerics: match self.rounding {
+                Rounding::Keep => self.numerics,
+                _ => Numerics::Strict,
+            },
+            rounding: self.rounding,
             activations: self.activations,
             acts: &self.acts,
             layers: &self.layers,

@@ -42,6 +42,18 @@ impl Products {
             fused: variants.fused_single,
         }
     }
+
+    /// The same for who keeps `rounding` of what each puts out: fused kernels keep what lies between their operations.
+    pub fn keeping(self, rounding: Rounding) -> Self {
+        let fused = match rounding {
+            Rounding::Keep => self.fused,
+            _ => Fused {
+                qkv: false,
+                gated: false,
+            },
+        };
+        Self { fused, ..self }
+    }
 }
 
 /// Everything that bind groups refer to while a program is built.
@@ -49,6 +61,8 @@ pub(super) struct Planner<'a> {
     pub gpu: &'a Gpu,
     pub config: &'a ModelConfig,
     pub numerics: Numerics,
+    /// What is kept of values between operations.
+    pub rounding: Rounding,
     pub activations: ActivationType,
     pub acts: &'a Activations,
     pub layers: &'a [GpuLayer],
@@ -205,7 +219,7 @@ impl<'a> Planner<'a> {
     ) -> Draft<'a> {
         match (self.positions, &self.config.rope) {
             (GpuPositions::Rotary(table), Some(Rope { layout, .. })) => Draft::new(
-                rope_kv::key(*layout, self.numerics, Rounding::Keep),
+                rope_kv::key(*layout, self.numerics, self.rounding),
                 vec![
                     (1, table),
                     (2, k),
@@ -259,7 +273,7 @@ impl<'a> Planner<'a> {
         let head_dim = self.config.head_dim;
         let kernel = attention::choose(self.gpu.info.variants.attention, head_dim);
         Draft::new(
-            attention::key(kernel, head_dim, self.numerics, Rounding::Keep),
+            attention::key(kernel, head_dim, self.numerics, self.rounding),
             vec![
                 (1, &self.acts.q),
                 (2, &layer.k_cache),
@@ -277,7 +291,7 @@ impl<'a> Planner<'a> {
 
     pub fn silu(&self, gate: &'a wgpu::Buffer, up: &'a wgpu::Buffer) -> Draft<'a> {
         Draft::new(
-            silu_mul::key(self.numerics, Rounding::Keep),
+            silu_mul::key(self.numerics, self.rounding),
             vec![(1, gate), (2, up), (3, &self.acts.gated)],
             Work::Element {
                 width: self.config.intermediate as u32,
@@ -300,7 +314,7 @@ impl<'a> Planner<'a> {
         buffers.extend(norm.bias.as_ref().map(|bias| (4, bias)));
         let key = match norm.bias {
             Some(_) => layernorm::key(self.numerics),
-            None => rmsnorm::key(self.numerics, Rounding::Keep),
+            None => rmsnorm::key(self.numerics, self.rounding),
         };
         // Both norms have the same parameters.
         let work = Work::Norm {
@@ -454,7 +468,8 @@ impl<'a> Planner<'a> {
                 n0: shard.first as u32,
                 w_row0: shard.row0 as u32,
             };
-            let key = matmul::key(path, w.dtype, w.k, epilogue, self.numerics);
+            let (keep, numerics) = (self.rounding, self.numerics);
+            let key = matmul::key_keeping(path, w.dtype, w.k, epilogue, keep, numerics);
             steps.push(Draft::new(key, buffers, work).reading(w.bytes(shard.rows)));
         }
     }

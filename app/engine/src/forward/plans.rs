@@ -15,8 +15,12 @@ impl Programs {
     pub async fn dense(planner: &Planner<'_>) -> Result<Self, EngineError> {
         let variants = planner.gpu.info.variants;
         Ok(Self {
-            many: planner.dense(Products::many(&variants)).await?,
-            one: planner.dense(Products::one(&variants)).await?,
+            many: planner
+                .dense(Products::many(&variants).keeping(planner.rounding))
+                .await?,
+            one: planner
+                .dense(Products::one(&variants).keeping(planner.rounding))
+                .await?,
         })
     }
 

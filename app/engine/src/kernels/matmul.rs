@@ -1,7 +1,7 @@
 //! Matrix products with stored weights. Kernels: `matmul_tile`, `matmul_subgroup`, `matmul_shared` and `matvec`; one
 //! twin, since all of them add in one order.
 
-use super::{Grid, ParamBytes, for_each, silu_mul, stored, strict};
+use super::{Grid, ParamBytes, for_each, rounded, silu_mul, stored, strict};
 use crate::gpu::{MatmulKernel, PipelineKey};
 use crate::numerics::{Numerics, Rounding};
 use assay_model::Dtype;
@@ -55,6 +55,20 @@ pub fn key(
         .flag("BIAS", epilogue.bias)
         .flag("RESIDUAL", epilogue.residual);
     by(path, staged(defines, path, dtype, numerics), 1)
+}
+
+/// The pipeline of a prover that keeps less than f32 of what each product puts out, and of its sum with the residual.
+pub fn key_keeping(
+    path: MatmulKernel,
+    dtype: Dtype,
+    k: usize,
+    epilogue: Epilogue,
+    rounding: Rounding,
+    numerics: Numerics,
+) -> PipelineKey {
+    let mut key = key(path, dtype, k, epilogue, numerics);
+    key.defines = rounded(key.defines, rounding);
+    key
 }
 
 /// The pipeline that makes `silu(gate) * up` of one matrix with the rows of both: `n` of gate's weights, then `n` of up's.
@@ -240,6 +254,27 @@ pub fn cpu(
                 total += residual[r * n + c];
             }
             *y = total;
+        }
+    }
+}
+
+/// The twin of [`key_keeping`].
+pub fn cpu_keeping(
+    x: &[f32],
+    w: Stored<'_>,
+    bias: Option<&[f32]>,
+    residual: Option<&[f32]>,
+    rounding: Rounding,
+    y: &mut [f32],
+) {
+    if rounding == Rounding::Keep {
+        return cpu(x, w, bias, residual, y);
+    }
+    cpu(x, w, bias, None, y);
+    for (i, y) in y.iter_mut().enumerate() {
+        *y = rounding.of(*y);
+        if let Some(residual) = residual {
+            *y = rounding.of(residual[i] + *y);
         }
     }
 }

@@ -224,6 +224,41 @@ pub fn matmul(
     }
 }
 
+/// The same of a prover that keeps less of what it puts out; strict, since a last bit may tip a rounding.
+pub fn matmul_keeping(
+    path: MatmulKernel,
+    dtype: Dtype,
+    (m, n, k): (usize, usize, usize),
+    epilogue: Epilogue,
+    rounding: Rounding,
+) -> Case {
+    let mut case = matmul(Numerics::Strict, path, dtype, m, n, k, epilogue);
+    let floats = |binding: u32| -> Vec<f32> {
+        let given = case.buffers.iter().find(|(at, _)| *at == binding);
+        given.map_or_else(Vec::new, |(_, data)| bytemuck::pod_collect_to_vec(data))
+    };
+    let (x, bias, residual) = (floats(1), floats(3), floats(4));
+    let w = case.buffers.iter().find(|(at, _)| *at == 2);
+    let stored = Stored {
+        dtype,
+        bytes: w.map_or(&[], |(_, data)| data),
+        n,
+        k,
+    };
+    let mut y = vec![0.0; m * n];
+    kernels::matmul::cpu_keeping(
+        &x,
+        stored,
+        epilogue.bias.then_some(&bias[..]),
+        epilogue.residual.then_some(&residual[..]),
+        rounding,
+        &mut y,
+    );
+    case.key = kernels::matmul::key_keeping(path, dtype, k, epilogue, rounding, Numerics::Strict);
+    case.expected = vec![(5, y)];
+    case
+}
+
 /// The same with a matrix that lies behind `before` rows of another.
 pub fn matmul_behind(
     numerics: Numerics,

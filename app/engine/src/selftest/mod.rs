@@ -14,7 +14,8 @@ mod warm;
 pub use audit_cases::{add, magnitudes, project, residual, row_energy};
 pub use bits::{EXPECTED as EXPECTED_BITS, StrictBits, strict_bits};
 pub use cases::{
-    Case, attention, embed, gated, matmul, matmul_behind, rmsnorm, rope, rope_stacked, silu_mul,
+    Case, attention, embed, gated, matmul, matmul_behind, matmul_keeping, rmsnorm, rope,
+    rope_stacked, silu_mul,
 };
 pub use integer_cases::{matmul_i8, quantize_rows, round_blocks, scale_sums};
 pub use opt_cases::{add_position, kv_write, layernorm, relu};
@@ -143,6 +144,21 @@ pub async fn run_for_audit(
     }
 }
 
+/// The same for the pipelines of [`Engine::keep`](crate::Engine::keep), which are strict too.
+pub async fn run_for_emulation(
+    device: &Device,
+    model: &Model,
+    rounding: Rounding,
+) -> Result<SelfTest, EngineError> {
+    match device {
+        Device::Gpu(gpu) => {
+            let cases = of_emulation(gpu, model, rounding);
+            run_cases(gpu, Numerics::Strict, cases).await
+        }
+        Device::Cpu => Ok(SelfTest::default()),
+    }
+}
+
 async fn run_cases(
     gpu: &Gpu,
     numerics: Numerics,
@@ -192,7 +208,8 @@ fn columns(dtype: Dtype, vec: bool) -> usize {
     }
 }
 
-fn of_model(gpu: &Gpu, numerics: Numerics, model: &Model) -> Vec<Case> {
+/// Types, loaders and epilogues of the products that a model has.
+fn products_of(model: &Model) -> Vec<(Dtype, bool, Epilogue)> {
     use LayerRole as R;
     let config = model.config();
     let mut products: Vec<(Dtype, bool, Epilogue)> = Vec::new();
@@ -222,9 +239,14 @@ fn of_model(gpu: &Gpu, numerics: Numerics, model: &Model) -> Vec<Case> {
         }
     }
     add(model.tensor(Role::LmHead), None, false);
+    products
+}
+
+fn of_model(gpu: &Gpu, numerics: Numerics, model: &Model) -> Vec<Case> {
+    let config = model.config();
     let many = gpu.info.variants.matmul;
     let mut cases = Vec::new();
-    for (dtype, vec, epilogue) in products {
+    for (dtype, vec, epilogue) in products_of(model) {
         // A multiple of four takes the wide loader; both cross a segment of 256.
         let k = columns(dtype, vec);
         cases.push(matmul(numerics, many, dtype, 9, 70, k, epilogue));
@@ -429,6 +451,30 @@ fn of_audit(gpu: &Gpu, config: &ModelConfig, rounding: Rounding) -> Vec<Case> {
     for k in [300, 301] {
         cases.push(matmul(n, path, Dtype::F32, 9, 70, k, Epilogue::default()));
         cases.push(magnitudes(n, path, 9, 7, k));
+    }
+    cases
+}
+
+/// Kernels that round; what does not is that of [`of_model`].
+fn of_emulation(gpu: &Gpu, model: &Model, rounding: Rounding) -> Vec<Case> {
+    let (n, variants) = (Numerics::Strict, gpu.info.variants);
+    let config = model.config();
+    let d = config.head_dim;
+    let kernel = kernels::attention::choose(variants.attention, d);
+    let mut cases = vec![
+        rmsnorm(n, rounding, 3, 200),
+        attention(n, rounding, kernel, 3, 4, 2, d, 130),
+        silu_mul(n, rounding, 3, 77),
+    ];
+    if let Some(Rope { layout, .. }) = config.rope {
+        cases.push(rope(n, rounding, layout, 3, 4, 2, d / 2, 7));
+    }
+    for (dtype, vec, epilogue) in products_of(model) {
+        let k = columns(dtype, vec);
+        for (path, m) in [(variants.matmul, 9), (variants.single, 1)] {
+            let shape = (m, 21, k);
+            cases.push(matmul_keeping(path, dtype, shape, epilogue, rounding));
+        }
     }
     cases
 }

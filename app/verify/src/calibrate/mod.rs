@@ -15,6 +15,7 @@ use assay_model::{Model, ModelError};
 use assay_trace::{Digest, Manifest, StateDtype, Trace, TraceError};
 
 use crate::claims::sampler_spec;
+use crate::emulated::{self, Emulated};
 use crate::hidden::stored;
 use crate::profile::{Profile, rms};
 use crate::statistics;
@@ -38,7 +39,8 @@ pub struct Case<'a> {
     pub model_name: &'a str,
     /// Where it is verified.
     pub verifier: &'a Device,
-    /// Where it was made: its logits are made there again, token by token, and compared. Needed once at least.
+    /// Where it was made: its logits are made there again, token by token, and compared. Without one those that are open are
+    /// compared. Some are needed once at least.
     pub prover: Option<&'a Device>,
     /// What it is.
     pub kind: Kind,
@@ -53,6 +55,8 @@ pub struct Plan {
     pub date: String,
     /// The command that measures.
     pub command: String,
+    /// Cheats that are known to be no larger than honest rounding.
+    pub hides: Vec<String>,
     /// Factor between the largest measured value and the limit; 8 is the usual one.
     pub headroom: f64,
     /// The verifier's kernels.
@@ -84,8 +88,15 @@ pub enum CalibrateError {
         /// The model.
         model: String,
     },
-    /// No honest trace whose prover's device is at hand.
-    #[error("no honest case with a prover device: the logit tolerance cannot be measured")]
+    /// Honest traces of more than one unit of distance.
+    #[error(
+        "honest cases compute in several precisions, whose distances are counted in several units"
+    )]
+    Mixed,
+    /// No honest trace whose prover's device is at hand, or whose logits are open.
+    #[error(
+        "no honest case with a prover device or open logits: the logit tolerance cannot be measured"
+    )]
     NoLogits,
 }
 
@@ -134,6 +145,38 @@ pub async fn measure(
     summary::summarise(&all, plan, names.into_iter().map(str::to_owned).collect())
 }
 
+/// Distances of a trace's opened hidden states from a run of `model` on `device`, by layer and position, in the units that a profile of the
+/// claim counts in.
+///
+/// # Errors
+/// As [`measure`].
+pub async fn distances(
+    trace: &[u8],
+    model: &Model,
+    device: &Device,
+    numerics: Numerics,
+    monitor: &mut dyn Monitor,
+) -> Result<BTreeMap<u32, Vec<f64>>, CalibrateError> {
+    let bytes = trace;
+    let trace = Trace::parse(bytes).map_err(|source| CalibrateError::Trace { index: 0, source })?;
+    let model_name = model.config().family.as_str();
+    if !is_of(trace.manifest(), model) {
+        return Err(CalibrateError::Shape {
+            index: 0,
+            model: model_name.to_owned(),
+        });
+    }
+    let case = Case {
+        trace: bytes,
+        model,
+        model_name,
+        verifier: device,
+        prover: None,
+        kind: Kind::Cheat(String::new()),
+    };
+    Ok(run(&case, &trace, numerics, monitor).await?.rows)
+}
+
 fn is_of(manifest: &Manifest, model: &Model) -> bool {
     let config = model.config();
     manifest.model.hidden as usize == config.hidden
@@ -165,9 +208,10 @@ async fn run(
         tokens: 0,
         replay_mismatches: 0,
     };
-    let theirs = match case.prover.filter(|_| honest) {
-        Some(prover) => Some(decoded_logits(prover, case.model, trace, numerics, monitor).await?),
-        None => None,
+    let theirs = match case.prover {
+        _ if !honest => Vec::new(),
+        Some(prover) => decoded_logits(prover, case.model, trace, numerics, monitor).await?,
+        None => opened_logits(trace),
     };
     let mut engine = Engine::load(
         case.verifier,
@@ -177,6 +221,8 @@ async fn run(
         monitor,
     )
     .await?;
+    let yardstick = Emulated::run(trace, &mut engine, monitor).await?;
+    let yardstick = yardstick.as_ref();
     let want = Want {
         logits_from: Some(first),
         ..Want::all_states(config)
@@ -184,7 +230,7 @@ async fn run(
     let fed = trace.tokens().get(..trace.positions()).unwrap_or_default();
     let spec = sampler_spec(&manifest.sampler);
     let sink = |outputs: Outputs| -> Result<(), CalibrateError> {
-        add_states(&mut measured, trace, &outputs, config.hidden, honest);
+        add_states(&mut measured, trace, &outputs, yardstick, honest);
         for (row, logits) in outputs.logits.chunks_exact(config.vocab).enumerate() {
             let position = outputs.logits_pos0 + row;
             let Some(&token) = trace
@@ -197,13 +243,15 @@ async fn run(
             measured.tokens += 1;
             measured.replay_mismatches +=
                 u64::from(sampler::sample(&spec, logits, position as u32) != token);
-            if let Some(other) = theirs.as_ref().and_then(|rows| rows.get(position - first)) {
+            if let Some(other) = theirs.get(position - first) {
                 let largest = logits
                     .iter()
                     .zip(other)
                     .map(|(a, b)| f64::from((a - b).abs()))
                     .fold(0.0, f64::max);
-                let relative = largest / rms(logits).max(f64::MIN_POSITIVE);
+                let unit = yardstick.and_then(|e| e.unit_of_logits(&outputs, position));
+                let norm = rms(logits) * unit.unwrap_or(1.0);
+                let relative = largest / norm.max(f64::MIN_POSITIVE);
                 measured.tau_rel = Some(measured.tau_rel.unwrap_or(0.0).max(relative));
             }
         }
@@ -211,6 +259,14 @@ async fn run(
     };
     engine.prefill(fed, &want, monitor, sink).await?;
     Ok(measured)
+}
+
+/// The prover's logits of emitted tokens, if all of them are open.
+fn opened_logits(trace: &Trace<'_>) -> Vec<Vec<f32>> {
+    let all = trace.manifest().output.tokens as usize;
+    let opened = trace.linears().map_or(0, |linears| linears.logits.len());
+    let rows = (0..all).filter(|_| opened == all);
+    rows.map_while(|i| trace.logits_row(i)).collect()
 }
 
 /// The prover's logits of emitted tokens, made as it made them: the prompt at once, then token by token.
@@ -222,6 +278,7 @@ async fn decoded_logits(
     monitor: &mut dyn Monitor,
 ) -> Result<Vec<Vec<f32>>, CalibrateError> {
     let mut engine = Engine::load(device, model, trace.positions(), numerics, monitor).await?;
+    engine.keep(emulated::rounding(trace)).await?;
     let n_prompt = trace.prompt().len();
     let want = Want {
         logits_from: Some(n_prompt.saturating_sub(1)),
@@ -252,9 +309,10 @@ fn add_states(
     measured: &mut Measured,
     trace: &Trace<'_>,
     outputs: &Outputs,
-    hidden: usize,
+    yardstick: Option<&Emulated>,
     honest: bool,
 ) {
+    let hidden = trace.manifest().model.hidden as usize;
     let dtype = trace.manifest().state_dtype;
     let n_layers = trace.manifest().model.layers as usize;
     for &layer in trace.opened().iter().filter(|layer| **layer > 0) {
@@ -266,11 +324,13 @@ fn add_states(
             let Some(p) = trace.state_row(layer, position) else {
                 continue;
             };
-            measured
-                .rows
-                .entry(layer)
-                .or_default()
-                .push(statistics::rel_l2(&p, v, dtype));
+            let unit = yardstick.and_then(|e| e.unit(layer, position, v));
+            let distance = |p: &[f32]| match unit {
+                Some(unit) => statistics::rel_l2(p, v, StateDtype::F32) / unit,
+                None => statistics::rel_l2(p, v, dtype),
+            };
+            let own = distance(&p);
+            measured.rows.entry(layer).or_default().push(own);
             if !honest {
                 continue;
             }
@@ -280,7 +340,7 @@ fn add_states(
                     .entry(name)
                     .or_insert_with(|| vec![0.0; n_layers]);
                 if let Some(largest) = by_layer.get_mut(layer as usize - 1) {
-                    *largest = largest.max(statistics::rel_l2(&forged, v, dtype));
+                    *largest = largest.max(distance(&forged));
                 }
             }
         }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use assay_trace::{Digest, Manifest};
 
 use super::{CalibrateError, Kind, Measured, Plan};
-use crate::profile::{DepthLimit, Honest, Limits, NearestCheat, Profile, Provenance, Scope};
-use crate::sequential::FLOOR;
+use crate::profile::{DepthLimit, Honest, Limits, NearestCheat, Profile, Provenance, Scope, Unit};
+use crate::sequential::{FLOOR, SequentialState};
 
 /// Where nothing differed, honest traces are taken to differ by this: a few roundings of f32 in a row of sums.
 const LEAST_REL_L2: f64 = 1e-6;
@@ -28,7 +28,13 @@ pub(super) fn summarise(
         .reduce(f64::max)
         .ok_or(CalibrateError::NoLogits)?;
     let depths = depth_limits(&honest, plan.headroom);
+    let mut units = honest.iter().map(|m| Unit::of(m.manifest.numerics.compute));
+    let unit = units.next().unwrap_or_default();
+    if units.any(|other| other != unit) {
+        return Err(CalibrateError::Mixed);
+    }
     let limits = Limits {
+        unit,
         headroom: plan.headroom,
         rel_l2: depths,
         tau_abs: LEAST_TAU_REL,
@@ -61,8 +67,15 @@ pub(super) fn summarise(
             replay_mismatches: sum(|m| m.replay_mismatches),
         },
         null_forgery: BTreeMap::new(),
+        hides: plan.hides.clone(),
         nearest_cheat: None,
     };
+    let drifted = files.iter().filter(|file| {
+        let of_file = honest.iter().filter(|m| m.file == **file);
+        of_file.map(|m| drift(&profile, m)).fold(0.0, f64::max) > 1.0
+            && !is_rejected_by_others(&honest, **file, plan.headroom)
+    });
+    profile.honest.false_rejects += drifted.count() as u64;
     add_cheats(&mut profile, all);
     Ok(profile)
 }
@@ -87,13 +100,17 @@ fn add_cheats(profile: &mut Profile, all: &[Measured]) {
                 .rows
                 .iter()
                 .map(|(&layer, rows)| (layer, max_of(rows)));
-            tried.push((name.clone(), worst(profile, &mut largest)));
+            let by_rows = worst(profile, &mut largest);
+            tried.push((name.clone(), by_rows.max(drift(profile, measured))));
         }
     }
     for (name, times_limit) in tried {
         let count = profile.null_forgery.entry(name.clone()).or_default();
         count.of += 1;
         count.accepted += u64::from(times_limit <= 1.0);
+        if profile.hides.contains(&name) {
+            continue;
+        }
         if profile
             .nearest_cheat
             .as_ref()
@@ -102,6 +119,24 @@ fn add_cheats(profile: &mut Profile, all: &[Measured]) {
             profile.nearest_cheat = Some(NearestCheat { name, times_limit });
         }
     }
+}
+
+/// What the sequential test comes to over all positions, over its limit.
+fn drift(profile: &Profile, measured: &Measured) -> f64 {
+    let test = profile.sequential();
+    let mut state = SequentialState::default();
+    let positions = measured.rows.values().map(Vec::len).max().unwrap_or(0);
+    for position in 0..positions {
+        let shifts = measured.rows.iter().filter_map(|(layer, rows)| {
+            let mean = profile.depth(*layer)?.log10_mean;
+            Some(rows.get(position)?.max(FLOOR).log10() - mean)
+        });
+        let shifts: Vec<f64> = shifts.collect();
+        if !shifts.is_empty() {
+            test.add(&mut state, shifts.iter().sum::<f64>() / shifts.len() as f64);
+        }
+    }
+    state.log_ratio_max / test.limit()
 }
 
 fn scope_of(honest: &[&Measured]) -> Scope {
@@ -324,6 +359,7 @@ mod tests {
             date: "2026-01-01".into(),
             command: "test".into(),
             headroom: 8.0,
+            hides: Vec::new(),
             numerics: Numerics::Fast,
         }
     }

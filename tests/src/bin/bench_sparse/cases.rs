@@ -10,6 +10,7 @@ use assay_engine::{Numerics, Rounding};
 use serde::Serialize;
 
 use crate::setup::{D, DTYPE, N, Step, Time, Weights, choose, floats, half_of, submit, words};
+use crate::stages::{self, Clock};
 
 /// What is measured.
 #[derive(Clone, Copy)]
@@ -33,6 +34,8 @@ pub struct Measured {
     dense: Vec<(&'static str, Time)>,
     sparse: Vec<(&'static str, Time)>,
     dense_over_sparse: Time,
+    /// Stages of a sparse submit by the device's clock, ms; empty where it has none.
+    device: Vec<f64>,
     /// An update of the cache for a mask of which half is there, and the MLP over the cache; only for one mask.
     select: Option<Time>,
     cached: Option<Time>,
@@ -72,6 +75,13 @@ impl Measured {
             shown(self.cached),
             share.unwrap_or_default(),
         ]);
+        let all: f64 = self.device.iter().sum();
+        let stages: Vec<String> = self.device.iter().map(|ms| format!("{ms:.2}")).collect();
+        cells.push(stages.join(", "));
+        cells.push(match &self.device[..] {
+            [index, grid, ..] => format!("{:.0} %", 100.0 * (index + grid) / all),
+            _ => String::new(),
+        });
         format!("| {} |", cells.join(" | "))
     }
 }
@@ -103,6 +113,7 @@ impl Case {
         let mut dense_times = vec![Vec::new(); dense.len() + 1];
         let mut sparse_times = vec![Vec::new(); sparse.len() + 1];
         let (mut select, mut cached) = (Vec::new(), Vec::new());
+        let (clock, mut device) = (Clock::new(gpu), Vec::new());
         for round in 0..=rounds {
             let keep = |times: &mut Vec<Time>, time: Time| {
                 // The first round warms up.
@@ -119,6 +130,9 @@ impl Case {
                     };
                     keep(times, Time::of(|| submit(gpu, part)));
                 }
+            }
+            if let (Some(clock), true) = (&clock, round > 0) {
+                device.push(clock.time(gpu, &sparse));
             }
             if let Some(cache) = &mut cache {
                 keep(&mut select, Time::of(|| cache.select(gpu, weights, round)));
@@ -139,6 +153,7 @@ impl Case {
             dense_over_sparse: total(&dense).over(total(&sparse)),
             dense,
             sparse,
+            device: stages::medians(&device),
             select: cache.as_ref().map(|_| Time::median(&select)),
             cached: cache.as_ref().map(|_| Time::median(&cached)),
         }

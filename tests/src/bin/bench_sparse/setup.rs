@@ -221,18 +221,24 @@ impl Step {
     }
 }
 
+impl Step {
+    pub fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
+        pass.set_pipeline(&self.kernel.pipeline);
+        pass.set_bind_group(0, &self.bind, &[]);
+        match &self.indirect {
+            Some(args) => pass.dispatch_workgroups_indirect(args, 0),
+            None => pass.dispatch_workgroups(self.groups[0], self.groups[1], self.groups[2]),
+        }
+    }
+}
+
 pub fn submit(gpu: &Gpu, steps: &[Step]) {
     let mut encoder = gpu
         .device
         .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
     let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
     for step in steps {
-        pass.set_pipeline(&step.kernel.pipeline);
-        pass.set_bind_group(0, &step.bind, &[]);
-        match &step.indirect {
-            Some(args) => pass.dispatch_workgroups_indirect(args, 0),
-            None => pass.dispatch_workgroups(step.groups[0], step.groups[1], step.groups[2]),
-        }
+        step.record(&mut pass);
     }
     drop(pass);
     gpu.queue.submit([encoder.finish()]);

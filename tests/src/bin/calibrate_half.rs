@@ -1,0 +1,319 @@
+//! Measures the profiles of provers in half precision and writes them to app/verify/profiles.
+//!
+//! `calibrate_half DATE (bf16 | f16) [FOLDER] [--large]`: honest provers are the plain CPU pass, with its gated product rounded twice and
+//! once and with sums in four rounded parts, and whatever stands in FOLDER: traces by others, `MODEL--*.bin`, such as those that provers/transformers/tests/calibration.sh
+//! makes with torch. Each is verified on every device of this machine. Cheats are tried on the demo model. Prints, beside what `calibrate`
+//! prints, the mean distance of each honest implementation and cheat, which says how far apart they are.
+
+use std::path::Path;
+
+use assay_engine::sampler::SamplerSpec;
+use assay_engine::{Device, Numerics, Quiet, Rounding};
+use assay_experiment::alter::KvCache;
+use assay_experiment::plain::{Alter, Plain};
+use assay_model::{Dtype, Model, synth};
+use assay_prove::Request;
+use assay_tests::cheats::{self, Cheat};
+use assay_tests::profiles::keep;
+use assay_tests::{adapters, data, prover};
+use assay_verify::calibrate::{Case, Kind, Plan, measure};
+
+/// A model, its name, and the lengths (prompt, output) that are proven on it.
+type Measured = (String, Model, Vec<(usize, usize)>);
+
+/// A trace, its model's index, and what it is.
+struct Made {
+    bytes: Vec<u8>,
+    model: usize,
+    kind: Kind,
+    /// What made it.
+    by: String,
+}
+
+fn main() {
+    let mut args = std::env::args().skip(1).collect::<Vec<_>>();
+    const USAGE: &str = "usage: calibrate_half DATE (bf16 | f16) [FOLDER] [--large]";
+    let large = args
+        .iter()
+        .position(|a| a == "--large")
+        .map(|at| args.remove(at));
+    let (date, word) = match &args[..] {
+        [date, word, ..] => (date.clone(), word.clone()),
+        _ => panic!("{USAGE}"),
+    };
+    let rounding = match word.as_str() {
+        "bf16" => Rounding::Bf16,
+        "f16" => Rounding::F16,
+        _ => panic!("{USAGE}"),
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let models = models(rounding, folder.path(), large.is_some());
+    let mut made = Vec::new();
+    for (m, (name, model, lengths)) in models.iter().enumerate() {
+        eprintln!("{name}");
+        plain_traces(&mut made, m, model, lengths, rounding);
+    }
+    if let Some(folder) = args.get(2) {
+        others(&mut made, &models, Path::new(folder));
+    }
+    dishonest(&mut made, &models[0].1, rounding);
+    let devices = adapters::devices();
+    let cases: Vec<Case> = made
+        .iter()
+        .enumerate()
+        .flat_map(|(i, one)| {
+            // A large model takes minutes a run.
+            let all = devices.iter().map(|(_, device)| device);
+            let some = all.skip(if one.model < 4 { 0 } else { i % 2 });
+            let most = if one.model < 4 { devices.len() } else { 1 };
+            some.take(most)
+                .map(|device| (one, device))
+                .collect::<Vec<_>>()
+        })
+        .map(|(one, verifier)| Case {
+            trace: &one.bytes,
+            model: &models[one.model].1,
+            model_name: &models[one.model].0,
+            verifier,
+            prover: needs_logits(one).then_some(verifier),
+            kind: one.kind.clone(),
+        })
+        .collect();
+    let plan = Plan {
+        id: format!("{word}-2026-11"),
+        command: format!("cargo run -p assay-tests --bin calibrate_half -- DATE {word} FOLDER"),
+        date,
+        headroom: HEADROOM,
+        hides: match rounding {
+            Rounding::Bf16 => vec!["int8 KV".to_owned()],
+            _ => Vec::new(),
+        },
+        numerics: Numerics::Fast,
+    };
+    eprintln!("measuring {} cases", cases.len());
+    let profile = pollster::block_on(measure(&cases, &plan, &mut Quiet)).expect("it measures");
+    for (limit, name) in profile
+        .limits
+        .rel_l2
+        .iter()
+        .zip(["first", "next"].iter().cycle())
+    {
+        eprintln!("{name} bucket, to layer {}: {limit:?}", limit.to_layer);
+    }
+    apart(&made, &models, &devices[0].1);
+    keep(profile);
+}
+
+/// Half precision leaves less room than f32: what differs between devices is what they round, which is measured, and hardly what they add
+/// in another order.
+const HEADROOM: f64 = 1.5;
+
+/// The plain pass has no device that makes its logits again; the emulation does.
+fn needs_logits(one: &Made) -> bool {
+    one.by.starts_with("plain")
+}
+
+fn models(rounding: Rounding, folder: &Path, large: bool) -> Vec<Measured> {
+    let of_demo = vec![(12, 40), (40, 24), (200, 40), (440, 71)];
+    let of_others = || vec![(20, 24), (60, 30)];
+    let mut models = Vec::new();
+    let (dtype, shared): (Dtype, &[&str]) = match rounding {
+        Rounding::F16 => (Dtype::F16, &["llama-odd-shapes-f16"]),
+        _ => (
+            Dtype::BF16,
+            &["llama3-gqa-bf16", "mistral-bf16", "qwen2-bias-bf16"],
+        ),
+    };
+    let demo = match dtype {
+        Dtype::F16 => data::demo_in_f16(folder),
+        _ => Model::demo().expect("the demo model"),
+    };
+    models.push(("demo-llama".to_owned(), demo, of_demo));
+    for name in shared {
+        if let Some(path) = data::shared(&format!("hf-reference/{name}")) {
+            let model = Model::open(&path).expect("it loads");
+            let mut lengths = of_others();
+            if name.starts_with("llama3") {
+                lengths.push((1960, 60));
+            }
+            models.push(((*name).to_owned(), model, lengths));
+        }
+    }
+    let mut shapes = vec![("tiny", vec![(20, 24), (90, 30)])];
+    if large {
+        shapes.push(("llama-3.2-1b", vec![(24, 6)]));
+    }
+    for (name, lengths) in shapes {
+        let Some(shape) = synth::Shape::named(name) else {
+            continue;
+        };
+        let path = folder.join(name);
+        synth::write(&shape, dtype, 1, &path).expect("it is written");
+        let model = Model::open(&path).expect("it loads");
+        models.push((format!("{name} (synthetic)"), model, lengths));
+    }
+    models
+}
+
+fn request(model: &Model, (n_prompt, max_tokens): (usize, usize), turn: usize) -> Request {
+    let vocab = model.config().vocab as u32;
+    let sampler = match turn % 2 {
+        0 => SamplerSpec::Greedy,
+        _ => SamplerSpec::Gumbel {
+            seed: 5 + turn as u64,
+            temperature: 0.9,
+            top_k: 50,
+            top_p: 0.9,
+        },
+    };
+    Request {
+        prompt: (0..n_prompt as u32)
+            .map(|i| (i * 37 + 11 * turn as u32 + 3) % vocab)
+            .collect(),
+        max_tokens,
+        sampler,
+        ignore_eos: true,
+        nonce: None,
+        opened: Some((0..=model.config().layers as u32).collect()),
+        audit: None,
+    }
+}
+
+fn plain_traces(
+    made: &mut Vec<Made>,
+    index: usize,
+    model: &Model,
+    lengths: &[(usize, usize)],
+    rounding: Rounding,
+) {
+    let plain = Plain::load(model).expect("a model that it runs");
+    let root = prover::root(model);
+    for (l, length) in lengths.iter().enumerate() {
+        let ways = [
+            ("unfused", false, 0),
+            ("fused", true, 0),
+            ("split", true, 4),
+        ];
+        for (i, (way, is_fused, splits)) in ways.into_iter().enumerate() {
+            let turn = 3 * l + i;
+            let alter = Alter {
+                rounding,
+                is_fused,
+                splits,
+                ..Alter::default()
+            };
+            let request = request(model, *length, turn);
+            made.push(Made {
+                bytes: prover::prove_plain(&plain, model, root, &request, alter),
+                model: index,
+                kind: Kind::Honest,
+                by: format!("plain, {way}"),
+            });
+        }
+    }
+}
+
+fn others(made: &mut Vec<Made>, models: &[Measured], folder: &Path) {
+    let mut paths: Vec<_> = std::fs::read_dir(folder)
+        .expect("the folder of traces")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    paths.sort();
+    for path in paths {
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let Some((name, by)) = file.split_once("--") else {
+            continue;
+        };
+        let Some(model) = models.iter().position(|(known, _, _)| known == name) else {
+            continue;
+        };
+        made.push(Made {
+            bytes: std::fs::read(&path).expect("it reads"),
+            model,
+            kind: Kind::Honest,
+            by: by
+                .trim_end_matches(".bin")
+                .trim_end_matches(|c: char| !c.is_alphabetic())
+                .to_owned(),
+        });
+    }
+}
+
+fn dishonest(made: &mut Vec<Made>, honest: &Model, rounding: Rounding) {
+    let root = prover::root(honest);
+    let kv = [
+        ("int8 KV", KvCache::Int8),
+        ("fp8 KV", KvCache::Fp8),
+        ("int4 KV", KvCache::Int4),
+    ];
+    let weights = [
+        Cheat::Int8,
+        Cheat::Fp8,
+        Cheat::Int4,
+        Cheat::FineTune,
+        Cheat::Other,
+        Cheat::SkipLayer(3),
+    ];
+    let mut push = |plain: &Plain, name: String, kv: Option<KvCache>| {
+        for turn in 0..2 {
+            let alter = Alter {
+                rounding,
+                kv,
+                ..Alter::default()
+            };
+            let request = request(honest, (64, 24), turn);
+            made.push(Made {
+                bytes: prover::prove_plain(plain, honest, root, &request, alter),
+                model: 0,
+                kind: Kind::Cheat(name.clone()),
+                by: name.clone(),
+            });
+        }
+    };
+    for cheat in weights {
+        let plain = Plain::load(&cheats::demo(cheat)).expect("a model that it runs");
+        push(&plain, cheat.name(), None);
+    }
+    let plain = Plain::load(honest).expect("a model that it runs");
+    for (name, kv) in kv {
+        push(&plain, name.to_owned(), Some(kv));
+    }
+}
+
+/// What the distances of each implementation and cheat come to on the demo model.
+fn apart(made: &[Made], models: &[Measured], device: &Device) {
+    let mut names: Vec<&str> = Vec::new();
+    for one in made {
+        if !names.contains(&one.by.as_str()) {
+            names.push(&one.by);
+        }
+    }
+    println!("| prover | traces | rows | mean, decades | least row | largest row |");
+    println!("|---|---|---|---|---|---|");
+    for name in names {
+        let mut all = Vec::new();
+        let of = made.iter().filter(|one| one.by == name && one.model < 4);
+        let mut traces = 0;
+        for one in of {
+            traces += 1;
+            let mut quiet = Quiet;
+            let distances = assay_verify::calibrate::distances(
+                &one.bytes,
+                &models[one.model].1,
+                device,
+                Numerics::Fast,
+                &mut quiet,
+            );
+            let distances = pollster::block_on(distances).expect("it runs");
+            all.extend(distances.into_values().flatten());
+        }
+        let mean = all.iter().map(|d: &f64| d.max(1e-9).log10()).sum::<f64>() / all.len() as f64;
+        let (least, largest) = all
+            .iter()
+            .fold((f64::MAX, 0.0f64), |(a, b), d| (a.min(*d), b.max(*d)));
+        println!(
+            "| {name} | {traces} | {} | {mean:+.3} | {least:.2} | {largest:.2} |",
+            all.len()
+        );
+    }
+}
