@@ -49,7 +49,7 @@ impl Statistic {
     pub fn tip(self) -> &'static str {
         match self {
             Self::RelL2 => {
-                "Distance between the prover's state and yours over the size of yours. This one decides."
+                "Distance between the prover's state and yours, over the size of yours; of a prover in half precision, over what that rounding makes of your own run. This one decides."
             }
             Self::Pe => "VeriLLM: values whose exponents differ, as a fraction. For reading only.",
             Self::Pm => {

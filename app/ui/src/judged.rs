@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use assay_verify::details::{RowFigures, TokenFigures};
+use assay_verify::profile::Unit;
 use assay_verify::{Check, Details, Method, Outcome, Report, Verdict};
 use assay_work::message::KeptId;
 
@@ -149,6 +150,14 @@ impl Judged {
         match chars.next() {
             Some(first) => first.to_uppercase().chain(chars).collect(),
             None => String::new(),
+        }
+    }
+
+    /// What distances of hidden states are, in a few words.
+    pub fn distance(&self) -> &'static str {
+        match self.report.statistics.distance_unit {
+            Unit::Norm => "relative L2",
+            Unit::Emulated => "in units of your own rounding",
         }
     }
 

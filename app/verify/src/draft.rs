@@ -9,6 +9,7 @@ use crate::claims;
 use crate::details::Details;
 use crate::facts::Facts;
 use crate::masks;
+use crate::profile::Unit;
 use crate::report::{
     CHECKS, Check, Coverage, Freshness, Method, ModelReport, NumericsReport, Outcome,
     ProfileReport, ProverSays, Report, SCHEMA_VERSION, Statistics, Timings, TraceReport, Where,
@@ -91,6 +92,7 @@ impl Draft {
                 not_covered: not_covered(options),
             },
             statistics: Statistics {
+                distance_unit: Unit::Norm,
                 per_layer: Vec::new(),
                 accept_rate: None,
                 tokens: None,

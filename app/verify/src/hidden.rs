@@ -8,7 +8,7 @@ use assay_trace::{Digest, StateDtype, Trace};
 use crate::details::{RowFigures, StateFigures};
 use crate::diagnose::{Diagnosis, Evidence};
 use crate::emulated::Emulated;
-use crate::profile::Profile;
+use crate::profile::{Profile, Unit};
 use crate::report::{AcceptRate, Check, Outcome, Where};
 use crate::sequential::{self, Sequential, SequentialState};
 use crate::statistics::{self, LayerStatistics, LayerSums, RowComparison};
@@ -130,16 +130,15 @@ impl<'t> StateCheck<'t> {
                 row.rel_l2 = statistics::rel_l2(&p, v, StateDtype::F32);
             }
             let unit = unit.unwrap_or(1.0);
-            let counted = row.rel_l2 / unit;
+            let counted = RowComparison {
+                rel_l2: row.rel_l2 / unit,
+                ..row
+            };
             self.values += p.len() as u64;
-            state.sums.add(&row);
+            state.sums.add(&counted);
             if let (Some(figures), Ok(index)) =
                 (&mut self.figures, self.trace.opened().binary_search(&layer))
             {
-                let counted = RowComparison {
-                    rel_l2: counted,
-                    ..row
-                };
                 figures.row(index, position, RowFigures::of(&counted, exact));
             }
             if layer == 0 {
@@ -154,14 +153,22 @@ impl<'t> StateCheck<'t> {
                 &row,
                 depth.map(|depth| depth.rel_l2 * unit),
             );
-            self.largest = self.largest.max(counted);
+            self.largest = self.largest.max(counted.rel_l2);
             if let Some(depth) = depth {
-                shift += counted.max(sequential::FLOOR).log10() - depth.log10_mean;
+                shift += counted.rel_l2.max(sequential::FLOOR).log10() - depth.log10_mean;
                 shifted += 1;
             }
         }
         if let Some((test, state)) = self.test.as_mut().filter(|_| shifted > 0) {
             test.add(state, shift / shifted as f64);
+        }
+    }
+
+    /// What distances are counted in.
+    pub fn unit(&self) -> Unit {
+        match self.yardstick {
+            Some(_) => Unit::Emulated,
+            None => Unit::Norm,
         }
     }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::AuditReport;
 use crate::masks::MaskReport;
-use crate::profile::{NearestCheat, Tried};
+use crate::profile::{NearestCheat, Tried, Unit};
 use crate::sequential::SequentialState;
 use crate::statistics::LayerStatistics;
 use crate::word::{self, Word};
@@ -282,6 +282,8 @@ pub struct TokenStatistics {
 /// Numbers behind the checks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Statistics {
+    /// What the relative L2 distances of layers are counted in: `norm`, or `emulated` of provers in half precision.
+    pub distance_unit: Unit,
     /// By opened hidden state.
     pub per_layer: Vec<LayerStatistics>,
     /// VeriLLM's accept rates; null if nothing was compared.

@@ -222,6 +222,13 @@ impl Draft {
             "profile",
             format!("limits from `{}`, {}", profile.id, profile.provenance.date),
         ));
+        for name in &profile.hides {
+            let tried = profile.null_forgery.get(name).copied().unwrap_or_default();
+            self.coverage.not_covered.push(format!(
+                "{name}: no larger than honest rounding of the claimed precision ({} of {} such traces were accepted when the limits were measured)",
+                tried.accepted, tried.of
+            ));
+        }
         self.profile = Some(ProfileReport {
             id: profile.id.clone(),
             date: profile.provenance.date.clone(),
@@ -457,6 +464,7 @@ impl Draft {
             );
         }
         self.statistics = Statistics {
+            distance_unit: states.unit(),
             per_layer: states.statistics(),
             accept_rate: states.accept_rate(),
             tokens: (tokens.judged() > 0).then(|| tokens.statistics()),

@@ -450,6 +450,7 @@ fn a_profile_is_measured_and_then_used() {
         .collect();
     cases.push(case(&int8, Kind::Cheat("int8".into())));
     let plan = Plan {
+        hides: Vec::new(),
         id: "test".into(),
         date: "2026-01-01".into(),
         command: "cargo test".into(),

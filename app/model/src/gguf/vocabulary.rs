@@ -22,6 +22,9 @@ const KNOWN: [&str; 9] = [
 /// Llama 3's pattern: contractions, words, numbers of up to three digits, punctuation, line feeds, spaces.
 pub(crate) const LLAMA_3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
+/// Qwen2's: the same, but numbers of one digit.
+const QWEN_2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
 pub(super) fn tokenizer(metadata: &Metadata, digest: Digest) -> Result<Tokenizer, String> {
     let unknown = metadata.under(TOKENIZER).find(|(key, _)| {
         let harmless = *key == "token_type_count" || key.ends_with("_token_id");
@@ -155,6 +158,8 @@ fn sentence_piece(
 /// How a kind of byte-level BPE splits text before it merges.
 struct Splitting {
     steps: Value,
+    /// What is done to text before.
+    normalizer: Value,
     /// Whether a word that is a token is taken whole.
     ignore_merges: bool,
     /// Whether a text begins with an id where the file does not say.
@@ -166,12 +171,18 @@ impl Splitting {
     fn named(pre: Option<&str>) -> Result<Self, String> {
         let bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
         let sequence = |first: Value, second: Value| json!({"type": "Sequence", "pretokenizers": [first, second]});
+        let split = |pattern: &str| {
+            let words = json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
+            sequence(words, bytes(false))
+        };
+        let mut normalizer = Value::Null;
         let (steps, of_llama_3) = match pre {
             Some("gpt-2") => (bytes(true), false),
-            Some("llama-bpe" | "llama-v3" | "llama3") => {
-                let pattern = json!({"Regex": LLAMA_3});
-                let words = json!({"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": false});
-                (sequence(words, bytes(false)), true)
+            Some("llama-bpe" | "llama-v3" | "llama3") => (split(LLAMA_3), true),
+            Some("qwen2") => {
+                // llama.cpp leaves this out; text that it changes is rare, and the model was trained on text without.
+                normalizer = json!({"type": "NFC"});
+                (split(QWEN_2), false)
             }
             Some("smollm") => {
                 let digits = json!({"type": "Digits", "individual_digits": true});
@@ -185,6 +196,7 @@ impl Splitting {
         };
         Ok(Self {
             steps,
+            normalizer,
             ignore_merges: of_llama_3,
             add_bos: of_llama_3,
         })
@@ -198,6 +210,7 @@ fn byte_level(parts: &Parts, metadata: &Metadata) -> Result<Value, String> {
     }
     let Splitting {
         steps,
+        normalizer,
         ignore_merges,
         add_bos,
     } = Splitting::named(metadata.text("tokenizer.ggml.pre").map_err(said)?)?;
@@ -228,7 +241,7 @@ fn byte_level(parts: &Parts, metadata: &Metadata) -> Result<Value, String> {
     Ok(json!({
         "version": "1.0",
         "added_tokens": added,
-        "normalizer": null,
+        "normalizer": normalizer,
         "pre_tokenizer": steps,
         "post_processor": post_processor(parts, parts.around(add_bos)?),
         "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},

@@ -26,9 +26,12 @@ pub(super) fn layers(ui: &mut Ui, state: &mut State) {
     let mut clicked = None;
     widgets::card(ui, |ui| {
         widgets::card_title(ui, "Distance by layer");
+        let counted = judged.distance();
         widgets::muted(
             ui,
-            "Relative L2 of hidden states against your own, over all positions. Layers that are equal to the bit are left out.",
+            format!(
+                "Hidden states against your own, {counted}, over all positions. Layers that are equal to the bit are left out."
+            ),
         );
         plot::legend(
             ui,

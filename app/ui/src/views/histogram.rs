@@ -48,6 +48,7 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
                 chosen = Some(layer);
             }
         });
+        let counted = judged.distance();
         let Some(histogram) = judged.histogram(layer) else {
             return;
         };
@@ -57,9 +58,9 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
                 "All {} equal your own to the bit: there is no distance to plot.",
                 text::count(zeros as u64, "row")
             ),
-            (_, 0) => format!("{}, relative L2.", text::count(rows as u64, "row")),
+            (_, 0) => format!("{}, {counted}.", text::count(rows as u64, "row")),
             _ => format!(
-                "{}, relative L2; {} more equal your own to the bit.",
+                "{}, {counted}; {} more equal your own to the bit.",
                 text::count(rows as u64, "row"),
                 text::grouped(zeros as u64)
             ),
@@ -105,7 +106,7 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
         };
         plot::small(ui);
         let shown = plot::quiet(ui, "histogram", 260.0, reset || chosen.is_some())
-            .x_axis_label("relative L2")
+            .x_axis_label(counted)
             .x_axis_formatter(|mark, _| plot::power(mark))
             .y_axis_formatter(|mark, _| plot::whole(mark))
             .y_grid_spacer(plot::wholes)

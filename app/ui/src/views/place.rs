@@ -38,6 +38,7 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
     let rows = super::token::facts(judged, place.position);
     let row = judged.details.row(place.layer, place.position).copied();
     let limit = judged.limit(place.layer);
+    let counted = judged.distance();
     let enters = place.position < judged.details.positions;
     let lines = lines(judged, place, state.hashes.as_ref());
     let is_narrow = theme::is_narrow(ui.ctx());
@@ -80,7 +81,7 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
             widgets::facts(
                 ui,
                 [
-                    ("relative L2", distance),
+                    (counted, distance),
                     ("cosine", format!("{:.9}", row.cosine)),
                     ("largest error", number(row.max_abs)),
                     (

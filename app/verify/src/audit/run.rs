@@ -16,6 +16,7 @@ use super::{embedding, emitted, soundness};
 use crate::claims;
 use crate::draft::{Draft, NOT_LIVE, self_test, structure_failure};
 use crate::facts::Facts;
+use crate::profile::Unit;
 use crate::report::{Check, Method, Outcome, Statistics, Where};
 use crate::strict;
 use crate::verify::{Options, Verified, VerifyError};
@@ -415,6 +416,7 @@ impl Draft {
         self.coverage.layers = trace.opened().to_vec();
         self.coverage.tokens = checked;
         self.statistics = Statistics {
+            distance_unit: Unit::Norm,
             per_layer: Vec::new(),
             accept_rate: None,
             tokens: statistics,
