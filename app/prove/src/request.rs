@@ -1,7 +1,7 @@
 //! What a prover is asked for, and what can be wrong with it.
 
 use assay_engine::sampler::SamplerSpec;
-use assay_engine::{ActivationType, Engine, EngineError, Numerics, linear_widths};
+use assay_engine::{Engine, EngineError, Numerics, linear_widths};
 use assay_model::{Model, ModelConfig};
 use assay_trace::{
     BuildError, Challenge, Compute, Decimal, DecimalError, Digest, Keep, Linear, LinearsSpec,
@@ -258,7 +258,9 @@ impl Request {
                 activations: engine.activations().claim(),
                 class: match (engine.numerics(), engine.activations()) {
                     (Numerics::Fast, _) => NumericsClass::Fast,
-                    (Numerics::Strict, ActivationType::Int8) => NumericsClass::Exact,
+                    (Numerics::Strict, activations) if activations.is_integer() => {
+                        NumericsClass::Exact
+                    }
                     (Numerics::Strict, _) => NumericsClass::Strict,
                 },
                 compute: Compute::F32,
