@@ -548,12 +548,14 @@ fn products_in_fixed_point_match_their_twin_for_every_type() {
     ];
     on_every_adapter(|numerics| {
         let mut cases = Vec::new();
-        for (dtype, block) in types {
+        // There are no floats in it, and drivers take seconds for each pipeline: numerics differ in how they multiply only, and one type
+        // shows that without the packed product.
+        let packed = numerics == Numerics::Strict;
+        let types = if packed { &types[..] } else { &types[..1] };
+        for (dtype, block) in types.iter().copied() {
             // Rows, rows of the matrix, blocks: odd numbers of those, a tile and a workgroup passed.
             for (m, n, blocks) in [(1, 1, 1), (1, 300, 3), (9, 33, 5), (17, 65, 2)] {
                 let k = blocks * block;
-                // There are no floats in it: numerics make no difference, so each sees one way to multiply.
-                let packed = numerics == Numerics::Strict;
                 cases.push(matmul_fixed(dtype, packed, false, m, n, k));
                 if m == 1 {
                     cases.push(matmul_fixed(dtype, packed, true, m, n, k));

@@ -221,18 +221,14 @@ impl ScaledKey {
     /// Reads W [n, k] once, row by row, and keeps k + n residues.
     pub fn new<'a>(rows: impl Iterator<Item = &'a [i8]>, k: usize, words: &mut dyn Words) -> Self {
         let mut sums = ExactSums::<Mersenne61, 2>::new(k);
-        let mut r = Vec::new();
-        for integers in rows {
-            let factor = Mersenne61::uniform(words);
-            let factors = [[ExactSums::<Mersenne61, 2>::limbs(factor), [0; 2]]];
-            sums.add(
-                k.max(1),
-                &[FactoredRow {
-                    factors: &factors,
-                    integers,
-                }],
-            );
-            r.push(factor);
+        let rows: Vec<&[i8]> = rows.collect();
+        let r: Vec<u64> = rows.iter().map(|_| Mersenne61::uniform(words)).collect();
+        for (rows, r) in rows.chunks(MOST_ROWS).zip(r.chunks(MOST_ROWS)) {
+            let limbs = |r: &u64| [[ExactSums::<Mersenne61, 2>::limbs(*r), [0; 2]]];
+            let factors: Vec<_> = r.iter().map(limbs).collect();
+            let rows = rows.iter().zip(&factors);
+            let rows = rows.map(|(integers, factors)| FactoredRow { factors, integers });
+            sums.add(k.max(1), &rows.collect::<Vec<_>>());
         }
         let v = sums.finish();
         Self { r, v }

@@ -2,8 +2,8 @@
 
 use assay_model::{Dtype, FIXED_COLUMNS, FixedBlock};
 
-use crate::exact::{ExactSums, FactoredRow};
-use crate::field::{Field, Mersenne61, Mersenne127};
+use crate::exact::{ExactSums, FactoredRow, FixedKey};
+use crate::field::{Field, Mersenne61, Mersenne127, Words};
 use crate::parallel;
 use crate::seed::Stream;
 
@@ -107,6 +107,32 @@ impl Integers {
                 }
             }
         }
+    }
+}
+
+impl FixedKey {
+    /// Reads a matrix [n, k] of a fixed-point type in row form once, and keeps k + n residues. `None` if it is not that.
+    pub fn of_matrix(
+        dtype: Dtype,
+        matrix: &[u8],
+        (n, k): (usize, usize),
+        words: &mut dyn Words,
+    ) -> Option<Self> {
+        if !dtype.is_fixed_point(k) || matrix.len() != dtype.row_bytes(k).checked_mul(n)? {
+            return None;
+        }
+        let r: Vec<u128> = (0..n).map(|_| Mersenne127::uniform(words)).collect();
+        let mut integers = Integers::Fixed {
+            r: r.clone(),
+            k,
+            dtype,
+            sums: FixedSums::new(k),
+        };
+        integers.add(matrix, 0)?;
+        let Integers::Fixed { sums, .. } = integers else {
+            return None;
+        };
+        Self::from_parts(r, sums.finish())
     }
 }
 

@@ -312,7 +312,7 @@ mod tests {
         blocks_cpu(Blocks::Q8_0, &x, &mut y);
         for (x, y) in x.chunks(32).zip(y.chunks(32)) {
             let amax = x.iter().fold(0.0f32, |m, x| m.max(x.abs()));
-            let d = half::f16::from_f32(amax / 127.0).to_f32();
+            let d = f16::from_f32(amax / 127.0).to_f32();
             for (x, y) in x.iter().zip(y) {
                 assert_eq!(*y, d * (x * (127.0 / amax)).round_ties_even());
             }

@@ -156,6 +156,13 @@ fn blocks_have_keys_over_the_larger_field() {
         beyond[header..header + 16].copy_from_slice(&P127.to_le_bytes());
         let err = VerifierKey::parse(reseal(beyond)).unwrap_err();
         assert_eq!(err.code(), "value");
+        // Rows that are no whole blocks, in a file that says so consistently.
+        let mut ragged = key.as_bytes().to_vec();
+        let wide = br#"\"intermediate\":96"#;
+        let at = ragged.windows(wide.len()).position(|w| w == wide);
+        ragged[at.expect("the width") + wide.len() - 1] = b'7';
+        let err = VerifierKey::parse(reseal(ragged)).unwrap_err();
+        assert!(err.to_string().contains("no whole blocks"), "{err}");
     }
 }
 
