@@ -29,17 +29,29 @@ fn exits(output: &Output, code: i32) -> String {
 
 #[test]
 fn from_a_float_model_to_an_exact_audit() {
+    audited_exactly("int8", "int8", "int8");
+    audited_exactly("blocks", "q8_0", "model.gguf");
+    audited_exactly("blocks", "int4-gptq", "int4");
+}
+
+fn audited_exactly(activations: &str, stored: &str, name: &str) {
     let folder = tempfile::tempdir().unwrap();
     let [model, key, trace] =
-        ["int8", "int8.SECRET.assay-key", "trace.bin"].map(|name| folder.path().join(name));
-    exits(&run(&["quantize", "--to", "int8"], &[("--out", &model)]), 0);
-    let keygen = ["keygen", "--activations", "int8", "--json"];
+        [name, "x.SECRET.assay-key", "trace.bin"].map(|name| folder.path().join(name));
+    exits(&run(&["quantize", "--to", stored], &[("--out", &model)]), 0);
+    let keygen = ["keygen", "--activations", activations, "--json"];
     let made = run(&keygen, &[("--model", &model), ("--out", &key)]);
     exits(&made, 0);
     let made: Value = serde_json::from_slice(&made.stdout).unwrap();
-    assert_eq!(made["activations"], "int8");
+    assert_eq!(made["activations"], activations);
 
-    let prove = ["prove", "--activations", "int8", "--numerics", "strict"];
+    let prove = [
+        "prove",
+        "--activations",
+        activations,
+        "--numerics",
+        "strict",
+    ];
     let what = ["--prompt", "ROMEO:", "-n", "6", "--open", "all", "--json"];
     let proved = run(
         &[&prove[..], &what].concat(),
@@ -48,7 +60,7 @@ fn from_a_float_model_to_an_exact_audit() {
     exits(&proved, 0);
     let proved: Value = serde_json::from_slice(&proved.stdout).unwrap();
     let stated = (&proved["numerics"], &proved["activations"]);
-    assert_eq!(stated, (&"exact".into(), &"int8".into()));
+    assert_eq!(stated, (&"exact".into(), &activations.into()));
 
     // The key says what was bought; a model does not.
     let audit = run(&["--json"], &[("--verify", &trace), ("--key", &key)]);
@@ -57,7 +69,7 @@ fn from_a_float_model_to_an_exact_audit() {
     assert_eq!(report["audit"]["tiers"][0]["tier"], "exact");
     let float = run(&[], &[("--verify", &trace), ("--model", &model)]);
     assert!(exits(&float, 1).contains("activations"));
-    let replay = ["--activations", "int8"];
+    let replay = ["--activations", activations];
     let replayed = run(&replay, &[("--verify", &trace), ("--model", &model)]);
     assert!(exits(&replayed, 0).contains("ACCEPT"));
     let explained = run(&["explain", trace.to_str().unwrap()], &[]);
@@ -65,7 +77,15 @@ fn from_a_float_model_to_an_exact_audit() {
 
     // What cannot take such inputs says so, and leaves no file.
     let none = folder.path().join("none.bin");
-    let floats = ["prove", "--activations", "int8", "--prompt", "x", "-n", "2"];
+    let floats = [
+        "prove",
+        "--activations",
+        activations,
+        "--prompt",
+        "x",
+        "-n",
+        "2",
+    ];
     let refused = run(&floats, &[("--trace", &none)]);
     assert!(exits(&refused, 2).contains("stored as bf16"));
     assert!(!none.exists());
@@ -73,5 +93,5 @@ fn from_a_float_model_to_an_exact_audit() {
         &["prove", "--activations", "int4", "--prompt", "x"],
         &[("--trace", &none)],
     );
-    assert!(exits(&unknown, 2).contains("float, int8 or ggml"));
+    assert!(exits(&unknown, 2).contains("float, int8, blocks or ggml"));
 }

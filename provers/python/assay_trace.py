@@ -20,9 +20,10 @@ MAX_FILE = 16 << 30
 MAX_TOKENS = 1 << 20
 MAX_LAYERS = 1024
 
-DTYPES = {"F32": 4, "U32": 4, "I32": 4, "BF16": 2, "F16": 2, "U8": 1}  # in file order, with bytes an element
+DTYPES = {"I64": 8, "F32": 4, "U32": 4, "I32": 4, "BF16": 2, "F16": 2, "U8": 1}  # in file order, with bytes an element
 MASKS = ["input", "neurons"]
 PRODUCTS = ["q", "k", "v", "o", "gate", "up", "down"]
+NO_SUM = -(1 << 63)  # what stands where a sum does not fit 64 bits
 STATE_DTYPES = {"f32": "F32", "bf16": "BF16", "f16": "F16"}
 EXPONENT = {"F32": 0x7F800000, "BF16": 0x7F80, "F16": 0x7C00}
 
@@ -128,7 +129,7 @@ STREAMS = [
 ]
 
 NUMERICS = {"class": one_of("exact", "fast", "strict"), "compute": one_of("bf16", "f16", "f32")}
-ACTIVATIONS = {"activations": one_of("ggml", "int8")}  # may be absent
+ACTIVATIONS = {"activations": one_of("blocks", "ggml", "int8")}  # may be absent
 
 SPARSE = {"masks": masks, "rule": None}  # one of those below
 
@@ -250,8 +251,8 @@ def check_sparse(manifest, sparse):
 
 def linear_dtype(manifest):
     """Integer sums where products round their inputs to 8 bits; else as hidden states."""
-    sums = manifest["numerics"].get("activations") == "int8"
-    return "I32" if sums else STATE_DTYPES[manifest["state_dtype"]]
+    sums = {"int8": "I32", "blocks": "I64"}.get(manifest["numerics"].get("activations"))
+    return sums or STATE_DTYPES[manifest["state_dtype"]]
 
 
 def mask_bytes(sparse):
@@ -331,7 +332,9 @@ def parse(data):
     require(max(words(views["tokens"])) < manifest["model"]["vocab"], "a token is outside the vocabulary")
     for name, dtype, *_ in tensors:
         numbers = name.startswith(("states.", "linears.")) or name == "logits"
-        if numbers and dtype != "I32":
+        if numbers and dtype == "I64":
+            require(NO_SUM not in elements(views[name], "q"), f"{name} has a sum that is none")
+        elif numbers and dtype != "I32":
             require(finite(views[name], dtype), f"{name} is not finite")
     if "sparse" in manifest:
         check_mask_bits(manifest["sparse"], views["masks"])

@@ -14,7 +14,8 @@ fn variants(kernel: &str) -> Vec<Defines> {
     let flag = |name: &'static str| -> Vec<Box<dyn Fn(Defines) -> Defines>> {
         vec![Box::new(|d| d), Box::new(move |d| d.flag(name, true))]
     };
-    let is_product = kernel.starts_with("mat") && kernel != "matmul_i8";
+    let of_integers = ["matmul_i8", "matmul_fixed"].contains(&kernel);
+    let is_product = kernel.starts_with("mat") && !of_integers;
     if is_product || ["embed", "add_position", "project_weights"].contains(&kernel) {
         all = all
             .iter()
@@ -70,7 +71,21 @@ fn variants(kernel: &str) -> Vec<Defines> {
         }
         all = all.into_iter().map(|d| d.with("PROJECTIONS", 8)).collect();
     }
-    if kernel == "matmul_i8" {
+    if kernel == "matmul_fixed" {
+        let fixed = ["W_Q8_0", "W_Q4_0", "W_Q5_0", "W_Q4_K", "W_Q6_K", "W_INT4"];
+        let of = |d: &Defines, name: &str| {
+            d.clone()
+                .flag(name, true)
+                .flag("LEAST", name == "W_Q4_K")
+                .with("GROUP", 64)
+                .with("GROUP_WORDS", 9)
+        };
+        all = all
+            .iter()
+            .flat_map(|d| fixed.map(|name| of(d, name)))
+            .collect();
+    }
+    if of_integers {
         for name in ["DOT4", "ONE_ROW"] {
             all = cross(all, flag(name));
         }
@@ -79,11 +94,16 @@ fn variants(kernel: &str) -> Vec<Defines> {
     if kernel == "round_blocks" {
         let of = |d: &Defines| {
             let small = d.clone().with("BLOCK", 32).flag("ROUND_F16", true);
-            [small, d.clone().with("BLOCK", 256).flag("Q8_K", true)]
+            let integers = small.clone().flag("INTEGERS", true);
+            [
+                small,
+                integers,
+                d.clone().with("BLOCK", 256).flag("Q8_K", true),
+            ]
         };
         all = all.iter().flat_map(of).collect();
     }
-    if kernel == "scale_sums" {
+    if ["scale_sums", "fixed_sums"].contains(&kernel) {
         for name in ["BIAS", "RESIDUAL"] {
             all = cross(all, flag(name));
         }

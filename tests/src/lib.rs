@@ -5,6 +5,7 @@ pub mod bits;
 pub mod cheats;
 pub mod data;
 pub mod dishonest;
+pub mod exact;
 pub mod fuzz;
 pub mod null;
 pub mod plain;

@@ -38,7 +38,7 @@ pub fn forged(honest: &[u8], other: &[u8], kind: &str) -> Vec<u8> {
             "zero" => z.fill(0),
             "random" => {
                 let most = z.iter().map(|z| z.unsigned_abs()).max().unwrap_or(0) as f32;
-                z.iter_mut().for_each(|z| *z = (noise() * most) as i32);
+                z.iter_mut().for_each(|z| *z = (noise() * most) as i64);
             }
             "shuffled" => {
                 let width = z.len() / rows;

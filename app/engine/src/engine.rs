@@ -145,7 +145,7 @@ pub struct Outputs {
     /// [`LayerRole::LINEARS`](assay_model::LayerRole::LINEARS).
     pub linears: Vec<[Vec<f32>; 7]>,
     /// The same of products of integers, in place of `linears`: their sums, before scales.
-    pub sums: Vec<[Vec<i32>; 7]>,
+    pub sums: Vec<[Vec<i64>; 7]>,
 }
 
 /// Widths of the outputs of [`LayerRole::LINEARS`](assay_model::LayerRole::LINEARS).

@@ -89,7 +89,9 @@ pub enum EngineError {
         limit: f64,
     },
     /// A non-finite number came out of the forward pass.
-    #[error("the forward pass produced a non-finite number at position {position}")]
+    #[error(
+        "the forward pass produced a non-finite number (in fixed point: maybe a sum of 2^15 or more) at position {position}"
+    )]
     NonFinite {
         /// Position.
         position: usize,

@@ -11,8 +11,8 @@ use crate::gpu::{AttentionKernel, Bound, Kernel, MatmulKernel, PipelineKey};
 use crate::kernels::round8::{self, Blocks};
 use crate::kernels::sparse::{Mask, Tile};
 use crate::kernels::{
-    Grid, ParamBytes, add_position, attention, elementwise, embed, kv_write, matmul, matmul_i8,
-    project, residual, rmsnorm, rope_kv, row_energy, scale_sums, sparse,
+    Grid, ParamBytes, add_position, attention, elementwise, embed, kv_write, matmul, matmul_fixed,
+    matmul_i8, project, residual, rmsnorm, rope_kv, row_energy, scale_sums, sparse,
 };
 use crate::profile::{Profiler, Timed};
 use crate::{EngineError, Gpu};
@@ -62,7 +62,12 @@ pub(crate) enum Work {
         blocks: Blocks,
         k: u32,
     },
+    /// As `RoundBlocks` of 32, to integers.
+    RoundIntegers {
+        k: u32,
+    },
     Integers(matmul_i8::Shape),
+    Fixed(matmul_fixed::Shape),
     Scale {
         width: u32,
     },
@@ -160,7 +165,9 @@ impl Work {
             ),
             Self::RoundRows { k } => round8::dispatch_rows(count, k),
             Self::RoundBlocks { blocks, k } => round8::dispatch_blocks(blocks, count, k),
+            Self::RoundIntegers { k } => round8::dispatch_blocks(Blocks::Q8_0, count, k),
             Self::Integers(shape) => matmul_i8::dispatch(count, shape),
+            Self::Fixed(shape) => matmul_fixed::dispatch(count, shape),
             Self::Scale { width } => scale_sums::dispatch(count, width),
             Self::Gated { path, n, k } => (
                 matmul::params(count, n, k, n, 0, 0),
@@ -251,6 +258,7 @@ impl Work {
         match self {
             Self::Matmul { n, k, .. } => count * u64::from(n) * u64::from(k),
             Self::Integers(shape) => count * u64::from(shape.n) * u64::from(shape.k),
+            Self::Fixed(shape) => count * u64::from(shape.n) * u64::from(shape.k),
             // Of sparse rows as if all were active: how many are is known to the device alone.
             Self::Gated { n, k, .. } | Self::SparseRows { n, k, .. } => {
                 2 * count * u64::from(n) * u64::from(k)

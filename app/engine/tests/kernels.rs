@@ -8,9 +8,10 @@ use assay_engine::kernels::add::Addend;
 use assay_engine::kernels::matmul::Epilogue;
 use assay_engine::kernels::round8::Blocks;
 use assay_engine::selftest::{
-    Case, FAST_LIMIT, add, add_position, attention, embed, gated, kv_write, layernorm, magnitudes,
-    matmul, matmul_behind, matmul_i8, matmul_keeping, project, quantize_rows, relu, residual,
-    rmsnorm, rope, rope_stacked, round_blocks, row_energy, scale_sums, silu_mul,
+    Case, FAST_LIMIT, add, add_position, attention, embed, fixed_sums, gated, kv_write, layernorm,
+    magnitudes, matmul, matmul_behind, matmul_fixed, matmul_i8, matmul_keeping, project,
+    quantize_blocks, quantize_rows, relu, residual, rmsnorm, rope, rope_stacked, round_blocks,
+    row_energy, scale_sums, silu_mul,
 };
 use assay_engine::{Gpu, GpuOptions, Numerics, Rounding, kernels, list_adapters};
 use assay_model::{Dtype, RopeLayout};
@@ -549,6 +550,60 @@ fn sums_become_the_numbers_of_their_twin() {
                     rows,
                     width,
                 ));
+            }
+        }
+        cases
+    });
+}
+
+#[test]
+fn products_in_fixed_point_match_their_twin_for_every_type() {
+    let types = [
+        (Dtype::Q8_0, 32),
+        (Dtype::Q4_0, 32),
+        (Dtype::Q5_0, 32),
+        (Dtype::Q4K, 256),
+        (Dtype::Q6K, 256),
+        (Dtype::Int4 { group: 32 }, 32),
+        (Dtype::Int4 { group: 128 }, 32),
+    ];
+    on_every_adapter(|numerics| {
+        let mut cases = Vec::new();
+        // There are no floats in it, and drivers take seconds for each pipeline: numerics differ in how they multiply only, and one type
+        // shows that without the packed product.
+        let packed = numerics == Numerics::Strict;
+        let types = if packed { &types[..] } else { &types[..1] };
+        for (dtype, block) in types.iter().copied() {
+            // Rows, rows of the matrix, blocks: odd numbers of those, a tile and a workgroup passed.
+            for (m, n, blocks) in [(1, 1, 1), (1, 300, 3), (9, 33, 5), (17, 65, 2)] {
+                let k = blocks * block;
+                cases.push(matmul_fixed(dtype, packed, false, m, n, k));
+                if m == 1 {
+                    cases.push(matmul_fixed(dtype, packed, true, m, n, k));
+                }
+            }
+        }
+        cases
+    });
+}
+
+#[test]
+fn blocks_become_the_integers_of_their_twin() {
+    on_every_adapter(|numerics| {
+        [(1, 1), (3, 2), (2, 5), (4, 33)]
+            .map(|(rows, count)| quantize_blocks(numerics, rows, count))
+            .into()
+    });
+}
+
+#[test]
+fn sums_in_fixed_point_become_the_numbers_of_their_twin() {
+    on_every_adapter(|numerics| {
+        let mut cases = Vec::new();
+        for (bias, residual) in [(false, false), (true, false), (false, true), (true, true)] {
+            for (rows, width) in [(1, 1), (3, 64), (2, 131)] {
+                let epilogue = Epilogue { bias, residual };
+                cases.push(fixed_sums(numerics, epilogue, rows, width));
             }
         }
         cases

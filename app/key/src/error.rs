@@ -27,8 +27,11 @@ pub enum KeyError {
         "verifier keys know models with rotary positions, RMSNorm and gated MLPs, and not {family}"
     )]
     Family { family: &'static str },
-    #[error("products of integers need weights stored as int8 with one scale a row, and not {got}")]
-    Integers { got: &'static str },
+    #[error("products of integers need weights stored as {want}, and not as {got}")]
+    Integers {
+        got: &'static str,
+        want: &'static str,
+    },
     #[error("there are no verifier keys for products whose inputs are rounded as `{got}`")]
     Activations { got: &'static str },
     #[error("the model has no {what}")]

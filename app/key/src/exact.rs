@@ -1,79 +1,24 @@
 //! Freivalds' check of integer products, exact: no tolerance, and a stated chance of error.
 //!
-//! For 8-bit weights W [n, k] and activations X [T, k] with 32-bit sums Z = X Wᵀ, and a random r over the prime field of 2^61 - 1,
-//! r.z = (Wᵀ r).x holds for every honest row; a wrong row passes with a chance of 1/p = 4.3e-19. All rows at once: random s over
-//! the same field, r.(s Z) = (Wᵀ r).(s X), passes with 2/p. (Freivalds 1977; CommitLLM and SLALOM for models.)
+//! For integers W [n, k] and X [T, k] with sums Z = X Wᵀ, and a random r over a prime field, r.z = (Wᵀ r).x holds for every honest row;
+//! a wrong row passes with a chance of 1/p. All rows at once: random s over the same field, r.(s Z) = (Wᵀ r).(s X), passes with 2/p.
+//! (Freivalds 1977; CommitLLM and SLALOM for models.)
 //!
-//! **Sums are range-checked first.** z and z - p are congruent, so without that check a wrong z of the right residue would pass; with
-//! |z| <= k 128² < p / 2 there is one integer for each residue.
+//! | weights and inputs | sums | p | a wrong row passes with |
+//! |---|---|---|---|
+//! | 8-bit integers, a scale a row | 32 bits | 2^61 - 1 | 4.3e-19 |
+//! | blocks of integers with f16 scales, as fixed point | 64 bits, units of 2^-48 | 2^127 - 1 | 5.9e-39 |
 //!
-//! Block formats (Q8_0, Q4_0) scale sums of 32 products each, so the integers to check are the sums of blocks: with a random
-//! c_b for every block, sum_b c_b (v_b . x_b) = r . sum_b c_b z_b, where v_b is Wᵀ r within the block.
+//! **One integer for each residue.** z and z - p are congruent, so a wrong z of the right residue would pass. Sums of 32 bits are
+//! range-checked first: |z| <= k 128² < p / 2. Sums of 64 bits need no check: they and the true ones together span less than p.
 //!
-//! In Rust, not in WGSL: a product of two residues is one 64-bit multiplication here and about twenty 32-bit ones there. Measured
-//! (docs/benchmarks.md): checking a row takes microseconds, and moving it to a device takes longer.
+//! In Rust, not in WGSL: a product of two residues is one 64-bit multiplication here (four over the larger field) and about twenty
+//! 32-bit ones there. Measured (docs/benchmarks.md): checking a row takes microseconds, and moving it to a device takes longer.
 
+use crate::field::{Field, Mersenne61, Mersenne127, Words};
 use crate::parallel;
 
-/// 2^61 - 1.
-pub const P: u64 = (1 << 61) - 1;
-
-/// A source of independent, uniform 64-bit words that the prover does not know: the operating system's randomness, or a stream keyed by
-/// it.
-pub trait Words {
-    /// The next word.
-    fn word(&mut self) -> u64;
-}
-
-impl<F: FnMut() -> u64> Words for F {
-    fn word(&mut self) -> u64 {
-        self()
-    }
-}
-
-/// Uniform over the field: by rejection, not by remainder.
-pub fn uniform(words: &mut dyn Words) -> u64 {
-    loop {
-        let word = words.word() >> 3;
-        if word < P {
-            return word;
-        }
-    }
-}
-
-/// x mod p, of any 128-bit number.
-fn reduce(x: u128) -> u64 {
-    let low = (x as u64) & P;
-    let middle = ((x >> 61) as u64) & P;
-    let high = (x >> 122) as u64;
-    let mut sum = low + middle + high;
-    sum = (sum & P) + (sum >> 61);
-    if sum >= P { sum - P } else { sum }
-}
-
-fn multiply(a: u64, b: u64) -> u64 {
-    reduce(u128::from(a) * u128::from(b))
-}
-
-fn add(a: u64, b: u64) -> u64 {
-    let sum = a + b;
-    if sum >= P { sum - P } else { sum }
-}
-
-/// sum_i a_i x_i of residues with small integers, one reduction in the end: |x| <= 2^31, at most 2^32 terms.
-fn dot(a: &[u64], x: impl Iterator<Item = i64>) -> u64 {
-    // Positive and negative parts apart, so that 128 bits hold unsigned sums.
-    let (mut plus, mut minus) = (0u128, 0u128);
-    for (a, x) in a.iter().zip(x) {
-        let term = u128::from(*a) * u128::from(x.unsigned_abs());
-        if x < 0 {
-            minus += term;
-        } else {
-            plus += term;
-        }
-    }
-    add(reduce(plus), P - reduce(minus))
-}
+pub use crate::field::{P, P127};
 
 /// Why an exact check fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,62 +31,115 @@ pub struct Fault {
 
 /// What a verifier keeps of an integer matrix: Wᵀ r, with r, both secret.
 #[derive(Clone)]
-pub struct ExactKey {
+pub struct ExactKey<F: Field = Mersenne61> {
     /// [n]
-    r: Vec<u64>,
+    r: Vec<F::Residue>,
     /// [k]
-    v: Vec<u64>,
+    v: Vec<F::Residue>,
 }
 
-/// Wᵀ r on its way, over rows of W as they come.
-pub struct ExactSums {
-    /// Sums of the factors' upper and lower 32 bits, apart, so that plain 64-bit sums hold them: 2^22 rows times 2^7 times 2^32.
-    columns: Vec<[i64; 2]>,
+/// The key of a matrix of 8-bit integers.
+pub type ScaledKey = ExactKey<Mersenne61>;
+/// The key of a matrix that is fixed point.
+pub type FixedKey = ExactKey<Mersenne127>;
+
+/// Wᵀ r on its way, over rows of W as they come: with `L` limbs of 32 bits of each factor.
+pub struct ExactSums<F: Field, const L: usize> {
+    /// Sums of integers with the limbs of their factors, apart, so that plain 64-bit sums hold them: of up to [`MOST_ROWS`] rows.
+    columns: Vec<[i64; L]>,
+    /// Rows in them.
+    rows: usize,
+    /// What rows before those came to; empty before there are any.
+    folded: Vec<F::Residue>,
 }
 
-/// Columns that one thread works on at a time.
+/// Columns that one thread works on at a time; a multiple of every block.
 const WIDTH: usize = 1024;
 
-impl ExactSums {
+/// Rows whose sums stay below 2^63: 2^18 times 2^12 times 2^32, and as many times 2^32.
+const MOST_ROWS: usize = 1 << 18;
+
+/// A row of W: integer i, times the scale's factor of its block, less the least's.
+pub struct FactoredRow<'a, const L: usize, Q> {
+    /// Of each block, limbs of r times the scale, and of r times what is taken away.
+    pub factors: &'a [[[u32; L]; 2]],
+    /// Of at most 2^12 in magnitude.
+    pub integers: &'a [Q],
+}
+
+impl<F: Field, const L: usize> ExactSums<F, L> {
     /// For a matrix of `k` columns.
     pub fn new(k: usize) -> Self {
         Self {
-            columns: vec![[0; 2]; k],
+            columns: vec![[0; L]; k],
+            rows: 0,
+            folded: Vec::new(),
         }
     }
 
-    /// Adds rows, each with its factor.
-    pub fn add(&mut self, rows: &[(u64, &[i8])]) {
+    /// A residue's limbs.
+    pub fn limbs(x: F::Residue) -> [u32; L] {
+        std::array::from_fn(|i| F::limb(x, i))
+    }
+
+    /// Adds rows, at most [`MOST_ROWS`], of blocks of `block` columns.
+    pub fn add<Q: Copy + Into<i64> + Sync>(
+        &mut self,
+        block: usize,
+        rows: &[FactoredRow<'_, L, Q>],
+    ) {
+        if self.rows + rows.len() > MOST_ROWS {
+            self.fold();
+        }
+        self.rows += rows.len();
         parallel::for_each_chunk(&mut self.columns, WIDTH, |index, columns| {
-            for (factor, row) in rows {
-                // A residue has 61 bits.
-                let (high, low) = ((factor >> 32) as i64, (factor & 0xFFFF_FFFF) as i64);
-                let row = row.get(index * WIDTH..).unwrap_or_default();
-                for ([sum_high, sum_low], w) in columns.iter_mut().zip(row) {
-                    let w = i64::from(*w);
-                    *sum_high += high * w;
-                    *sum_low += low * w;
+            let begin = index * WIDTH;
+            for row in rows {
+                // A chunk begins at a block, or lies within one that is longer than chunks.
+                for (i, columns) in columns.chunks_mut(block).enumerate() {
+                    let at = begin + i * block;
+                    let Some([scale, least]) = row.factors.get(at / block) else {
+                        continue;
+                    };
+                    let (scale, least) = (scale.map(i64::from), least.map(i64::from));
+                    let integers = row.integers.get(at..).unwrap_or_default();
+                    for (sums, w) in columns.iter_mut().zip(integers) {
+                        let w: i64 = (*w).into();
+                        for ((sum, scale), least) in sums.iter_mut().zip(scale).zip(least) {
+                            *sum += scale * w - least;
+                        }
+                    }
                 }
             }
         });
     }
 
     /// Wᵀ r, [k].
-    pub fn finish(&self) -> Vec<u64> {
-        let residue = |sum: i64| match reduce(u128::from(sum.unsigned_abs())) {
-            0 => 0,
-            r if sum < 0 => P - r,
-            r => r,
-        };
-        let sum = |[high, low]: &[i64; 2]| add(multiply(residue(*high), 1 << 32), residue(*low));
-        self.columns.iter().map(sum).collect()
+    pub fn finish(mut self) -> Vec<F::Residue> {
+        self.fold();
+        self.folded
+    }
+
+    /// Reduces the sums, so that there is room for more.
+    fn fold(&mut self) {
+        let two_to_32 = F::integer(1 << 32);
+        self.folded
+            .resize(self.columns.len(), F::Residue::default());
+        for (folded, sums) in self.folded.iter_mut().zip(&mut self.columns) {
+            let whole = sums.iter().rev().fold(F::Residue::default(), |sum, limb| {
+                F::add(F::multiply(sum, two_to_32), F::integer(*limb))
+            });
+            *folded = F::add(*folded, whole);
+            *sums = [0; L];
+        }
+        self.rows = 0;
     }
 }
 
-impl ExactKey {
+impl<F: Field> ExactKey<F> {
     /// From what was kept: r, [n], and Wᵀ r, [k]. Both are residues, or nothing is there to be checked by.
-    pub fn from_parts(r: Vec<u64>, v: Vec<u64>) -> Option<Self> {
-        let residues = r.iter().chain(&v).all(|x| *x < P);
+    pub fn from_parts(r: Vec<F::Residue>, v: Vec<F::Residue>) -> Option<Self> {
+        let residues = r.iter().chain(&v).all(|x| F::is_residue(*x));
         (residues && !r.is_empty() && !v.is_empty()).then_some(Self { r, v })
     }
 
@@ -155,26 +153,18 @@ impl ExactKey {
         self.v.len()
     }
 
-    /// Reads W [n, k] once, row by row, and keeps k + n residues.
-    pub fn new<'a>(rows: impl Iterator<Item = &'a [i8]>, k: usize, words: &mut dyn Words) -> Self {
-        let mut sums = ExactSums::new(k);
-        let rows: Vec<(u64, &[i8])> = rows.map(|row| (uniform(words), row)).collect();
-        sums.add(&rows);
-        let (r, v) = (
-            rows.iter().map(|(factor, _)| *factor).collect(),
-            sums.finish(),
-        );
-        Self { r, v }
-    }
-
     /// Checks every row of z [T, n] against x [T, k] on its own, and names the first that is wrong. A wrong row passes with 1/p.
-    pub fn check_rows(&self, x: &[i8], z: &[i32]) -> Result<(), Fault> {
+    pub fn check_rows<X, Z>(&self, x: &[X], z: &[Z]) -> Result<(), Fault>
+    where
+        X: Copy + Into<i64>,
+        Z: Copy + Into<i64>,
+    {
         let (n, k) = (self.r.len(), self.v.len());
         self.shapes(x, z)?;
         for (row, (x, z)) in x.chunks_exact(k).zip(z.chunks_exact(n)).enumerate() {
-            in_range(z, k, row)?;
-            let of_x = dot(&self.v, x.iter().map(|x| i64::from(*x)));
-            let of_z = dot(&self.r, z.iter().map(|z| i64::from(*z)));
+            self.in_range(z, row)?;
+            let of_x = F::dot(&self.v, x.iter().map(|x| (*x).into()));
+            let of_z = F::dot(&self.r, z.iter().map(|z| (*z).into()));
             if of_x != of_z {
                 return Err(wrong(Some(row)));
             }
@@ -184,59 +174,38 @@ impl ExactKey {
 
     /// Checks all rows together, with random weights of their own: n + k products of residues, whatever T. Any number of wrong rows
     /// passes with 2/p.
-    pub fn check_all(&self, x: &[i8], z: &[i32], words: &mut dyn Words) -> Result<(), Fault> {
+    pub fn check_all<X, Z>(&self, x: &[X], z: &[Z], words: &mut dyn Words) -> Result<(), Fault>
+    where
+        X: Copy + Into<i64>,
+        Z: Copy + Into<i64>,
+    {
         let (n, k) = (self.r.len(), self.v.len());
         self.shapes(x, z)?;
         for (row, z) in z.chunks_exact(n).enumerate() {
-            in_range(z, k, row)?;
+            self.in_range(z, row)?;
         }
-        let s: Vec<u64> = (0..z.len() / n).map(|_| uniform(words)).collect();
-        let of_x = folded(&s, k, |t, i| i64::from(x[t * k + i]));
-        let of_z = folded(&s, n, |t, o| i64::from(z[t * n + o]));
-        let left = sum_of_products(&self.v, &of_x);
-        let right = sum_of_products(&self.r, &of_z);
-        if left == right {
+        let s: Vec<F::Residue> = (0..z.len() / n).map(|_| F::uniform(words)).collect();
+        let of_x = folded::<F>(&s, k, |t, i| x[t * k + i].into());
+        let of_z = folded::<F>(&s, n, |t, o| z[t * n + o].into());
+        if F::sum_of_products(&self.v, &of_x) == F::sum_of_products(&self.r, &of_z) {
             Ok(())
         } else {
             Err(wrong(None))
         }
     }
 
-    /// Block sums: z [T, n, k / block] of x [T, k], with one random factor for each block. A wrong row passes with 2/p.
-    pub fn check_blocks(
-        blocks: &[Self],
-        x: &[i8],
-        z: &[i32],
-        block: usize,
-        words: &mut dyn Words,
-    ) -> Result<(), Fault> {
-        let (count, n) = (blocks.len(), blocks.first().map_or(0, |b| b.r.len()));
-        let k = count * block;
-        if n == 0 || k == 0 || !x.len().is_multiple_of(k) || z.len() != x.len() / k * n * count {
-            return Err(wrong(None));
+    fn in_range<Z: Copy + Into<i64>>(&self, z: &[Z], row: usize) -> Result<(), Fault> {
+        if F::in_range(z.iter().map(|z| (*z).into()), self.v.len()) {
+            Ok(())
+        } else {
+            Err(Fault {
+                code: "exact-range",
+                row: Some(row),
+            })
         }
-        for (row, (x, z)) in x.chunks_exact(k).zip(z.chunks_exact(n * count)).enumerate() {
-            in_range(z, block, row)?;
-            let mut left = 0;
-            let mut right = 0;
-            for (b, key) in blocks.iter().enumerate() {
-                let c = uniform(words);
-                let of_x = dot(
-                    &key.v,
-                    x[b * block..][..block].iter().map(|x| i64::from(*x)),
-                );
-                let of_z = dot(&key.r, (0..n).map(|o| i64::from(z[o * count + b])));
-                left = add(left, multiply(c, of_x));
-                right = add(right, multiply(c, of_z));
-            }
-            if left != right {
-                return Err(wrong(Some(row)));
-            }
-        }
-        Ok(())
     }
 
-    fn shapes(&self, x: &[i8], z: &[i32]) -> Result<(), Fault> {
+    fn shapes<X, Z>(&self, x: &[X], z: &[Z]) -> Result<(), Fault> {
         let (n, k) = (self.r.len(), self.v.len());
         let fits = n > 0 && k > 0 && x.len().is_multiple_of(k) && z.len() == x.len() / k * n;
         // Nothing checked is no pass.
@@ -248,6 +217,24 @@ impl ExactKey {
     }
 }
 
+impl ScaledKey {
+    /// Reads W [n, k] once, row by row, and keeps k + n residues.
+    pub fn new<'a>(rows: impl Iterator<Item = &'a [i8]>, k: usize, words: &mut dyn Words) -> Self {
+        let mut sums = ExactSums::<Mersenne61, 2>::new(k);
+        let rows: Vec<&[i8]> = rows.collect();
+        let r: Vec<u64> = rows.iter().map(|_| Mersenne61::uniform(words)).collect();
+        for (rows, r) in rows.chunks(MOST_ROWS).zip(r.chunks(MOST_ROWS)) {
+            let limbs = |r: &u64| [[ExactSums::<Mersenne61, 2>::limbs(*r), [0; 2]]];
+            let factors: Vec<_> = r.iter().map(limbs).collect();
+            let rows = rows.iter().zip(&factors);
+            let rows = rows.map(|(integers, factors)| FactoredRow { factors, integers });
+            sums.add(k.max(1), &rows.collect::<Vec<_>>());
+        }
+        let v = sums.finish();
+        Self { r, v }
+    }
+}
+
 fn wrong(row: Option<usize>) -> Fault {
     Fault {
         code: "exact-product",
@@ -255,29 +242,15 @@ fn wrong(row: Option<usize>) -> Fault {
     }
 }
 
-fn in_range(z: &[i32], k: usize, row: usize) -> Result<(), Fault> {
-    let most = (k as u64).saturating_mul(128 * 128);
-    if z.iter().all(|z| u64::from(z.unsigned_abs()) <= most) {
-        Ok(())
-    } else {
-        Err(Fault {
-            code: "exact-range",
-            row: Some(row),
-        })
-    }
-}
-
 /// sum_t s_t m[t, i] for each i of `width`.
-fn folded(s: &[u64], width: usize, at: impl Fn(usize, usize) -> i64) -> Vec<u64> {
+fn folded<F: Field>(
+    s: &[F::Residue],
+    width: usize,
+    at: impl Fn(usize, usize) -> i64,
+) -> Vec<F::Residue> {
     (0..width)
-        .map(|i| dot(s, (0..s.len()).map(|t| at(t, i))))
+        .map(|i| F::dot(s, (0..s.len()).map(|t| at(t, i))))
         .collect()
-}
-
-fn sum_of_products(a: &[u64], b: &[u64]) -> u64 {
-    a.iter()
-        .zip(b)
-        .fold(0, |sum, (a, b)| add(sum, multiply(*a, *b)))
 }
 
 #[cfg(test)]
@@ -320,22 +293,6 @@ mod tests {
 
     fn key(case: &Case, seed: u64) -> ExactKey {
         ExactKey::new(case.w.chunks_exact(case.k), case.k, &mut words(seed))
-    }
-
-    #[test]
-    fn residues_are_right() {
-        for x in [
-            0u128,
-            1,
-            u128::from(P),
-            u128::from(P) + 1,
-            u128::MAX,
-            1 << 61,
-            1 << 122,
-        ] {
-            assert_eq!(u128::from(reduce(x)), x % u128::from(P), "{x}");
-        }
-        assert_eq!(dot(&[P - 1, 5], [-3i64, 2].into_iter()), 13);
     }
 
     #[test]
@@ -392,53 +349,120 @@ mod tests {
     fn nothing_is_no_pass() {
         let case = case(2, 5, 16, 5);
         let key = key(&case, 6);
-        assert!(key.check_rows(&[], &[]).is_err());
-        assert!(key.check_all(&[], &[], &mut words(1)).is_err());
+        assert!(key.check_rows::<i8, i32>(&[], &[]).is_err());
+        assert!(key.check_all::<i8, i32>(&[], &[], &mut words(1)).is_err());
         assert!(key.check_rows(&case.x[1..], &case.z).is_err());
         assert!(key.check_rows(&case.x, &case.z[1..]).is_err());
-        assert!(ExactKey::check_blocks(&[], &[], &[], 32, &mut words(1)).is_err());
+    }
+
+    /// A matrix of fixed-point blocks with its true sums, of which every |z| is below 2^62.
+    struct Fixed {
+        scales: Vec<i64>,
+        leasts: Vec<i64>,
+        quants: Vec<i16>,
+        x: Vec<i64>,
+        z: Vec<i64>,
+        n: usize,
+        k: usize,
+    }
+
+    fn fixed(t: usize, n: usize, k: usize, seed: u64) -> Fixed {
+        let mut words = words(seed);
+        let count = n * k / 32;
+        let mut small = |bits: u32, count: usize| -> Vec<i64> {
+            let of = |word: u64| (word as i64) >> (64 - bits);
+            (0..count).map(|_| of(words())).collect()
+        };
+        let (scales, leasts) = (small(25, count), small(25, count));
+        let quants: Vec<i16> = small(13, n * k).into_iter().map(|q| q as i16).collect();
+        let x = small(18, t * k);
+        let mut z = Vec::new();
+        for x in x.chunks_exact(k) {
+            for o in 0..n {
+                let weight = |i: usize| {
+                    let (b, at) = (o * k / 32 + i / 32, o * k + i);
+                    scales[b] * i64::from(quants[at]) - leasts[b]
+                };
+                z.push(x.iter().enumerate().map(|(i, x)| x * weight(i)).sum());
+            }
+        }
+        Fixed {
+            scales,
+            leasts,
+            quants,
+            x,
+            z,
+            n,
+            k,
+        }
+    }
+
+    fn fixed_key(case: &Fixed, seed: u64, fold_at: Option<usize>) -> FixedKey {
+        let mut words = words(seed);
+        let r: Vec<u128> = (0..case.n)
+            .map(|_| Mersenne127::uniform(&mut words))
+            .collect();
+        let mut sums = ExactSums::<Mersenne127, 4>::new(case.k);
+        for (o, (r, integers)) in r.iter().zip(case.quants.chunks_exact(case.k)).enumerate() {
+            let of = |x: i64| {
+                ExactSums::<Mersenne127, 4>::limbs(Mersenne127::multiply(
+                    *r,
+                    Mersenne127::integer(x),
+                ))
+            };
+            let blocks = o * case.k / 32..(o + 1) * case.k / 32;
+            let factors: Vec<_> = blocks
+                .map(|b| [of(case.scales[b]), of(case.leasts[b])])
+                .collect();
+            sums.add(
+                32,
+                &[FactoredRow {
+                    factors: &factors,
+                    integers,
+                }],
+            );
+            if fold_at == Some(o) {
+                sums.fold();
+            }
+        }
+        FixedKey::from_parts(r, sums.finish()).unwrap()
     }
 
     #[test]
-    fn block_sums_are_checked_block_by_block() {
-        const BLOCK: usize = 32;
-        let case = case(4, 11, 3 * BLOCK, 8);
-        let count = case.k / BLOCK;
-        let mut sums = vec![0i32; 4 * case.n * count];
-        for (t, x) in case.x.chunks_exact(case.k).enumerate() {
-            for (o, w) in case.w.chunks_exact(case.k).enumerate() {
-                for b in 0..count {
-                    let span = b * BLOCK..(b + 1) * BLOCK;
-                    sums[(t * case.n + o) * count + b] = x[span.clone()]
-                        .iter()
-                        .zip(&w[span])
-                        .map(|(x, w)| i32::from(*x) * i32::from(*w))
-                        .sum();
+    fn fixed_point_is_checked_over_the_larger_field() {
+        for (t, n, k) in [(1, 1, 32), (3, 7, 96), (2, 5, 1056)] {
+            let case = fixed(t, n, k, 5);
+            let key = fixed_key(&case, 9, None);
+            assert_eq!(key.check_rows(&case.x, &case.z), Ok(()));
+            assert_eq!(key.check_all(&case.x, &case.z, &mut words(1)), Ok(()));
+            // What was folded on the way is the same.
+            let folded = fixed_key(&case, 9, Some(n / 2));
+            assert_eq!(folded.v, key.v);
+            for at in 0..case.z.len() {
+                for step in [-1, 1, 1 << 40] {
+                    let mut z = case.z.clone();
+                    z[at] += step;
+                    let fault = key.check_rows(&case.x, &z).unwrap_err();
+                    assert_eq!((fault.code, fault.row), ("exact-product", Some(at / n)));
+                    assert!(key.check_all(&case.x, &z, &mut words(9)).is_err());
                 }
             }
+            for extreme in [i64::MIN, i64::MIN + 1, i64::MAX] {
+                let mut z = case.z.clone();
+                z[0] = extreme;
+                assert!(key.check_rows(&case.x, &z).is_err());
+            }
+            let mut x = case.x.clone();
+            x[k - 1] += 1;
+            assert!(key.check_rows(&x, &case.z).is_err());
         }
-        let mut fresh = words(77);
-        let keys: Vec<ExactKey> = (0..count)
-            .map(|b| {
-                let rows = case
-                    .w
-                    .chunks_exact(case.k)
-                    .map(|w| &w[b * BLOCK..(b + 1) * BLOCK]);
-                ExactKey::new(rows, BLOCK, &mut fresh)
-            })
-            .collect();
-        let check = |z: &[i32]| ExactKey::check_blocks(&keys, &case.x, z, BLOCK, &mut words(5));
-        assert_eq!(check(&sums), Ok(()));
-        // Moved from one block to another: the row's total is right, its scaled sum is not.
-        let mut moved = sums.clone();
-        moved[0] += 3;
-        moved[1] -= 3;
-        assert_eq!(
-            check(&moved),
-            Err(Fault {
-                code: "exact-product",
-                row: Some(0)
-            })
-        );
+    }
+
+    #[test]
+    fn what_is_no_residue_makes_no_key() {
+        assert!(FixedKey::from_parts(vec![P127], vec![1]).is_none());
+        assert!(FixedKey::from_parts(vec![1], vec![P127 - 1]).is_some());
+        assert!(ScaledKey::from_parts(vec![1], vec![P]).is_none());
+        assert!(ScaledKey::from_parts(vec![], vec![1]).is_none());
     }
 }

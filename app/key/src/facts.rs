@@ -3,7 +3,7 @@
 //! Fields stand in the order in which their keys sort, because that order *is* the canonical form (the config's keys stand in the
 //! order of its own type). Everything else in the file, every name, type, shape and offset, follows from these.
 
-use assay_model::{Dtype, ModelConfig};
+use assay_model::{Dtype, FIXED_COLUMNS, ModelConfig};
 use assay_trace::{ActivationsClaim, Digest};
 use serde::{Deserialize, Serialize};
 
@@ -32,12 +32,16 @@ pub(crate) enum Stored {
     Decoded,
     /// 8-bit integers with one scale a row, for products of integers: the key has no rows of it.
     Int8,
+    /// Blocks of integers with f16 scales, for products in fixed point: the key has no rows of it.
+    Fixed,
 }
 
 impl Stored {
-    /// How a key for such products keeps a matrix of this type. `is_head`: of the output projection, which takes floats always.
+    /// How a key for such products keeps a matrix of this type and of rows this long. `is_head`: of the output projection, which takes
+    /// floats always.
     pub fn of(
         dtype: Dtype,
+        cols: usize,
         activations: Option<ActivationsClaim>,
         is_head: bool,
     ) -> Result<Self, KeyError> {
@@ -46,19 +50,34 @@ impl Stored {
             (Dtype::F16, None) => Ok(Self::F16),
             (Dtype::BF16, None) => Ok(Self::Bf16),
             (_, None) => Ok(Self::Decoded),
-            (_, Some(ActivationsClaim::Int8)) if is_head => Self::of(dtype, None, true),
+            (_, Some(ActivationsClaim::Int8 | ActivationsClaim::Blocks)) if is_head => {
+                Self::of(dtype, cols, None, true)
+            }
             (Dtype::Int8 { group: 0 }, Some(ActivationsClaim::Int8)) => Ok(Self::Int8),
+            (dtype, Some(ActivationsClaim::Blocks)) if dtype.is_fixed_point(cols) => {
+                Ok(Self::Fixed)
+            }
             (other, Some(ActivationsClaim::Int8)) => Err(KeyError::Integers {
                 got: other.as_str(),
+                want: "int8 with one scale a row",
+            }),
+            (other, Some(ActivationsClaim::Blocks)) => Err(KeyError::Integers {
+                got: other.as_str(),
+                want: "q8_0, q4_0, q5_0, q4_k, q6_k or int4 in groups of 32 or a multiple of that",
             }),
             (_, Some(claim)) => Err(KeyError::Activations { got: claim.name() }),
         }
     }
 
+    /// Whether products with it are of integers.
+    pub fn is_integer(self) -> bool {
+        matches!(self, Self::Int8 | Self::Fixed)
+    }
+
     /// Type of the rows that a key has.
     pub fn rows(self) -> Dtype {
         match self {
-            Self::F32 | Self::Decoded | Self::Int8 => Dtype::F32,
+            Self::F32 | Self::Decoded | Self::Int8 | Self::Fixed => Dtype::F32,
             Self::F16 => Dtype::F16,
             Self::Bf16 => Dtype::BF16,
         }
@@ -69,7 +88,7 @@ impl Stored {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Facts {
-    /// What products round their inputs to; absent where that is nothing. Of the words of a trace, only `int8` has keys.
+    /// What products round their inputs to; absent where that is nothing. Of the words of a trace, `ggml` has no keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activations: Option<ActivationsClaim>,
     /// The model's shape and arithmetic.
@@ -195,12 +214,21 @@ impl Facts {
         if got != want {
             return wrong(format!("`stored` has {got} entries, want {want}"));
         }
+        let is_whole = |index: usize| match self.matrix(index) {
+            Some((_, k, Stored::Fixed)) => k.is_multiple_of(FIXED_COLUMNS),
+            _ => true,
+        };
+        if let Some(index) = (0..want).find(|index| !is_whole(*index)) {
+            return wrong(format!(
+                "`stored` has `fixed` for matrix {index}, whose rows are no whole blocks"
+            ));
+        }
         if !self.stored_fits() {
             let dtype = shown(&self.dtype);
             return wrong(format!("`dtype` is `{dtype}`, which `stored` contradicts"));
         }
-        if let Some(other) = self.activations.filter(|a| *a != ActivationsClaim::Int8) {
-            let name = other.name();
+        if let Some(ActivationsClaim::Ggml) = self.activations {
+            let name = ActivationsClaim::Ggml.name();
             return wrong(format!(
                 "`activations` is `{name}`, for which there are no keys"
             ));
@@ -234,12 +262,20 @@ impl Facts {
         let Some((head, layers)) = self.stored.split_last() else {
             return false;
         };
-        let integers = self.activations == Some(ActivationsClaim::Int8);
-        if *head == Stored::Int8 || layers.iter().any(|s| (*s == Stored::Int8) != integers) {
+        let want = match self.activations {
+            Some(ActivationsClaim::Int8) => Some(Stored::Int8),
+            Some(ActivationsClaim::Blocks) => Some(Stored::Fixed),
+            Some(ActivationsClaim::Ggml) | None => None,
+        };
+        let of_layers = |stored: &Stored| match want {
+            Some(want) => *stored == want,
+            None => !stored.is_integer(),
+        };
+        if head.is_integer() || !layers.iter().all(of_layers) {
             return false;
         }
         let same = |stored: &Stored| match stored {
-            Stored::Int8 | Stored::Decoded => false,
+            Stored::Int8 | Stored::Fixed | Stored::Decoded => false,
             float => float.rows().as_str() == self.dtype,
         };
         !is_float(&self.dtype) || self.stored.iter().all(same)

@@ -5,8 +5,9 @@ use std::fmt;
 use assay_model::{LayerRole, ModelConfig};
 use assay_trace::{ActivationsClaim, Digest};
 
-use crate::exact::ExactKey;
+use crate::exact::{FixedKey, ScaledKey};
 use crate::facts::{Facts, Stored};
+use crate::field::{Field, Mersenne61, Mersenne127};
 use crate::layout::{Kind, Places};
 use crate::maker::{projection, row_ids};
 use crate::normals::normals;
@@ -48,13 +49,48 @@ pub struct ProductKey {
     pub frobenius: f64,
 }
 
-/// What a key holds of one matrix of 8-bit integers W `[n, k]`. As secret as the key.
+/// What a key holds of one matrix of integers W `[n, k]`. As secret as the key.
 #[derive(Clone)]
 pub struct IntegerKey {
-    /// r and Wᵀ r over the field of 2^61 - 1.
-    pub check: ExactKey,
-    /// One scale a row of W, `[n]`.
-    pub scales: Vec<f32>,
+    /// r and Wᵀ r over the field of its sums.
+    pub check: IntegerCheck,
+    /// One scale a row of W, `[n]`; none where the integers are fixed point.
+    pub scales: Option<Vec<f32>>,
+}
+
+/// What sums of integers are checked by.
+#[derive(Clone)]
+pub enum IntegerCheck {
+    /// Sums of products of 8-bit integers.
+    Scaled(ScaledKey),
+    /// Sums in units of 2^-48.
+    Fixed(FixedKey),
+}
+
+impl IntegerCheck {
+    /// Rows of W.
+    pub fn n(&self) -> usize {
+        match self {
+            Self::Scaled(key) => key.n(),
+            Self::Fixed(key) => key.n(),
+        }
+    }
+
+    /// Columns of W.
+    pub fn k(&self) -> usize {
+        match self {
+            Self::Scaled(key) => key.k(),
+            Self::Fixed(key) => key.k(),
+        }
+    }
+
+    /// p, about: a wrong row passes with a chance of one in so many.
+    pub fn order(&self) -> f64 {
+        match self {
+            Self::Scaled(_) => Mersenne61::ORDER,
+            Self::Fixed(_) => Mersenne127::ORDER,
+        }
+    }
 }
 
 impl VerifierKey {
@@ -151,23 +187,36 @@ impl VerifierKey {
     pub fn integers(&self, part: Part) -> Option<IntegerKey> {
         let index = self.facts.index(part)?;
         let (n, _, stored) = self.facts.matrix(index)?;
-        if stored != Stored::Int8 {
-            return None;
+        let stream = self.seed.stream(part, Purpose::Field)?;
+        let bytes = self.places.get(&self.bytes, Kind::Exact(index));
+        match stored {
+            Stored::Int8 => {
+                let r = stream.residues::<Mersenne61>(n);
+                let (v, _) = bytes.as_chunks();
+                let v = v.iter().map(|residue| u64::from_le_bytes(*residue));
+                Some(IntegerKey {
+                    check: IntegerCheck::Scaled(ScaledKey::from_parts(r, v.collect())?),
+                    scales: Some(self.floats(Kind::Scales(index))),
+                })
+            }
+            Stored::Fixed => {
+                let r = stream.residues::<Mersenne127>(n);
+                let (v, _) = bytes.as_chunks();
+                let v = v.iter().map(|residue| u128::from_le_bytes(*residue));
+                Some(IntegerKey {
+                    check: IntegerCheck::Fixed(FixedKey::from_parts(r, v.collect())?),
+                    scales: None,
+                })
+            }
+            Stored::F32 | Stored::F16 | Stored::Bf16 | Stored::Decoded => None,
         }
-        let r = self.seed.stream(part, Purpose::Field)?.residues(n);
-        let (residues, _) = self.places.get(&self.bytes, Kind::Exact(index)).as_chunks();
-        let v = residues.iter().map(|residue| u64::from_le_bytes(*residue));
-        Some(IntegerKey {
-            check: ExactKey::from_parts(r, v.collect())?,
-            scales: self.floats(Kind::Scales(index)),
-        })
     }
 
     /// What the key holds of a matrix; `None` if it is not covered, or of integers.
     pub fn product(&self, part: Part) -> Option<ProductKey> {
         let index = self.facts.index(part)?;
         let (n, k, stored) = self.facts.matrix(index)?;
-        if stored == Stored::Int8 {
+        if stored.is_integer() {
             return None;
         }
         let mut rows = Vec::new();

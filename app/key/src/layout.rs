@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use assay_model::LayerRole;
+use assay_trace::ActivationsClaim;
 
 use crate::facts::{Facts, Stored};
 use crate::part::{MATRICES, has_bias, word};
@@ -18,9 +19,9 @@ pub(crate) enum Kind {
     Bound(usize),
     /// Rows of W, `[min(q, n), k]`.
     Rows(usize),
-    /// Wᵀ r of a matrix of integers, over the field, `[k]`.
+    /// Wᵀ r of a matrix of integers, over its field: `[k]`, or `[k, 2]` where residues have two words.
     Exact(usize),
-    /// Scales of a matrix of integers, one a row, `[n]`.
+    /// Scales of a matrix of integers with one a row, `[n]`.
     Scales(usize),
     /// Bias of a matrix, `[n]`.
     Bias(usize),
@@ -89,7 +90,7 @@ impl ElementType {
 impl From<Stored> for ElementType {
     fn from(stored: Stored) -> Self {
         match stored {
-            Stored::F32 | Stored::Decoded | Stored::Int8 => Self::F32,
+            Stored::F32 | Stored::Decoded | Stored::Int8 | Stored::Fixed => Self::F32,
             Stored::F16 => Self::F16,
             Stored::Bf16 => Self::Bf16,
         }
@@ -128,8 +129,9 @@ impl Layout {
             .filter(|role| has_bias(&facts.config, **role))
             .count();
         let of_matrix = match facts.activations {
-            None => 3,
-            Some(_) => 2,
+            None | Some(ActivationsClaim::Ggml) => 3,
+            Some(ActivationsClaim::Int8) => 2,
+            Some(ActivationsClaim::Blocks) => 1,
         };
         facts.layers.len() * (of_matrix * MATRICES.len() + 2 + biases) + 3 + 6
     }
@@ -192,6 +194,11 @@ fn list(facts: &Facts) -> Vec<Tensor> {
             && has_bias(config, role)
         {
             add(format!("{prefix}.bias"), Kind::Bias(index), F32, vec![n]);
+        }
+        if stored == Stored::Fixed {
+            let residues = vec![k, 2];
+            add(format!("{prefix}.exact"), Kind::Exact(index), U64, residues);
+            continue;
         }
         if stored == Stored::Int8 {
             add(format!("{prefix}.exact"), Kind::Exact(index), U64, vec![k]);

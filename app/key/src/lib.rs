@@ -18,10 +18,12 @@
 //! | `facts` | the file's metadata |
 //! | `layout` | which tensors a file has, and where |
 //! | `header` | the one legal spelling of its header |
+//! | `field` | the two prime fields, in integers of 64 and 128 bits |
 //! | `exact` | integer products over a prime field: the check, and what a key keeps for it |
 //! | `sums` | the sums over a matrix, whose order depends on nothing |
 //! | `sketch` | the sums over the embedding |
 //! | `probe` | whether a projection that was computed elsewhere is right |
+//! | `integers` | the sums over a matrix of integers, in its field |
 //! | `maker` | a key on its way |
 //! | `read` | bytes to key |
 //! | `key` | what a key knows |
@@ -30,7 +32,9 @@
 mod error;
 pub mod exact;
 mod facts;
+pub mod field;
 mod header;
+mod integers;
 mod key;
 mod layout;
 mod maker;
@@ -49,7 +53,7 @@ mod sums;
 pub mod format {}
 
 pub use error::KeyError;
-pub use key::{IntegerKey, ProductKey, VerifierKey};
+pub use key::{IntegerCheck, IntegerKey, ProductKey, VerifierKey};
 pub use maker::KeyMaker;
 pub use options::KeyOptions;
 pub use part::Part;

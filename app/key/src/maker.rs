@@ -6,8 +6,8 @@ use std::fmt;
 use assay_model::{Dtype, Model, Role, TensorRef, Tokenizer};
 use assay_trace::Digest;
 
-use crate::exact::ExactSums;
 use crate::facts::{Facts, Stored};
+use crate::integers::Integers;
 use crate::layout::{Kind, Layout, Places, copied};
 use crate::normals::{choose, normals};
 use crate::part::MATRICES;
@@ -74,11 +74,9 @@ impl<'a> KeyMaker<'a> {
         let stored = parts
             .iter()
             .map(|part| {
-                Stored::of(
-                    tensor(model, part.role())?.dtype,
-                    claim,
-                    *part == Part::Head,
-                )
+                let tensor = tensor(model, part.role())?;
+                let is_head = *part == Part::Head;
+                Stored::of(tensor.dtype, tensor.cols(), claim, is_head)
             })
             .collect::<Result<_, KeyError>>()?;
         let mut facts = Facts::new(options, config.clone(), model.dtype(), layers, stored);
@@ -239,7 +237,7 @@ impl<'a> KeyMaker<'a> {
             });
         };
         let tensor = tensor(model, part.role())?;
-        if stored == Stored::Int8 {
+        if stored.is_integer() {
             return self.step_integers(part, tensor, n, k);
         }
         let Batched { rows, bytes, dtype } = read(model, tensor, self.row)?;
@@ -273,7 +271,7 @@ impl<'a> KeyMaker<'a> {
         Ok(())
     }
 
-    /// The next rows of a matrix of integers with one scale a row, in row form: the scale, then the integers.
+    /// The next rows of a matrix of integers.
     fn step_integers(
         &mut self,
         part: Part,
@@ -289,44 +287,30 @@ impl<'a> KeyMaker<'a> {
             Some(integers) => integers,
             none => {
                 let stream = self.seed.stream(part, Purpose::Field);
-                none.insert(Integers {
-                    r: stream.map(|stream| stream.residues(n)).unwrap_or_default(),
-                    sums: ExactSums::new(k),
-                })
+                let stream = stream.ok_or(KeyError::Internal {
+                    what: "a part is no matrix",
+                })?;
+                none.insert(Integers::new(tensor.dtype, &stream, n, k))
             }
         };
-        let row_bytes = tensor.row_bytes() as usize;
-        let mut scales = Vec::with_capacity(rows);
-        let mut batch: Vec<(u64, &[i8])> = Vec::with_capacity(rows);
-        for (row, factor) in bytes.chunks_exact(row_bytes).zip(&integers.r[first..]) {
-            let (scale, row) = row.split_first_chunk().unwrap_or((&[0; 4], &[]));
-            scales.push(f32::from_le_bytes(*scale));
-            batch.push((
-                *factor,
-                bytemuck::cast_slice(row.get(..k).unwrap_or_default()),
-            ));
+        let scales = integers.add(&bytes, first).ok_or(KeyError::NotFinite {
+            what: part.to_string(),
+        })?;
+        if !scales.is_empty() {
+            let all = self.places.get_mut(&mut self.bytes, Kind::Scales(index))?;
+            write(&mut all[first * 4..], scales.into_iter());
         }
-        integers.sums.add(&batch);
-        if !scales.iter().all(|scale| scale.is_finite()) {
-            return Err(KeyError::NotFinite {
-                what: part.to_string(),
-            });
-        }
-        let all = self.places.get_mut(&mut self.bytes, Kind::Scales(index))?;
-        write(&mut all[first * 4..], scales.into_iter());
         drop(bytes);
         model.release(tensor);
         self.row += rows;
         self.done += rows as u64 * tensor.row_bytes();
-        if self.row == n {
-            let residues = integers.sums.finish();
+        if self.row == n
+            && let Some(integers) = self.integers.take()
+        {
             let to = self.places.get_mut(&mut self.bytes, Kind::Exact(index))?;
-            for (slot, residue) in to.as_chunks_mut().0.iter_mut().zip(residues) {
-                *slot = residue.to_le_bytes();
-            }
+            integers.finish(to);
             self.at += 1;
             self.row = 0;
-            self.integers = None;
         }
         Ok(())
     }
@@ -472,13 +456,6 @@ pub(crate) fn row_ids(facts: &Facts, seed: &Seed, index: usize) -> Vec<u32> {
         (Some(stream), Some((n, _, _))) => choose(&stream, n, facts.rows.min(n)),
         _ => Vec::new(),
     }
-}
-
-/// A matrix of integers on its way.
-struct Integers {
-    /// r, [n]
-    r: Vec<u64>,
-    sums: ExactSums,
 }
 
 /// Rows of a matrix as floats.

@@ -52,12 +52,16 @@ impl KeyOptions {
     /// [`KeyError::FileTooLarge`].
     pub fn file_bytes(&self, config: &ModelConfig, dtype: Dtype) -> Result<u64, KeyError> {
         let layers = self.covered(config)?;
-        let mut stored =
-            vec![Stored::of(dtype, self.activations, false)?; layers.len() * MATRICES.len()];
+        let cols = |role| Part::Layer(0, role).shape(config).map_or(0, |(_, k)| k);
+        let of_layer = MATRICES
+            .iter()
+            .map(|role| Stored::of(dtype, cols(*role), self.activations, false))
+            .collect::<Result<Vec<_>, KeyError>>()?;
+        let mut stored = of_layer.repeat(layers.len());
         stored.push(match dtype {
             // `assay quantize` leaves the output projection as it was.
             Dtype::Int8 { .. } | Dtype::Int4 { .. } | Dtype::Int4Ordered { .. } => Stored::Bf16,
-            other => Stored::of(other, self.activations, true)?,
+            other => Stored::of(other, config.hidden, self.activations, true)?,
         });
         let mut facts = Facts::new(self, config.clone(), dtype.as_str(), layers, stored);
         facts.parameters = parameters(config);

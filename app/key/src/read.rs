@@ -7,7 +7,7 @@ use assay_model::Dtype;
 use assay_trace::Digest;
 use sha2::{Digest as _, Sha256};
 
-use crate::facts::Facts;
+use crate::facts::{Facts, Stored};
 use crate::header::{self, BEGINNING, MAX_HEADER_BYTES, RawHeader};
 use crate::layout::{Kind, Layout, Places};
 use crate::sealed::MAGIC;
@@ -132,11 +132,16 @@ fn check_values(
                     .iter()
                     .position(|norm| !fine(f64::from_le_bytes(*norm)))
             }
-            Kind::Exact(_) => {
-                let (residues, _) = data.as_chunks();
-                residues
-                    .iter()
-                    .position(|residue| u64::from_le_bytes(*residue) >= exact::P)
+            Kind::Exact(index) => {
+                if facts.stored.get(index) == Some(&Stored::Fixed) {
+                    let (residues, _) = data.as_chunks();
+                    let stray = |residue: &[u8; 16]| u128::from_le_bytes(*residue) >= exact::P127;
+                    residues.iter().position(stray)
+                } else {
+                    let (residues, _) = data.as_chunks();
+                    let stray = |residue: &[u8; 8]| u64::from_le_bytes(*residue) >= exact::P;
+                    residues.iter().position(stray)
+                }
             }
             Kind::Bound(_) => {
                 let (bounds, _) = data.as_chunks();

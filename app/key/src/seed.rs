@@ -9,7 +9,8 @@ use std::fmt;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroize as _;
 
-use crate::{KeyError, Part, exact};
+use crate::field::Field;
+use crate::{KeyError, Part};
 
 const DOMAIN: &[u8] = b"assay/key/v1\0";
 
@@ -78,11 +79,11 @@ pub(crate) enum Purpose {
 }
 
 impl Stream<'_> {
-    /// The first `count` residues: words in order, those that are none passed over.
-    pub fn residues(&self, count: usize) -> Vec<u64> {
+    /// The first `count` residues of a field: words in order (of two-word residues the lower one first), those that are none passed over.
+    pub fn residues<F: Field>(&self, count: usize) -> Vec<F::Residue> {
         let mut words = (0..u32::MAX).flat_map(|block| self.block(block));
         let mut word = || words.next().unwrap_or_default();
-        (0..count).map(|_| exact::uniform(&mut word)).collect()
+        (0..count).map(|_| F::uniform(&mut word)).collect()
     }
 }
 

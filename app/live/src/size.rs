@@ -18,8 +18,8 @@ pub(crate) fn max_file_bytes(manifest: &Manifest) -> u64 {
     if let Some(claim) = &manifest.linears {
         let widths: u64 = claim.products.iter().map(|p| u64::from(p.width)).sum();
         digests += positions * layers;
-        // Integer sums have four bytes, whatever hidden states have.
-        let element = if manifest.has_sums() { 4 } else { element };
+        // Integer sums have their own size, whatever hidden states have.
+        let element = manifest.linear_bytes() as u64;
         row += claim.layers.len() as u64 * widths * element;
         logits = claim.logits.len() as u64 * u64::from(manifest.model.vocab) * 4;
     }

@@ -18,12 +18,14 @@
 //! `Int8` with an f32 scale, which rounds once; `Q4K` rounds once, in its subtraction. So there is one value for each weight,
 //! whatever the device, and it is llama.cpp's (`dequantize_row_*` in ggml-quants.c), AutoGPTQ's and AutoAWQ's in f32.
 mod blocks;
+mod fixed;
 mod gather;
 mod noise;
 mod rows;
 
 #[cfg(test)]
 pub(crate) use blocks::stored_block_bytes;
+pub use fixed::{FIXED_COLUMNS, FixedBlock, f16_units};
 pub(crate) use gather::{Int4Layout, ScaleType};
 pub use rows::Rows;
 

@@ -241,7 +241,7 @@ fn records(outputs: &Outputs, rows: usize, vocab: usize, plan: &RecordPlan) -> V
             .iter()
             .map(|layer| layer.iter().map(|y| &y[row_of(y.len(), row)]).collect())
             .collect();
-        let sums: Vec<Vec<&[i32]>> = outputs
+        let sums: Vec<Vec<&[i64]>> = outputs
             .sums
             .iter()
             .map(|layer| layer.iter().map(|z| &z[row_of(z.len(), row)]).collect())

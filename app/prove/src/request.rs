@@ -1,7 +1,7 @@
 //! What a prover is asked for, and what can be wrong with it.
 
 use assay_engine::sampler::SamplerSpec;
-use assay_engine::{ActivationType, Engine, EngineError, Numerics, Rounding, linear_widths};
+use assay_engine::{Engine, EngineError, Numerics, Rounding, linear_widths};
 use assay_model::{Model, ModelConfig};
 use assay_trace::{
     BuildError, Challenge, Compute, Decimal, DecimalError, Digest, Keep, Linear, LinearsSpec,
@@ -260,7 +260,9 @@ impl Request {
                     // An emulation gives its own bits, and those of no prover that really computes so.
                     _ if engine.rounding() != Rounding::Keep => NumericsClass::Fast,
                     (Numerics::Fast, _) => NumericsClass::Fast,
-                    (Numerics::Strict, ActivationType::Int8) => NumericsClass::Exact,
+                    (Numerics::Strict, activations) if activations.is_integer() => {
+                        NumericsClass::Exact
+                    }
                     (Numerics::Strict, _) => NumericsClass::Strict,
                 },
                 compute: match engine.rounding() {

@@ -72,19 +72,31 @@ impl StateDtype {
     }
 }
 
-/// Element type of linear outputs: that of hidden states, or 32-bit integers where the products are integers.
+/// Element type of linear outputs: that of hidden states, or integers where the products are integers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LinearDtype {
     Values(StateDtype),
-    Sums,
+    Sums(SumDtype),
 }
+
+/// Element type of integer sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SumDtype {
+    I32,
+    /// In units of 2^-48. The least of them, [`NO_SUM`], stands for none, as a NaN does for no number.
+    I64,
+}
+
+/// What stands where a sum does not fit 64 bits. No trace has it.
+pub const NO_SUM: i64 = i64::MIN;
 
 impl LinearDtype {
     /// Bytes an element.
     pub fn bytes(self) -> usize {
         match self {
             Self::Values(dtype) => dtype.bytes(),
-            Self::Sums => 4,
+            Self::Sums(SumDtype::I32) => 4,
+            Self::Sums(SumDtype::I64) => 8,
         }
     }
 
@@ -92,27 +104,51 @@ impl LinearDtype {
     pub fn tensor_dtype(self) -> &'static str {
         match self {
             Self::Values(dtype) => dtype.tensor_dtype(),
-            Self::Sums => "I32",
+            Self::Sums(SumDtype::I32) => "I32",
+            Self::Sums(SumDtype::I64) => "I64",
         }
     }
 
-    /// Index of the first element that is no number. Every integer is one.
+    /// Index of the first element that is no number. Every integer of 32 bits is one.
     pub fn first_non_finite(self, bytes: &[u8]) -> Option<usize> {
         match self {
             Self::Values(dtype) => dtype.first_non_finite(bytes),
-            Self::Sums => None,
+            Self::Sums(SumDtype::I32) => None,
+            Self::Sums(SumDtype::I64) => doubles(bytes).position(|z| z == NO_SUM),
         }
     }
 }
 
-/// Integer sums as the little-endian bytes that are stored and hashed.
-pub(crate) fn encode_sums(row: &[i32], bytes: &mut Vec<u8>) {
-    bytes.extend(row.iter().flat_map(|z| z.to_le_bytes()));
+impl SumDtype {
+    /// Appends integer sums as the little-endian bytes that are stored and hashed; of 32 bits the lower half, whose caller knows that
+    /// the sums [fit](Self::first_too_large).
+    pub fn encode_onto(self, row: &[i64], bytes: &mut Vec<u8>) {
+        match self {
+            Self::I32 => bytes.extend(row.iter().flat_map(|z| (*z as i32).to_le_bytes())),
+            Self::I64 => bytes.extend(row.iter().flat_map(|z| z.to_le_bytes())),
+        }
+    }
+
+    /// Integer sums of stored bytes.
+    pub fn decode(self, bytes: &[u8]) -> Vec<i64> {
+        match self {
+            Self::I32 => words(bytes).map(|z| z.cast_signed().into()).collect(),
+            Self::I64 => doubles(bytes).collect(),
+        }
+    }
+
+    /// Index of the first sum that this type does not hold.
+    pub fn first_too_large(self, row: &[i64]) -> Option<usize> {
+        match self {
+            Self::I32 => row.iter().position(|z| i32::try_from(*z).is_err()),
+            Self::I64 => None,
+        }
+    }
 }
 
-/// Integer sums of stored bytes.
-pub(crate) fn decode_sums(bytes: &[u8]) -> Vec<i32> {
-    words(bytes).map(u32::cast_signed).collect()
+fn doubles(bytes: &[u8]) -> impl Iterator<Item = i64> {
+    let (chunks, _) = bytes.as_chunks();
+    chunks.iter().map(|chunk| i64::from_le_bytes(*chunk))
 }
 
 fn halves(bytes: &[u8]) -> impl Iterator<Item = u16> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::body::Body;
 use crate::commit::{self, LOGITS_DTYPE};
-use crate::dtype::{LinearDtype, decode_sums, encode_sums};
+use crate::dtype::LinearDtype;
 use crate::manifest::streams;
 use crate::{Digest, FinishedTrace, ForgeError, Linear, LinearsClaim, Manifest, MaskName, Trace};
 
@@ -36,7 +36,7 @@ pub struct EditableTrace {
     /// `linears.layers`, each of which must have all products of `manifest.linears`. Empty without the stream.
     pub linears: BTreeMap<(u32, Linear), Vec<f32>>,
     /// In place of `linears`, where the manifest says that products are integers: their sums.
-    pub sums: BTreeMap<(u32, Linear), Vec<i32>>,
+    pub sums: BTreeMap<(u32, Linear), Vec<i64>>,
     /// Logits by output token, each `[vocab]`. Its keys become `linears.logits`. Empty without the stream `linears`.
     pub logits: BTreeMap<u32, Vec<f32>>,
     /// `[P, layers, bytes]` as in the file, with [`SparseClaim::layer_bytes`](crate::SparseClaim::layer_bytes) each.
@@ -71,8 +71,7 @@ impl EditableTrace {
                 .map(|(&at, bytes)| (at, dtype.decode(bytes)))
                 .collect(),
             sums: (trace.linears.iter())
-                .filter(|_| trace.manifest.has_sums())
-                .map(|(&at, bytes)| (at, decode_sums(bytes)))
+                .filter_map(|(&at, bytes)| Some((at, trace.manifest.sum_dtype()?.decode(bytes))))
                 .collect(),
             logits: open
                 .iter()
@@ -243,8 +242,9 @@ impl EditableTrace {
                     let encode = |row: &[f32], bytes: &mut Vec<u8>| dtype.encode_onto(row, bytes);
                     encode_layer(&self.linears, claim, layer, positions, encode)?
                 }
-                LinearDtype::Sums => {
-                    encode_layer(&self.sums, claim, layer, positions, encode_sums)?
+                LinearDtype::Sums(dtype) => {
+                    let encode = |row: &[i64], bytes: &mut Vec<u8>| dtype.encode_onto(row, bytes);
+                    encode_layer(&self.sums, claim, layer, positions, encode)?
                 }
             };
             rehash(&mut self.linear_digests, layers, layer, &encoded);

@@ -132,20 +132,22 @@ fn name(kind: Kind) -> String {
     }
 }
 
-/// safetensors sorts by its list of dtypes backwards, then by name; these are the six that a trace can have.
+/// safetensors sorts by its list of dtypes backwards, then by name; these are the seven that a trace can have.
 fn rank(dtype: &str) -> u8 {
     match dtype {
-        "F32" => 0,
-        "U32" => 1,
-        "I32" => 2,
-        "BF16" => 3,
-        "F16" => 4,
-        _ => 5, // U8
+        "I64" => 0,
+        "F32" => 1,
+        "U32" => 2,
+        "I32" => 3,
+        "BF16" => 4,
+        "F16" => 5,
+        _ => 6, // U8
     }
 }
 
 fn element_bytes(dtype: &str) -> u64 {
     match dtype {
+        "I64" => 8,
         "F32" | "U32" | "I32" => 4,
         "BF16" | "F16" => 2,
         _ => 1, // U8

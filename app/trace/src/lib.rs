@@ -43,7 +43,7 @@ pub use builder::{TraceBuilder, TraceSpec};
 pub use commit::{Leaf, prompt_digest};
 pub use decimal::{Decimal, DecimalError};
 pub use digest::{Digest, DigestError};
-pub use dtype::StateDtype;
+pub use dtype::{NO_SUM, StateDtype};
 pub use error::{BuildError, CommitmentError, ForgeError, TraceError};
 pub use forge::{EditableTrace, reroot};
 pub use linear::{Challenge, Linear, LinearsClaim, ProductClaim};

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::dtype::LinearDtype;
+use crate::dtype::{LinearDtype, SumDtype};
 use crate::error::shown;
 use crate::limits::MAX_TEXT_BYTES;
 use crate::{
@@ -114,6 +114,9 @@ pub struct NumericsClaim {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ActivationsClaim {
+    /// In blocks of 32 to 8 bits with an f16 scale, which meet blocks of integer weights with f16 scales: the products of layers are
+    /// fixed point, and the stream `linears` has their sums.
+    Blocks,
     /// As llama.cpp's CPU code: in blocks of 32 or 256, by the type of the weights they meet.
     Ggml,
     /// To 8 bits with one scale a row; the products of layers are integers, and the stream `linears` has their sums.
@@ -124,6 +127,7 @@ impl ActivationsClaim {
     /// The word in the manifest.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Blocks => "blocks",
             Self::Ggml => "ggml",
             Self::Int8 => "int8",
         }
@@ -217,16 +221,30 @@ impl Manifest {
         self.total_tokens().saturating_sub(1)
     }
 
-    /// Whether the stream `linears` has integer sums, as `I32`, and not values in the state dtype.
+    /// Whether the stream `linears` has integer sums, as `I32` or `I64`, and not values in the state dtype.
     pub fn has_sums(&self) -> bool {
-        self.numerics.activations == Some(ActivationsClaim::Int8)
+        self.sum_dtype().is_some()
+    }
+
+    /// Bytes of an element of the stream `linears`.
+    pub fn linear_bytes(&self) -> usize {
+        self.linear_dtype().bytes()
+    }
+
+    /// Element type of integer sums, where linear outputs are such.
+    pub(crate) fn sum_dtype(&self) -> Option<SumDtype> {
+        match self.numerics.activations? {
+            ActivationsClaim::Int8 => Some(SumDtype::I32),
+            ActivationsClaim::Blocks => Some(SumDtype::I64),
+            ActivationsClaim::Ggml => None,
+        }
     }
 
     /// Element type of linear outputs.
     pub(crate) fn linear_dtype(&self) -> LinearDtype {
-        match self.has_sums() {
-            true => LinearDtype::Sums,
-            false => LinearDtype::Values(self.state_dtype),
+        match self.sum_dtype() {
+            Some(sums) => LinearDtype::Sums(sums),
+            None => LinearDtype::Values(self.state_dtype),
         }
     }
 

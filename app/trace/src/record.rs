@@ -1,6 +1,6 @@
 //! One position, rounded and hashed: the prover's expensive step, pure, so that it can run on any thread.
 
-use crate::dtype::{LinearDtype, encode_sums};
+use crate::dtype::{LinearDtype, SumDtype};
 use crate::plan::Plan;
 use crate::{BuildError, Digest, RecordPlan, commit};
 
@@ -12,8 +12,8 @@ pub struct PositionInput<'a> {
     /// With the stream `linears`: for each layer, one row for each product, in the order of the spec's list and as wide
     /// as it says. Empty without.
     pub linears: &'a [Vec<&'a [f32]>],
-    /// In place of `linears`, where products round their inputs to 8 bits: their integer sums, in the same order.
-    pub sums: &'a [Vec<&'a [i32]>],
+    /// In place of `linears`, where products are of integers: their sums, in the same order.
+    pub sums: &'a [Vec<&'a [i64]>],
     /// With the stream `masks`: `[layers, bytes]`, of which each layer has
     /// [`SparseClaim::layer_bytes`](crate::SparseClaim::layer_bytes). Empty without.
     pub masks: &'a [u8],
@@ -71,9 +71,12 @@ impl PositionRecord {
                     dtype.encode_onto(row, bytes);
                 })?;
             }
-            LinearDtype::Sums => {
+            LinearDtype::Sums(dtype) => {
                 self.no_linears(input.linears.len())?;
-                self.take_linears(plan, input.sums, encode_sums)?;
+                self.sums_fit(plan, dtype, input.sums)?;
+                self.take_linears(plan, input.sums, |row, bytes| {
+                    dtype.encode_onto(row, bytes);
+                })?;
             }
         }
         self.take_masks(plan, input.masks)?;
@@ -126,6 +129,29 @@ impl PositionRecord {
                 want: 0,
             }),
         }
+    }
+
+    /// Refuses sums that the file's type does not hold.
+    fn sums_fit(
+        &self,
+        plan: &Plan,
+        dtype: SumDtype,
+        sums: &[Vec<&[i64]>],
+    ) -> Result<(), BuildError> {
+        let products = plan.products.as_deref().unwrap_or_default();
+        for (layer, rows) in sums.iter().enumerate() {
+            for (product, row) in products.iter().zip(rows) {
+                if let Some(channel) = dtype.first_too_large(row) {
+                    return Err(BuildError::NonFiniteLinear {
+                        layer,
+                        product: product.name,
+                        position: self.position as usize,
+                        channel,
+                    });
+                }
+            }
+        }
+        Ok(())
     }
 
     fn take_linears<T>(

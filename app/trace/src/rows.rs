@@ -1,7 +1,6 @@
 //! Digests, opened rows and masks of a trace, by position.
 
 use crate::commit::LOGITS_DTYPE;
-use crate::dtype::decode_sums;
 use crate::{Digest, Linear, LinearsClaim, MaskName, SparseClaim, Trace};
 
 impl<'a> Trace<'a> {
@@ -59,7 +58,7 @@ impl<'a> Trace<'a> {
     }
 
     /// The stored bytes of what a product put out at all positions, `[P, width]` in the state dtype, or as
-    /// `I32` where they are integer sums; `None` if `layer` is not open or has no such product.
+    /// `I32` or `I64` where they are integer sums; `None` if `layer` is not open or has no such product.
     pub fn raw_linears(&self, layer: u32, linear: Linear) -> Option<&'a [u8]> {
         self.linears.get(&(layer, linear)).copied()
     }
@@ -79,9 +78,9 @@ impl<'a> Trace<'a> {
 
     /// The integer sums of a product at `position`, `[width]`; `None` as for [`raw_linear_row`](Self::raw_linear_row),
     /// and where they are values.
-    pub fn linear_sums(&self, layer: u32, linear: Linear, position: usize) -> Option<Vec<i32>> {
+    pub fn linear_sums(&self, layer: u32, linear: Linear, position: usize) -> Option<Vec<i64>> {
         let row = self.raw_linear_row(layer, linear, position)?;
-        self.manifest.has_sums().then(|| decode_sums(row))
+        Some(self.manifest.sum_dtype()?.decode(row))
     }
 
     /// What a product put out at all positions as f32, `[P * width]`, position by position; `None` as for

@@ -88,6 +88,8 @@ pub(crate) struct StrictCheck<'t> {
     trace: &'t Trace<'t>,
     spec: SamplerSpec,
     dtype: StateDtype,
+    /// Bytes of an integer sum, where linear outputs are such.
+    sum_bytes: usize,
     /// The trace's leaves, and the verifier's own so far.
     leaves: Vec<Digest>,
     own: Vec<Digest>,
@@ -102,6 +104,7 @@ impl<'t> StrictCheck<'t> {
             trace,
             spec: crate::claims::sampler_spec(&trace.manifest().sampler),
             dtype: trace.manifest().state_dtype,
+            sum_bytes: trace.manifest().linear_bytes(),
             leaves: trace.leaves(),
             own: Vec::new(),
             digests: 0,
@@ -118,7 +121,8 @@ impl<'t> StrictCheck<'t> {
             let states: Vec<Digest> = states.collect();
             let values = (outputs.linears.iter())
                 .map(|layer| self.digest_of_linears(layer, row, outputs.rows));
-            let sums = (outputs.sums.iter()).map(|layer| digest_of_sums(layer, row, outputs.rows));
+            let sums = (outputs.sums.iter())
+                .map(|layer| digest_of_sums(layer, row, outputs.rows, self.sum_bytes));
             let linears: Vec<Digest> = values.chain(sums).collect();
             let logits = position
                 .checked_sub(outputs.logits_pos0)
@@ -410,7 +414,8 @@ impl<'t> StrictCheck<'t> {
         let layer = state - 1;
         let values = run.linears.iter().flatten();
         let values = values.map(|row| self.dtype.encode(row));
-        let sums = run.sums.iter().flatten().map(|row| encoded_sums(row));
+        let sums = run.sums.iter().flatten();
+        let sums = sums.map(|row| encoded_sums(row, self.sum_bytes));
         let rows: Vec<Vec<u8>> = match self.trace.linears() {
             Some(_) => values.chain(sums).collect(),
             None => Vec::new(),
@@ -527,17 +532,21 @@ fn between(linear: Linear) -> &'static str {
     }
 }
 
-fn digest_of_sums(layer: &[Vec<i32>; 7], row: usize, rows: usize) -> Digest {
-    let of_row = |sums: &Vec<i32>| {
+fn digest_of_sums(layer: &[Vec<i64>; 7], row: usize, rows: usize, bytes: usize) -> Digest {
+    let of_row = |sums: &Vec<i64>| {
         let width = sums.len() / rows.max(1);
-        encoded_sums(sums.get(row * width..(row + 1) * width).unwrap_or_default())
+        let row = sums.get(row * width..(row + 1) * width);
+        encoded_sums(row.unwrap_or_default(), bytes)
     };
     Digest::of(&layer.iter().flat_map(of_row).collect::<Vec<u8>>())
 }
 
-/// Sums as a trace stores and hashes them.
-fn encoded_sums(sums: &[i32]) -> Vec<u8> {
-    sums.iter().flat_map(|z| z.to_le_bytes()).collect()
+/// Sums as a trace stores and hashes them, in so many bytes each.
+fn encoded_sums(sums: &[i64], bytes: usize) -> Vec<u8> {
+    let encoded = sums.iter().map(|z| z.to_le_bytes());
+    encoded
+        .flat_map(|all| all.into_iter().take(bytes))
+        .collect()
 }
 
 fn bytes_of(digests: &[Digest]) -> Vec<u8> {

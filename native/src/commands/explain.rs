@@ -283,6 +283,9 @@ fn inputs(claims: &Manifest) -> &'static str {
     match claims.numerics.activations {
         None => "floats",
         Some(ActivationsClaim::Int8) => "rounded to 8-bit integers, one scale a row",
+        Some(ActivationsClaim::Blocks) => {
+            "rounded to 8-bit integers in blocks of 32, for sums in fixed point"
+        }
         Some(ActivationsClaim::Ggml) => "rounded in blocks, as llama.cpp does",
     }
 }

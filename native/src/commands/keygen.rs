@@ -43,7 +43,8 @@ pub struct Args {
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     layers: Option<Vec<u32>>,
 
-    /// What the audited products round their inputs to: `int8`, for a model of int8 weights, makes a key that checks integers exactly
+    /// What the audited products round their inputs to: `int8`, for a model of int8 weights, and `blocks`, for one of quantised blocks, make a
+    /// key that checks integers exactly
     #[arg(long, value_name = "TYPE", default_value = "float", value_parser = crate::activations_arg::parse)]
     activations: ActivationType,
 
@@ -128,7 +129,7 @@ pub fn run(args: &Args, device: &DeviceArgs, output: &Output) -> anyhow::Result<
         maker,
         &model,
         gpu.as_deref(),
-        args.activations == ActivationType::Int8,
+        args.activations.is_integer(),
         &mut progress,
     ))?;
     let projecting_s = begun.elapsed().as_secs_f64();
@@ -230,10 +231,15 @@ fn print(summary: &Summary, model: &Model, output: &Output) -> anyhow::Result<()
             summary.layers, summary.projections, summary.rows
         ),
     );
-    if summary.activations == ActivationType::Int8 {
+    let field = match summary.activations {
+        ActivationType::Int8 => Some("2^61 - 1"),
+        ActivationType::Blocks => Some("2^127 - 1"),
+        ActivationType::Float | ActivationType::Ggml => None,
+    };
+    if let Some(field) = field {
         output.note_field(
             "integers",
-            "products of layers are checked exactly, over the field of 2^61 - 1",
+            format_args!("products of layers are checked exactly, over the field of {field}"),
         );
     }
     output.note_field("model root", &summary.model_root);

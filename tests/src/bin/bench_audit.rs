@@ -1,5 +1,5 @@
-//! What an audit costs beside re-execution, on one adapter, in one run: `bench_audit [ADAPTER]`. Prints Markdown for
-//! docs/benchmarks.md; nothing here passes or fails.
+//! What an audit costs beside re-execution, on one adapter, in one run: `bench_audit [ADAPTER [--exact]]`, the latter for no whole
+//! models. Prints Markdown for docs/benchmarks.md; nothing here passes or fails.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,11 +7,11 @@ use std::time::Instant;
 use assay_engine::audit::{Auditor, LayerProbe, OwnedRows, Probe};
 use assay_engine::gpu::{Gpu, GpuOptions, MatmulKernel, PipelineKey};
 use assay_engine::kernels::matmul::{self, Epilogue};
-use assay_engine::kernels::row_energy;
+use assay_engine::kernels::{matmul_fixed, round8, row_energy};
 use assay_engine::{Device, EngineError, Numerics, Quiet, Rounding, linear_widths};
 use assay_model::{Dtype, ModelConfig, synth::Shape};
 use assay_tests::timing::{Product, median, product, submit};
-use assay_verify::exact::ExactKey;
+use assay_verify::exact::{ExactKey, FixedKey};
 
 /// Projections and sampled rows of a key by default.
 const PROJECTIONS: usize = 16;
@@ -26,6 +26,10 @@ fn main() {
     println!("## Audits on {} ({})\n", gpu.info.name, gpu.info.backend);
     linear(&gpu);
     exact(&gpu);
+    fixed();
+    if std::env::args().any(|arg| arg == "--exact") {
+        return;
+    }
     let one_b = Shape::named("llama-3.2-1b").expect("a shape").config;
     whole(
         &Device::Gpu(Arc::clone(&gpu)),
@@ -211,6 +215,45 @@ fn exact(gpu: &Gpu) {
             rows * 1e3,
             all * 1e3,
             moved * 1e3
+        );
+    }
+    println!();
+}
+
+/// Products in fixed point over 2^127 - 1: what a key of a matrix costs, and a row of sums.
+fn fixed() {
+    const SIZE: usize = 4096;
+    println!("Exact checks of products in fixed point ({SIZE} x {SIZE}), ms, medians of 3:\n");
+    println!("| stored as | key | 16 rows | 16 rows at once |\n|---|---|---|---|");
+    let mut state = 1u64;
+    let mut words = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        state ^ (state >> 29)
+    };
+    for dtype in [Dtype::Q8_0, Dtype::Q4_0, Dtype::Q4K, Dtype::Q6K] {
+        let w = dtype.noise(SIZE, SIZE, &mut words);
+        let row_bytes = dtype.row_bytes(SIZE);
+        let row = |c: usize| &w[c * row_bytes..][..row_bytes];
+        let started = Instant::now();
+        let key = FixedKey::of_matrix(dtype, &w, (SIZE, SIZE), &mut words);
+        let key = key.expect("the matrix is fixed point");
+        let made = started.elapsed().as_secs_f64();
+        let x = round8::integer_blocks_cpu(&noise(16 * SIZE, 1.0));
+        let mut z = vec![0; 16 * SIZE];
+        matmul_fixed::cpu(&x, dtype, row, SIZE, SIZE, &mut z);
+        let units = x.units().expect("numbers");
+        let rows = median(3, || assert!(key.check_rows(&units, &z).is_ok()));
+        let all = median(3, || {
+            assert!(key.check_all(&units, &z, &mut words).is_ok());
+        });
+        println!(
+            "| {} | {:.1} | {:.2} | {:.2} |",
+            dtype.as_str(),
+            made * 1e3,
+            rows * 1e3,
+            all * 1e3
         );
     }
     println!();

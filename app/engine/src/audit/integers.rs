@@ -8,18 +8,20 @@
 
 use super::Rotation;
 use super::attention::Attention;
-use crate::kernels::round8::{self, Rows8};
-use crate::kernels::{add, rmsnorm, scale_sums, silu_mul};
+use crate::kernels::round8::{self, Blocks8, Rows8};
+use crate::kernels::{add, fixed_sums, rmsnorm, scale_sums, silu_mul};
 use crate::{EngineError, Rounding};
 use assay_model::ModelConfig;
 
 /// What is known of one matrix of integers [n, k].
 #[derive(Debug, Clone, Copy)]
 pub struct IntegerProbe<'a> {
+    /// Rows of the matrix: width of its output.
+    pub n: usize,
     /// Columns of the matrix: width of its input.
     pub k: usize,
-    /// One scale a row of the matrix, [n].
-    pub scales: &'a [f32],
+    /// One scale a row of the matrix, [n]; none where its blocks have scales, and sums are fixed point.
+    pub scales: Option<&'a [f32]>,
     /// Added to its numbers, [n].
     pub bias: Option<&'a [f32]>,
 }
@@ -41,11 +43,20 @@ pub struct IntegerRows {
     /// The hidden state before the layer, [rows, hidden].
     pub before: Vec<f32>,
     /// Sums of each product, [rows, n], in the order of [`LayerRole::LINEARS`](assay_model::LayerRole::LINEARS).
-    pub sums: [Vec<i32>; 7],
+    pub sums: [Vec<i64>; 7],
+}
+
+/// The input of a product, as the integers that it is rounded to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Inputs {
+    /// One scale a row.
+    Rows(Rows8),
+    /// A scale for each block of a row.
+    Blocks(Blocks8),
 }
 
 /// Holds the sums of product `i` against its derived input. An error ends the layer: what comes after would follow from wrong numbers.
-pub type Judge<'j, E> = dyn FnMut(usize, &Rows8, &[i32]) -> Result<(), E> + 'j;
+pub type Judge<'j, E> = dyn FnMut(usize, &Inputs, &[i64]) -> Result<(), E> + 'j;
 
 /// One layer, position after position.
 pub struct IntegerAuditor {
@@ -87,14 +98,22 @@ impl IntegerAuditor {
     ) -> Result<Vec<f32>, E> {
         let config = &self.config;
         let (hidden, keep) = (config.hidden, Rounding::Keep);
-        let mut numbers = |i: usize, x: &Rows8| -> Result<Vec<f32>, E> {
+        let mut numbers = |i: usize, x: &Inputs| -> Result<Vec<f32>, E> {
             let (product, z) = (&layer.products[i], &rows.sums[i]);
             judge(i, x, z)?;
             let mut y = vec![0.0; z.len()];
-            scale_sums::cpu(z, &x.scales, product.scales, product.bias, None, &mut y);
+            match (x, product.scales) {
+                (Inputs::Rows(x), Some(scales)) => {
+                    scale_sums::cpu(z, &x.scales, scales, product.bias, None, &mut y);
+                }
+                _ => fixed_sums::cpu(z, product.n, product.bias, None, &mut y),
+            }
             Ok(y)
         };
-        let input = |i: usize, x: &[f32]| round8::rows_cpu(x, layer.products[i].k);
+        let input = |i: usize, x: &[f32]| match layer.products[i].scales {
+            Some(_) => Inputs::Rows(round8::rows_cpu(x, layer.products[i].k)),
+            None => Inputs::Blocks(round8::integer_blocks_cpu(x)),
+        };
 
         let mut x = vec![0.0; rows.before.len()];
         rmsnorm::cpu(&rows.before, layer.attn_norm, config.norm_eps, keep, &mut x);

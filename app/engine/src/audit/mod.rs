@@ -14,7 +14,7 @@ mod integers;
 mod project;
 
 pub use cpu::CpuAuditor;
-pub use integers::{IntegerAuditor, IntegerLayer, IntegerProbe, IntegerRows, Judge};
+pub use integers::{Inputs, IntegerAuditor, IntegerLayer, IntegerProbe, IntegerRows, Judge};
 pub use project::project;
 
 use crate::engine::{Device, Monitor};

@@ -8,8 +8,8 @@ use crate::engine::{Chunk, Monitor, Outputs, Phase, Want};
 use crate::kernels::matmul::Stored;
 use crate::kernels::round8::{self, Rows8};
 use crate::kernels::{
-    add, add_position, attention, embed, kv_write, layernorm, matmul, matmul_i8, rmsnorm, rope_kv,
-    scale_sums, silu_mul,
+    add, add_position, attention, embed, fixed_sums, kv_write, layernorm, matmul, matmul_fixed,
+    matmul_i8, rmsnorm, rope_kv, scale_sums, silu_mul,
 };
 use crate::sparsity::{Inside, LayerMasks, SparseModel};
 use crate::{ActivationType, EngineError, Rounding};
@@ -75,9 +75,9 @@ impl Matrix {
         Cow::Owned(y)
     }
 
-    /// Whether products are integers.
+    /// Whether products are of integers.
     fn is_integer(&self) -> bool {
-        self.activations == ActivationType::Int8
+        self.activations.is_integer()
     }
 
     /// A row in row form, of 8-bit integers with one scale a row: the scale's bytes, and the integers.
@@ -87,21 +87,34 @@ impl Matrix {
         (scale, bytemuck::cast_slice(integers))
     }
 
-    /// Integer sums of `x` rounded to integers, and the rows' scales.
-    fn sums(&self, x: &[f32]) -> (Vec<i32>, Vec<f32>) {
+    /// Integer sums of `x` rounded to integers, and the rows' scales if rows have one.
+    fn sums(&self, x: &[f32]) -> (Vec<i64>, Vec<f32>) {
+        if self.activations == ActivationType::Blocks {
+            let x = round8::integer_blocks_cpu(x);
+            let (bytes, rows) = (self.dtype.row_bytes(self.k), x.values.len() / self.k);
+            let row = |c: usize| &self.bytes[c * bytes..][..bytes];
+            let mut z = vec![0; rows * self.n];
+            matmul_fixed::cpu(&x, self.dtype, row, self.n, self.k, &mut z);
+            return (z, Vec::new());
+        }
         let Rows8 { values, scales } = round8::rows_cpu(x, self.k);
         let mut z = vec![0; scales.len() * self.n];
         matmul_i8::cpu(&values, |c| self.row(c).1, self.n, self.k, &mut z);
-        (z, scales)
+        (z.into_iter().map(i64::from).collect(), scales)
     }
 
     /// Numbers of integer sums, with the bias.
-    fn scaled(&self, z: &[i32], scales: &[f32], residual: Option<&[f32]>) -> Vec<f32> {
+    fn scaled(&self, z: &[i64], scales: &[f32], residual: Option<&[f32]>) -> Vec<f32> {
+        let bias = self.bias.as_deref();
+        let mut y = vec![0.0; z.len()];
+        if self.activations == ActivationType::Blocks {
+            fixed_sums::cpu(z, self.n, bias, residual, &mut y);
+            return y;
+        }
         let own: Vec<f32> = (0..self.n)
             .map(|c| bytemuck::pod_read_unaligned(self.row(c).0))
             .collect();
-        let mut y = vec![0.0; z.len()];
-        scale_sums::cpu(z, scales, &own, self.bias.as_deref(), residual, &mut y);
+        scale_sums::cpu(z, scales, &own, bias, residual, &mut y);
         y
     }
 
@@ -371,7 +384,7 @@ pub(super) struct Products {
     /// Of products of floats.
     pub linears: Option<[Vec<f32>; 7]>,
     /// Of products of integers.
-    pub sums: Option<[Vec<i32>; 7]>,
+    pub sums: Option<[Vec<i64>; 7]>,
 }
 
 impl Products {

@@ -380,6 +380,7 @@ impl GpuForward {
             let widths = recorder.outputs().map(|(_, width)| width);
             match self.activations {
                 ActivationType::Int8 => outputs.sums.push(widths.map(|width| read.integers(width))),
+                ActivationType::Blocks => outputs.sums.push(widths.map(|width| read.pairs(width))),
                 _ => outputs.linears.push(widths.map(|width| read.floats(width))),
             }
         }
@@ -567,8 +568,17 @@ impl ReadBack<'_> {
         self.words(width).map(f32::from_bits).collect()
     }
 
-    fn integers(&mut self, width: usize) -> Vec<i32> {
-        self.words(width).map(u32::cast_signed).collect()
+    fn integers(&mut self, width: usize) -> Vec<i64> {
+        self.words(width).map(|z| z.cast_signed().into()).collect()
+    }
+
+    /// Integers of two words, of rows so many words wide.
+    fn pairs(&mut self, width: usize) -> Vec<i64> {
+        let words: Vec<u32> = self.words(width).collect();
+        let (pairs, _) = words.as_chunks();
+        let whole =
+            |[low, high]: &[u32; 2]| ((u64::from(*high) << 32) | u64::from(*low)).cast_signed();
+        pairs.iter().map(whole).collect()
     }
 
     fn bits(&mut self, width: usize) -> Result<Bits, EngineError> {

@@ -57,7 +57,7 @@ pub struct LayerRun {
     /// a gate.
     pub linears: Option<[Vec<f32>; 7]>,
     /// The same of products of integers, in place of `linears`: their sums.
-    pub sums: Option<[Vec<i32>; 7]>,
+    pub sums: Option<[Vec<i64>; 7]>,
     /// The residual stream after attention.
     pub mid: Vec<f32>,
     /// The residual stream after the layer.

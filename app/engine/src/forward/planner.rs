@@ -1,12 +1,12 @@
 //! What a layer is made of: drafts of dispatches, from a model's weights and activations.
 
-use super::upload::GpuMatrix;
+use super::upload::{GpuMatrix, Sums};
 use super::weights::{Activations, GpuLayer, GpuNorm, GpuPositions, Rounded};
 use crate::gpu::{Bound, Fused, MatmulKernel, Variants};
 use crate::kernels::matmul::Epilogue;
 use crate::kernels::{
-    add_position, attention, embed, kv_write, layernorm, matmul, matmul_i8, relu, rmsnorm, rope_kv,
-    round8, scale_sums, silu_mul,
+    add_position, attention, embed, fixed_sums, kv_write, layernorm, matmul, matmul_fixed,
+    matmul_i8, relu, rmsnorm, rope_kv, round8, scale_sums, silu_mul,
 };
 use crate::plan::{Draft, Stage, Work};
 use crate::{ActivationType, EngineError, Gpu, Numerics, Rounding};
@@ -336,7 +336,7 @@ impl<'a> Planner<'a> {
     ) {
         let bias = w.bias.as_ref();
         if let Some(Rounded::Integers { sums, .. }) = &self.acts.rounded
-            && w.scales.is_some()
+            && w.sums.is_some()
         {
             self.sums(steps, path, w, x, sums);
             self.scaled(steps, w, sums, (bias, residual), y);
@@ -368,7 +368,7 @@ impl<'a> Planner<'a> {
         y
     }
 
-    /// The integer sums of `w`, whose products are integers, with `x` rounded to integers.
+    /// The integer sums of `w`, whose products are of integers, with `x` rounded to integers.
     pub fn sums(
         &self,
         steps: &mut Vec<Draft<'a>>,
@@ -377,28 +377,53 @@ impl<'a> Planner<'a> {
         x: &'a wgpu::Buffer,
         z: &'a wgpu::Buffer,
     ) {
-        let Some(Rounded::Integers { rows, scales, .. }) = &self.acts.rounded else {
+        let (Some(Rounded::Integers { rows, scales, .. }), Some(sums)) =
+            (&self.acts.rounded, &w.sums)
+        else {
             return;
         };
-        steps.push(Draft::new(
-            round8::rows_key(self.numerics),
-            vec![(1, x), (2, rows), (3, scales)],
-            Work::RoundRows { k: w.k as u32 },
-        ));
+        let k = w.k as u32;
+        let (key, work) = match sums {
+            Sums::Scaled(_) => (round8::rows_key(self.numerics), Work::RoundRows { k }),
+            Sums::Fixed => (
+                round8::integers_key(self.numerics),
+                Work::RoundIntegers { k },
+            ),
+        };
+        steps.push(Draft::new(key, vec![(1, x), (2, rows), (3, scales)], work));
         let one_row = path.is_for_one_row();
         for shard in &w.shards {
-            steps.push(Draft::new(
-                matmul_i8::key(true, one_row),
-                vec![(1, rows), (2, &shard.buffer), (3, z)],
-                Work::Integers(matmul_i8::Shape {
-                    one_row,
-                    n: shard.rows as u32,
-                    k: w.k as u32,
-                    stride: w.n as u32,
-                    n0: shard.first as u32,
-                    w_first: 1,
-                }),
-            ));
+            let (n, stride, n0) = (shard.rows as u32, w.n as u32, shard.first as u32);
+            let mut buffers = vec![(1, rows), (2, &shard.buffer), (3, z)];
+            let (key, work) = match sums {
+                Sums::Scaled(_) => {
+                    let shape = matmul_i8::Shape {
+                        one_row,
+                        n,
+                        k,
+                        stride,
+                        n0,
+                        w_first: 1,
+                    };
+                    (matmul_i8::key(true, one_row), Work::Integers(shape))
+                }
+                Sums::Fixed => {
+                    buffers.push((4, scales));
+                    let shape = matmul_fixed::Shape {
+                        dtype: w.dtype,
+                        one_row,
+                        n,
+                        k,
+                        stride,
+                        n0,
+                    };
+                    (
+                        matmul_fixed::key(w.dtype, true, one_row),
+                        Work::Fixed(shape),
+                    )
+                }
+            };
+            steps.push(Draft::new(key, buffers, work).reading(w.bytes(shard.rows)));
         }
     }
 
@@ -411,23 +436,27 @@ impl<'a> Planner<'a> {
         (bias, residual): (Option<&'a wgpu::Buffer>, Option<&'a wgpu::Buffer>),
         y: &'a wgpu::Buffer,
     ) {
-        let (Some(Rounded::Integers { scales, .. }), Some(own)) = (&self.acts.rounded, &w.scales)
+        let (Some(Rounded::Integers { scales, .. }), Some(sums)) = (&self.acts.rounded, &w.sums)
         else {
             return;
         };
-        let mut buffers = vec![(1, z), (2, scales), (3, own), (6, y)];
+        let mut buffers = vec![(1, z), (6, y)];
         buffers.extend(bias.map(|b| (4, b)));
         buffers.extend(residual.map(|r| (5, r)));
         let epilogue = Epilogue {
             bias: bias.is_some(),
             residual: residual.is_some(),
         };
+        let key = match sums {
+            Sums::Scaled(own) => {
+                buffers.extend([(2, scales), (3, own)]);
+                scale_sums::key(epilogue, self.numerics)
+            }
+            Sums::Fixed => fixed_sums::key(epilogue, self.numerics),
+        };
+        // Both have the same parameters.
         let work = Work::Scale { width: w.n as u32 };
-        steps.push(Draft::new(
-            scale_sums::key(epilogue, self.numerics),
-            buffers,
-            work,
-        ));
+        steps.push(Draft::new(key, buffers, work));
     }
 
     /// The product alone, whatever bias the matrix has.

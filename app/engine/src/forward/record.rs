@@ -8,7 +8,7 @@ use crate::engine::linear_widths;
 use crate::gpu::MatmulKernel;
 use crate::kernels::add::{self, Addend};
 use crate::plan::{Draft, Rows, Stage, Submit, Work};
-use crate::{EngineError, Monitor, Rounding};
+use crate::{ActivationType, EngineError, Monitor, Rounding};
 
 /// One layer: up to its products of the normed hidden state, and from the rotation on.
 struct Recorded {
@@ -20,9 +20,11 @@ struct Recorded {
 
 /// Layers that keep their products' outputs.
 pub(super) struct Recorder {
-    /// f32 or i32 [chunk, width] each, in the order of `LINEARS`.
+    /// f32, i32 or i64 [chunk, width] each, in the order of `LINEARS`.
     raw: [wgpu::Buffer; 7],
     widths: [usize; 7],
+    /// Words of an element.
+    words: usize,
     many: Vec<Recorded>,
     one: Vec<Recorded>,
 }
@@ -36,9 +38,13 @@ impl Recorder {
         one: MatmulKernel,
     ) -> Result<Self, EngineError> {
         let widths = linear_widths(planner.config);
+        let words = match planner.activations {
+            ActivationType::Blocks => 2,
+            _ => 1,
+        };
         let mut raw = Vec::with_capacity(7);
         for width in widths {
-            let bytes = (chunk * width * 4) as u64;
+            let bytes = (chunk * width * words * 4) as u64;
             raw.push(planner.gpu.storage("linear outputs", bytes).await?);
         }
         let raw: [wgpu::Buffer; 7] = raw
@@ -52,6 +58,7 @@ impl Recorder {
         Ok(Self {
             raw,
             widths,
+            words,
             many: manys,
             one: ones,
         })
@@ -68,9 +75,9 @@ impl Recorder {
         [&layer.before, &layer.after]
     }
 
-    /// Where the last encoded layer's outputs stand, with their widths.
+    /// Where the last encoded layer's outputs stand, with their widths in words.
     pub fn outputs(&self) -> [(&wgpu::Buffer, usize); 7] {
-        std::array::from_fn(|i| (&self.raw[i], self.widths[i]))
+        std::array::from_fn(|i| (&self.raw[i], self.widths[i] * self.words))
     }
 
     /// Encodes `layer`.
@@ -179,7 +186,7 @@ async fn recorded<'a>(
     Ok(Recorded {
         before: Stage::new(planner.gpu, before).await?,
         after: Stage::new(planner.gpu, after).await?,
-        move_queries: layer.q.bias.is_none() && layer.q.scales.is_none(),
+        move_queries: layer.q.bias.is_none() && layer.q.sums.is_none(),
     })
 }
 
@@ -195,7 +202,7 @@ fn product<'a>(
     to: &'a wgpu::Buffer,
     width: usize,
 ) -> &'a wgpu::Buffer {
-    if w.scales.is_some() {
+    if w.sums.is_some() {
         planner.sums(steps, path, w, x, raw);
         planner.scaled(steps, w, raw, (w.bias.as_ref(), None), to);
         return to;

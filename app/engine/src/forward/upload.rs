@@ -31,8 +31,16 @@ pub(crate) struct GpuMatrix {
     pub shards: Vec<Shard>,
     pub texels: Option<Texels>,
     pub bias: Option<wgpu::Buffer>,
-    /// One scale a row, f32 [n], of a matrix whose products are integers.
-    pub scales: Option<wgpu::Buffer>,
+    /// Where its products are of integers.
+    pub sums: Option<Sums>,
+}
+
+/// What the integer sums of a matrix's products become numbers by.
+pub(crate) enum Sums {
+    /// One scale a row, f32 [n].
+    Scaled(wgpu::Buffer),
+    /// They are numbers already, in units of 2^-48.
+    Fixed,
 }
 
 impl GpuMatrix {
@@ -50,7 +58,7 @@ impl GpuMatrix {
             }],
             texels: None,
             bias: None,
-            scales: None,
+            sums: None,
         }
     }
 
@@ -135,7 +143,7 @@ impl Uploader<'_> {
             shards,
             texels: None,
             bias: self.bias(bias).await?,
-            scales: None,
+            sums: None,
         })
     }
 
@@ -166,7 +174,7 @@ impl Uploader<'_> {
             shards: Vec::new(),
             texels: Some(texels),
             bias: self.bias(bias).await?,
-            scales: None,
+            sums: None,
         })
     }
 
@@ -183,7 +191,18 @@ impl Uploader<'_> {
             .gpu
             .storage_with(&weight.name, bytemuck::cast_slice(&scales))
             .await?;
-        matrix.scales = Some(buffer);
+        matrix.sums = Some(Sums::Scaled(buffer));
+        Ok(matrix)
+    }
+
+    /// Uploads a matrix of blocks of integers for products in fixed point.
+    pub async fn fixed(
+        &mut self,
+        weight: &TensorRef,
+        bias: Option<&TensorRef>,
+    ) -> Result<GpuMatrix, EngineError> {
+        let mut matrix = self.matrix(weight, bias).await?;
+        matrix.sums = Some(Sums::Fixed);
         Ok(matrix)
     }
 
@@ -312,7 +331,7 @@ impl Uploader<'_> {
                 shards: Vec::new(),
                 texels: Some(texels),
                 bias,
-                scales: None,
+                sums: None,
             });
         }
         let buffer = self.gpu.storage(&weight.name, turned.len() as u64).await?;

@@ -5,7 +5,7 @@ use super::{linear, need, sparse};
 use crate::kernels::round8;
 use crate::sparsity::Sparsity;
 use crate::{ActivationType, EngineError, Gpu};
-use assay_model::{LayerRole, ModelConfig, Role};
+use assay_model::{FIXED_COLUMNS, LayerRole, ModelConfig, Role};
 
 /// A norm's weight and, where the norm removes the mean, its bias.
 pub(super) struct GpuNorm {
@@ -118,6 +118,7 @@ async fn matrix(
     let (weight, bias) = linear(up.model, l, role)?;
     match activations {
         ActivationType::Int8 => up.integers(weight, bias).await,
+        ActivationType::Blocks => up.fixed(weight, bias).await,
         ActivationType::Float | ActivationType::Ggml => up.matrix(weight, bias).await,
     }
 }
@@ -157,9 +158,9 @@ pub(super) enum Rounded {
     Integers {
         /// i8 [chunk, widest input], four to a word.
         rows: wgpu::Buffer,
-        /// f32 [chunk]
+        /// f32 [chunk], or u32 [chunk, blocks of the widest input]
         scales: wgpu::Buffer,
-        /// i32 [chunk, widest output]
+        /// i32 or i64 [chunk, widest output]
         sums: wgpu::Buffer,
     },
     /// f32 [chunk, widest input]
@@ -183,6 +184,11 @@ impl Rounded {
                 rows: rows("rows of integers", round8::words(widest)).await?,
                 scales: rows("scales of rows", 1).await?,
                 sums: rows("integer sums", widest).await?,
+            }),
+            ActivationType::Blocks => Some(Self::Integers {
+                rows: rows("rows of integers", round8::words(widest)).await?,
+                scales: rows("scales of blocks", widest.div_ceil(FIXED_COLUMNS)).await?,
+                sums: rows("sums in fixed point", 2 * widest).await?,
             }),
             ActivationType::Ggml => Some(Self::Blocks(rows("rounded rows", widest).await?)),
         })

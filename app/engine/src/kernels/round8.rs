@@ -1,10 +1,15 @@
 //! Rounding to 8 bits with one scale. Kernels: `shaders/kernels/quantize_rows.wgsl` (a row to integers) and `round_blocks.wgsl` (blocks,
-//! as llama.cpp rounds, to f32 again); both include `shaders/include/round8.wgsl`.
+//! as llama.cpp rounds, to f32 again or as integers); both include `shaders/include/round8.wgsl`.
 
 use super::{Grid, ParamBytes, for_each, rounded, strict};
 use crate::gpu::PipelineKey;
 use crate::numerics::{Numerics, Rounding};
+use assay_model::{FIXED_COLUMNS, f16_units};
 use bytemuck::{Pod, Zeroable};
+use half::f16;
+
+/// The bits of an f16 that is no number.
+const NO_HALF: u16 = 0x7E00;
 
 /// Magnitudes below stand for zeros.
 const LEAST: f32 = 1.0 / (1u128 << 100) as f32;
@@ -64,6 +69,15 @@ pub fn blocks_key(blocks: Blocks, numerics: Numerics) -> PipelineKey {
     }
 }
 
+/// The pipeline of blocks of 32 that stay integers.
+pub fn integers_key(numerics: Numerics) -> PipelineKey {
+    let key = blocks_key(Blocks::Q8_0, numerics);
+    PipelineKey {
+        defines: key.defines.flag("INTEGERS", true),
+        ..key
+    }
+}
+
 /// Words of a row of `k` 8-bit integers.
 pub fn words(k: usize) -> usize {
     k.div_ceil(4)
@@ -97,6 +111,53 @@ pub struct Rows8 {
     pub values: Vec<i8>,
     /// [rows]; NaN for a row that has a number which is none.
     pub scales: Vec<f32>,
+}
+
+/// Rows as 8-bit integers in blocks of 32: x is about `scale * values[r, c]`, with the scale of its block.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Blocks8 {
+    /// [rows, k]
+    pub values: Vec<i8>,
+    /// The bits of an f16, 0 or more, [rows, k / 32]; NaN for a block that has a number which is none.
+    pub scales: Vec<u16>,
+}
+
+impl Blocks8 {
+    /// The same in units of 2^-24, [rows, k]; `None` if a scale is no number.
+    pub fn units(&self) -> Option<Vec<i64>> {
+        let mut units = Vec::with_capacity(self.values.len());
+        for (values, scale) in self.values.chunks(FIXED_COLUMNS).zip(&self.scales) {
+            let scale = f16_units(*scale)?;
+            units.extend(values.iter().map(|x| scale * i64::from(*x)));
+        }
+        Some(units)
+    }
+}
+
+/// The twin of `round_blocks` with integers, over any whole number of blocks of 32.
+pub fn integer_blocks_cpu(x: &[f32]) -> Blocks8 {
+    let mut blocks = Blocks8 {
+        values: vec![0; x.len()],
+        scales: vec![0; x.len() / FIXED_COLUMNS],
+    };
+    let values = blocks.values.chunks_exact_mut(FIXED_COLUMNS);
+    let tasks: Vec<_> = values.zip(&mut blocks.scales).collect();
+    for_each(tasks, |block, (values, scale)| {
+        let x = &x[block * FIXED_COLUMNS..(block + 1) * FIXED_COLUMNS];
+        let top = Top::of(x);
+        let d = top.kept(Rounding::F16.of(top.divisor() / 127.0));
+        *scale = match d.is_nan() {
+            true => NO_HALF,
+            false => f16::from_f32(d).to_bits(),
+        };
+        if top.is_some() {
+            let inverse = 127.0 / top.divisor();
+            for (q, x) in values.iter_mut().zip(x) {
+                *q = quant(*x, inverse) as i8;
+            }
+        }
+    });
+    blocks
 }
 
 /// The twin of `quantize_rows`, over rows of `k` columns.
@@ -213,6 +274,30 @@ mod tests {
         assert!(y[..32].iter().all(|y| *y == 0.0) && y[32..].iter().all(|y| y.is_nan()));
     }
 
+    /// Integers and scales are those whose products `blocks_cpu` gives, subnormal and largest scales included.
+    #[test]
+    fn integers_of_blocks_are_what_blocks_are_rounded_to() {
+        let mut x: Vec<f32> = (0..256).map(|i| (i as f32 * 0.7).sin()).collect();
+        let sizes = [1.0, 1e-3, 1e-5, 1e-8, 1e7, 3e38, 0.0, 1e-37];
+        for (block, size) in x.chunks_mut(32).zip(sizes) {
+            block.iter_mut().for_each(|x| *x *= size);
+        }
+        let blocks = integer_blocks_cpu(&x);
+        let mut y = vec![0.0; 256];
+        blocks_cpu(Blocks::Q8_0, &x, &mut y);
+        let units = blocks.units().unwrap();
+        for (units, y) in units.iter().zip(&y) {
+            assert_eq!(*units as f64 / f64::from(1 << 24), f64::from(*y));
+        }
+        // 1e-5 / 127 is subnormal, 1e-8 / 127 is below the least f16, 3e38 / 127 beyond the largest.
+        assert!((1..0x400).contains(&blocks.scales[2]));
+        assert_eq!((blocks.scales[3], blocks.scales[5]), (0, 0x7BFF));
+        assert_eq!(blocks.scales[6..], [0, 0]);
+        x[33] = f32::NAN;
+        assert_eq!(integer_blocks_cpu(&x).scales[1], NO_HALF);
+        assert_eq!(integer_blocks_cpu(&x).units(), None);
+    }
+
     /// ggml's reference rows, written once more from its text: `quantize_row_q8_0` with the scale's quotient, `quantize_row_q8_K` with its
     /// signed largest number.
     #[test]
@@ -227,7 +312,7 @@ mod tests {
         blocks_cpu(Blocks::Q8_0, &x, &mut y);
         for (x, y) in x.chunks(32).zip(y.chunks(32)) {
             let amax = x.iter().fold(0.0f32, |m, x| m.max(x.abs()));
-            let d = half::f16::from_f32(amax / 127.0).to_f32();
+            let d = f16::from_f32(amax / 127.0).to_f32();
             for (x, y) in x.iter().zip(y) {
                 assert_eq!(*y, d * (x * (127.0 / amax)).round_ties_even());
             }

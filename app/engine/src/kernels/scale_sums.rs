@@ -22,7 +22,7 @@ pub fn dispatch(rows: u32, width: u32) -> (ParamBytes, Grid) {
 
 /// The twin: `y[r, c] = f32(z[r, c]) * (s[r] * w[c]) (+ bias[c]) (+ residual[r, c])`.
 pub fn cpu(
-    z: &[i32],
+    z: &[i64],
     s: &[f32],
     w: &[f32],
     bias: Option<&[f32]>,

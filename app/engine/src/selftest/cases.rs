@@ -23,7 +23,8 @@ impl Case {
     /// when all bits agree.
     pub async fn error(&self, gpu: &Gpu) -> Result<f64, EngineError> {
         let mut worst = 0.0_f64;
-        let is_integer = INTEGERS.contains(&self.key.kernel);
+        let defines = &self.key.defines;
+        let is_integer = INTEGERS.contains(&self.key.kernel) || defines.get("INTEGERS").is_some();
         for (got, (_, want)) in self.run(gpu).await?.iter().zip(&self.expected) {
             worst = worst.max(match is_integer {
                 true => unequal(got, want),
@@ -96,8 +97,8 @@ impl Case {
     }
 }
 
-/// Kernels that make integers (or their scales): equal or wrong, and as floats their bits may be NaN.
-const INTEGERS: [&str; 2] = ["matmul_i8", "quantize_rows"];
+/// Kernels that make integers (or their scales, or numbers of them by integers): equal or wrong, and as floats their bits may be NaN.
+const INTEGERS: [&str; 4] = ["matmul_i8", "quantize_rows", "matmul_fixed", "fixed_sums"];
 
 /// 0 for equal bits, else infinite.
 fn unequal(got: &[f32], want: &[f32]) -> f64 {

@@ -17,7 +17,9 @@ pub use cases::{
     Case, attention, embed, gated, matmul, matmul_behind, matmul_keeping, rmsnorm, rope,
     rope_stacked, silu_mul,
 };
-pub use integer_cases::{matmul_i8, quantize_rows, round_blocks, scale_sums};
+pub use integer_cases::{
+    fixed_sums, matmul_fixed, matmul_i8, quantize_blocks, quantize_rows, round_blocks, scale_sums,
+};
 pub use opt_cases::{add_position, kv_write, layernorm, relu};
 pub use sparse_cases::{sparse_index, sparse_rows, sparse_sum, sparse_threshold, sparse_topk};
 pub use warm::Warming;
@@ -33,7 +35,8 @@ use crate::kernels::sparse::{Path, rows, threshold, topk};
 use crate::sparsity::Sparsity;
 use crate::{ActivationType, EngineError, Numerics, Rounding, kernels};
 use assay_model::{
-    Dtype, LayerRole, Mlp, Model, ModelConfig, Norm, Role, Rope, RopeLayout, TensorRef,
+    Dtype, FIXED_COLUMNS, LayerRole, Mlp, Model, ModelConfig, Norm, Role, Rope, RopeLayout,
+    TensorRef,
 };
 
 /// Relative L2 distance from the twin that a kernel may have under fast numerics. The twins and the
@@ -302,25 +305,45 @@ fn of_activations(
     model: &Model,
     activations: ActivationType,
 ) -> Vec<Case> {
+    let layers = 0..model.config().layers;
+    let has_bias = layers.clone().any(|l| {
+        let mut biases = LayerRole::LINEARS.iter().filter_map(|role| role.bias());
+        biases.any(|bias| model.layer(l, bias).is_some())
+    });
+    let biases = || [false, true].into_iter().take(1 + usize::from(has_bias));
+    let ends = |bias: bool| [false, true].map(|residual| Epilogue { bias, residual });
+    let one_row = gpu.info.variants.single.is_for_one_row();
     match activations {
         ActivationType::Float => Vec::new(),
         ActivationType::Int8 => {
-            let has_bias = (0..model.config().layers).any(|l| {
-                let biases = LayerRole::LINEARS.iter().filter_map(|role| role.bias());
-                biases
-                    .into_iter()
-                    .any(|bias| model.layer(l, bias).is_some())
-            });
-            let one_row = gpu.info.variants.single.is_for_one_row();
             let mut cases = vec![
                 quantize_rows(numerics, 5, 301),
                 quantize_rows(numerics, 2, 1100),
                 matmul_i8(true, false, 1, 9, 33, 302),
                 matmul_i8(true, one_row, 1, 1, 70, 1100),
             ];
-            for bias in [false, true].into_iter().take(1 + usize::from(has_bias)) {
-                let ends = [false, true].map(|residual| Epilogue { bias, residual });
-                cases.extend(ends.map(|end| scale_sums(numerics, end, 5, 77)));
+            for bias in biases() {
+                cases.extend(ends(bias).map(|end| scale_sums(numerics, end, 5, 77)));
+            }
+            cases
+        }
+        ActivationType::Blocks => {
+            let mut cases = vec![quantize_blocks(numerics, 3, 5)];
+            let mut seen = Vec::new();
+            for weight in layers.flat_map(|l| LayerRole::LINEARS.map(|role| model.layer(l, role))) {
+                let Some(dtype) = weight.map(|weight| weight.dtype) else {
+                    continue;
+                };
+                let block = dtype.block().max(FIXED_COLUMNS);
+                let k = block * (300_usize.div_ceil(block) | 1);
+                if !seen.contains(&dtype) && dtype.is_fixed_point(k) {
+                    seen.push(dtype);
+                    cases.push(matmul_fixed(dtype, true, false, 9, 33, k));
+                    cases.push(matmul_fixed(dtype, true, one_row, 1, 70, k));
+                }
+            }
+            for bias in biases() {
+                cases.extend(ends(bias).map(|end| fixed_sums(numerics, end, 5, 77)));
             }
             cases
         }

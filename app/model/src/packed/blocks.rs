@@ -99,7 +99,7 @@ pub(super) fn q5_0(d: f32, block: &[u8], out: &mut Vec<f32>) {
 }
 
 /// Scale and minimum, 6 bits each, of sub-block `j` (ggml's `get_scale_min_k4`).
-fn scale_and_min(scales: &[u8], j: usize) -> (u8, u8) {
+pub(super) fn scale_and_min(scales: &[u8], j: usize) -> (u8, u8) {
     match j {
         0..4 => (scales[j] & 63, scales[j + 4] & 63),
         _ => (

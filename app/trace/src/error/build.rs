@@ -90,7 +90,7 @@ pub enum BuildError {
     },
     /// A linear output is, or became by rounding to the state dtype, infinite or NaN.
     #[error(
-        "output of `{product}` in layer {layer} is not finite at position {position}, channel {channel}"
+        "output of `{product}` in layer {layer} is not finite, or a sum that its type does not hold, at position {position}, channel {channel}"
     )]
     NonFiniteLinear {
         /// The layer.

@@ -277,7 +277,7 @@ pub enum TraceError {
     },
     /// A linear output holds an infinity or a NaN.
     #[error(
-        "output of `{product}` in layer {layer} is not finite at position {position}, channel {channel}"
+        "output of `{product}` in layer {layer} is not finite, or a sum that its type does not hold, at position {position}, channel {channel}"
     )]
     NonFiniteLinear {
         /// Layer.

@@ -111,6 +111,9 @@ fn inputs(manifest: &Manifest) -> &'static str {
     match manifest.numerics.activations {
         None => "as they are",
         Some(ActivationsClaim::Int8) => "rounded to 8-bit integers: products are of integers",
+        Some(ActivationsClaim::Blocks) => {
+            "rounded to 8-bit integers in blocks of 32: products are of integers, in fixed point"
+        }
         Some(ActivationsClaim::Ggml) => "rounded in blocks, as llama.cpp does",
     }
 }

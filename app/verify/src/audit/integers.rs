@@ -4,10 +4,10 @@
 //! a row, and a hidden state must be the very bits that follow from the one before.
 
 use assay_engine::Monitor;
-use assay_engine::audit::{IntegerAuditor, IntegerLayer, IntegerProbe, IntegerRows};
-use assay_engine::kernels::round8::Rows8;
-use assay_key::{IntegerKey, Part, VerifierKey, exact};
-use assay_model::LayerRole;
+use assay_engine::audit::{Inputs, IntegerAuditor, IntegerLayer, IntegerProbe, IntegerRows};
+use assay_key::exact::Fault;
+use assay_key::{IntegerCheck, IntegerKey, Part, VerifierKey};
+use assay_model::{FIXED_COLUMNS, LayerRole, f16_units};
 use assay_trace::{Linear, Trace};
 
 use super::layer::{NAMES, Stop, in_range};
@@ -21,6 +21,8 @@ const CHUNK: usize = 128;
 pub(super) struct Integers {
     /// Rows of sums checked, of all products.
     pub rows: [usize; 7],
+    /// p of the field that they were checked over, about; 0 before there were any.
+    order: f64,
     /// The first that is wrong: nothing after it was looked at.
     pub fault: Option<Wrong>,
     /// The first hidden state that does not follow: layer before it, and position.
@@ -52,7 +54,10 @@ impl From<Stop> for End {
 impl Integers {
     /// Chance that something wrong passed, in whichever of the rows: 1/p for each, at most.
     pub fn false_accept(&self) -> f64 {
-        self.rows.iter().sum::<usize>() as f64 / exact::P as f64
+        match self.rows.iter().sum::<usize>() {
+            0 => 0.0,
+            rows => rows as f64 / self.order,
+        }
     }
 
     /// Audits `layers`, which trace and key both have; stops at the first fault.
@@ -97,8 +102,9 @@ impl Integers {
             attn_norm: &attn_norm,
             mlp_norm: &mlp_norm,
             products: std::array::from_fn(|i| IntegerProbe {
+                n: held[i].check.n(),
                 k: held[i].check.k(),
-                scales: &held[i].scales,
+                scales: held[i].scales.as_deref(),
                 bias: biases[i].as_deref(),
             }),
         };
@@ -108,13 +114,14 @@ impl Integers {
             monitor.alive().map_err(Stop::from)?;
             monitor.breathe().await;
             let rows = rows_of(trace, layer, from, positions.min(from + CHUNK))?;
-            let mut judge = |i: usize, x: &Rows8, z: &[i32]| -> Result<(), End> {
+            let mut judge = |i: usize, x: &Inputs, z: &[i64]| -> Result<(), End> {
+                let check = &held[i].check;
                 // Sums that passed lead to numbers; beyond what f32 holds no model goes, and no twin fails.
-                if let Some(row) = x.scales.iter().position(|scale| !scale.is_finite()) {
+                if let Some(row) = first_without_number(x, check.k()) {
                     let position = from + row;
                     return Err(Stop::Range { position }.into());
                 }
-                held[i].check.check_rows(&x.values, z).map_err(|fault| {
+                check_rows(check, x, z).map_err(|fault| {
                     End::Wrong(Wrong {
                         layer,
                         product: i,
@@ -122,7 +129,8 @@ impl Integers {
                         code: fault.code,
                     })
                 })?;
-                self.rows[i] += x.scales.len();
+                self.rows[i] += z.len() / check.n().max(1);
+                self.order = check.order();
                 Ok(())
             };
             let after = auditor.layer(&probe, from, &rows, &mut judge)?;
@@ -152,7 +160,7 @@ impl Integers {
         {
             let name = NAMES[product];
             let what = match code {
-                "exact-range" => "a sum is larger than 8-bit integers can make it",
+                "exact-range" => "a sum is larger than the integers can make it",
                 _ => "the integer sums are not the product of the derived input (exact)",
             };
             let place = Where {
@@ -197,6 +205,34 @@ impl Integers {
             "each audited layer leads from one committed state to the next, bit for bit",
         )
         .numbers(0.0, 0.0)
+    }
+}
+
+/// The first row of an input that has a number which is none.
+fn first_without_number(x: &Inputs, k: usize) -> Option<usize> {
+    match x {
+        Inputs::Rows(x) => x.scales.iter().position(|scale| !scale.is_finite()),
+        Inputs::Blocks(x) => {
+            let block = x
+                .scales
+                .iter()
+                .position(|bits| f16_units(*bits).is_none())?;
+            Some(block / (k / FIXED_COLUMNS).max(1))
+        }
+    }
+}
+
+fn check_rows(check: &IntegerCheck, x: &Inputs, z: &[i64]) -> Result<(), Fault> {
+    match (check, x) {
+        (IntegerCheck::Scaled(key), Inputs::Rows(x)) => key.check_rows(&x.values, z),
+        (IntegerCheck::Fixed(key), Inputs::Blocks(x)) => {
+            key.check_rows(&x.units().unwrap_or_default(), z)
+        }
+        // Which kind inputs are follows from the key itself.
+        _ => Err(Fault {
+            code: "exact-product",
+            row: None,
+        }),
     }
 }
 

@@ -649,10 +649,7 @@ fn report(
     let widths: u64 = trace.linears().map_or(0, |claim| {
         claim.products.iter().map(|p| u64::from(p.width)).sum()
     });
-    let element = match manifest.has_sums() {
-        true => 4,
-        false => manifest.state_dtype.bytes() as u64,
-    };
+    let element = manifest.linear_bytes() as u64;
     let linears = layers.len() as u64 * widths * trace.positions() as u64 * element;
     AuditReport {
         key: key.id().to_string(),
