@@ -16,6 +16,7 @@ use assay_prove::Request;
 use assay_tests::cheats::{self, Cheat};
 use assay_tests::profiles::keep;
 use assay_tests::{adapters, data, prover};
+use assay_trace::Trace;
 use assay_verify::calibrate::{Case, Kind, Plan, measure};
 
 /// A model, its name, and the lengths (prompt, output) that are proven on it.
@@ -54,7 +55,7 @@ fn main() {
         plain_traces(&mut made, m, model, lengths, rounding);
     }
     if let Some(folder) = args.get(2) {
-        others(&mut made, &models, Path::new(folder));
+        others(&mut made, &models, rounding, Path::new(folder));
     }
     dishonest(&mut made, &models[0].1, rounding);
     let devices = adapters::devices();
@@ -213,7 +214,7 @@ fn plain_traces(
     }
 }
 
-fn others(made: &mut Vec<Made>, models: &[Measured], folder: &Path) {
+fn others(made: &mut Vec<Made>, models: &[Measured], rounding: Rounding, folder: &Path) {
     let mut paths: Vec<_> = std::fs::read_dir(folder)
         .expect("the folder of traces")
         .map(|entry| entry.expect("an entry").path())
@@ -227,8 +228,13 @@ fn others(made: &mut Vec<Made>, models: &[Measured], folder: &Path) {
         let Some(model) = models.iter().position(|(known, _, _)| known == name) else {
             continue;
         };
+        let bytes = std::fs::read(&path).expect("it reads");
+        let trace = Trace::parse(&bytes).expect("a trace");
+        if assay_verify::emulated::rounding(&trace) != rounding {
+            continue;
+        }
         made.push(Made {
-            bytes: std::fs::read(&path).expect("it reads"),
+            bytes,
             model,
             kind: Kind::Honest,
             by: by
