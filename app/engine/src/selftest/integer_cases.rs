@@ -275,7 +275,7 @@ pub fn fixed_sums(numerics: Numerics, epilogue: Epilogue, rows: usize, width: us
     let mut z: Vec<i64> = (0..rows * width)
         .map(|i| match i % 3 {
             // 25 bits, the last of them set, and zeros: halfway between two numbers.
-            0 => ((1 << 24) + (seeded.next() as i64 & 0xFF_FFFF) | 1) << (i % 38),
+            0 => (((1 << 24) + (seeded.next() as i64 & 0xFF_FFFF)) | 1) << (i % 38),
             _ => (seeded.next() as i64) >> (i % 64),
         })
         .collect();
