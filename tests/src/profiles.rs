@@ -1,8 +1,18 @@
 //! The profiles that ship with Assay, as a calibration writes them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use assay_verify::{Profile, Profiles};
+
+fn path() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../app/verify/profiles/profiles.json")
+}
+
+/// Those in the checkout.
+pub fn kept() -> Vec<Profile> {
+    let text = std::fs::read_to_string(path()).expect("it reads");
+    Profiles::from_json(&text).expect("it parses").0
+}
 
 /// Puts `profile` among them, in place of the one of its name. Ends the program, with the profile printed, where it lets a forgery or a
 /// measured cheat through: then something in the engine or in a case is wrong.

@@ -2,7 +2,7 @@
 
 use assay_engine::sampler::SamplerSpec;
 use assay_engine::{Device, Engine, Numerics, Quiet, Rounding};
-use assay_experiment::alter::KvCache;
+use assay_experiment::alter::{KvCache, Weights};
 use assay_experiment::plain::{Alter, Plain};
 use assay_model::Model;
 use assay_prove::Request;
@@ -80,32 +80,66 @@ fn honest_provers_are_accepted_on_every_device() {
 
 #[test]
 fn cheats_are_rejected_each_by_its_code() {
-    let model = Model::demo().expect("the demo model");
-    let kv = |kv| Alter {
-        kv: Some(kv),
-        ..alter(Rounding::Bf16)
-    };
-    let bf16 = alter(Rounding::Bf16);
-    for (cheat, alter, code) in [
-        (Cheat::Int8, bf16, "state-drift"),
-        (Cheat::FineTune, bf16, "state-drift"),
-        (Cheat::Int4, bf16, "state-precision"),
-        (Cheat::Other, bf16, "state-mismatch"),
-        (Cheat::SkipLayer(3), bf16, "state-mismatch"),
-        (Cheat::None, kv(KvCache::Int4), "state-mismatch"),
+    let folder = tempfile::tempdir().expect("a folder");
+    let models = [
+        (Rounding::Bf16, Model::demo().expect("the demo model")),
+        (Rounding::F16, data::demo_in_f16(folder.path())),
+    ];
+    let altered = |i: usize, weights: Weights| weights.of(&models[i].1).expect("a copy");
+    let other = cheats::demo(Cheat::Other);
+    for (cheat, i, ran, kv, code) in [
+        ("fp8", 0, altered(0, Weights::Fp8), None, "state-drift"),
+        (
+            "int4",
+            0,
+            altered(0, Weights::Int4),
+            None,
+            "state-precision",
+        ),
+        (
+            "skip",
+            0,
+            altered(0, Weights::Skip(3)),
+            None,
+            "layer-repeat",
+        ),
+        ("other", 0, other, None, "state-embedding"),
+        ("int8", 1, altered(1, Weights::Int8), None, "state-drift"),
+        (
+            "fine-tune",
+            1,
+            altered(1, Weights::FineTune),
+            None,
+            "state-drift",
+        ),
+        (
+            "int8 KV",
+            1,
+            altered(1, Weights::Skip(99)),
+            Some(KvCache::Int8),
+            "state-drift",
+        ),
     ] {
-        let plain = Plain::load(&cheats::demo(cheat)).expect("it loads");
-        let trace = plain_trace(&model, &plain, alter);
+        let (rounding, model) = &models[i];
+        let plain = Plain::load(&ran).expect("it loads");
+        let way = Alter {
+            kv,
+            ..alter(*rounding)
+        };
+        let trace = plain_trace(model, &plain, way);
         for (name, device) in adapters::devices() {
-            let report = verified(&device, &model, &trace);
-            let codes = report.failed_codes();
+            let report = verified(&device, model, &trace);
+            let (summary, test) = (&report.summary, &report.statistics.sequential);
             assert_eq!(
                 report.verdict,
                 Verdict::Reject,
-                "{cheat:?} on {name}: {}",
-                report.summary
+                "{cheat} on {name}: {summary} {test:?}"
             );
-            assert!(codes.contains(&code), "{cheat:?} on {name}: {codes:?}");
+            let codes = report.failed_codes();
+            assert!(
+                codes.contains(&code),
+                "{cheat} on {name}: {codes:?}, {test:?}"
+            );
         }
     }
 }
@@ -114,15 +148,22 @@ fn cheats_are_rejected_each_by_its_code() {
 #[test]
 fn what_bf16_hides_is_named() {
     let model = Model::demo().expect("the demo model");
-    let plain = Plain::load(&model).expect("it loads");
-    let hidden = Alter {
-        kv: Some(KvCache::Int8),
-        ..alter(Rounding::Bf16)
-    };
-    let report = verified(&Device::Cpu, &model, &plain_trace(&model, &plain, hidden));
-    assert_eq!(report.verdict, Verdict::Accept, "{}", report.summary);
-    let left = &report.coverage.not_covered;
-    assert!(left.iter().any(|line| line.contains("int8 KV")), "{left:?}");
+    let int8 = Weights::Int8.of(&model).expect("a copy");
+    let ran = [
+        ("int8:", &int8, None),
+        ("int8 KV:", &model, Some(KvCache::Int8)),
+    ];
+    for (name, ran, kv) in ran {
+        let plain = Plain::load(ran).expect("it loads");
+        let hidden = Alter {
+            kv,
+            ..alter(Rounding::Bf16)
+        };
+        let report = verified(&Device::Cpu, &model, &plain_trace(&model, &plain, hidden));
+        assert_eq!(report.verdict, Verdict::Accept, "{}", report.summary);
+        let left = &report.coverage.not_covered;
+        assert!(left.iter().any(|line| line.starts_with(name)), "{left:?}");
+    }
 }
 
 /// torch's own numbers (tests/golden/transformers): verified without the key that they were made for.

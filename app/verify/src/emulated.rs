@@ -4,7 +4,7 @@
 //! the text. No table of distances holds for models that were never measured. So the verifier runs the trace's tokens twice: once
 //! rounding as such a prover does ([`Engine::keep`]), and once in f32. What lies between its own two runs, at one layer and one position,
 //! is the unit in which the prover's distance is counted there. An honest prover is about one unit away, whatever the model;
-//! weights of 8 bits, a skipped layer or another model are several.
+//! weights of 4 bits, a skipped layer or another model are many.
 //!
 //! Nothing of the prover's enters either run.
 

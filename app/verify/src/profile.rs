@@ -204,6 +204,13 @@ impl Profile {
         })
     }
 
+    /// Of the cheats that it may hide, leaves those that it does.
+    pub(crate) fn hide_what_passed(&mut self) {
+        let tried = &self.null_forgery;
+        self.hides
+            .retain(|name| tried.get(name).is_some_and(|tried| tried.accepted > 0));
+    }
+
     /// The logit tolerance for a row of logits.
     pub fn tau(&self, logits: &[f32]) -> f64 {
         self.limits.tau_abs.max(self.limits.tau_rel * rms(logits))

@@ -145,6 +145,36 @@ pub async fn measure(
     summary::summarise(&all, plan, names.into_iter().map(str::to_owned).collect())
 }
 
+/// Tries cheats on a profile that was measured before: what it said of cheats of these names is replaced. Those of `may_hide` that are
+/// accepted become what it hides.
+///
+/// # Errors
+/// As [`measure`].
+pub async fn try_cheats(
+    profile: &mut Profile,
+    cases: &[Case<'_>],
+    may_hide: &[String],
+    numerics: Numerics,
+    monitor: &mut dyn Monitor,
+) -> Result<(), CalibrateError> {
+    let mut all = Vec::with_capacity(cases.len());
+    for (index, case) in cases.iter().enumerate() {
+        let trace =
+            Trace::parse(case.trace).map_err(|source| CalibrateError::Trace { index, source })?;
+        all.push(run(case, &trace, numerics, monitor).await?);
+    }
+    profile.hides = may_hide.to_vec();
+    profile.nearest_cheat = None;
+    for measured in &all {
+        if let Kind::Cheat(name) = &measured.kind {
+            profile.null_forgery.remove(name);
+        }
+    }
+    summary::add_cheats(profile, &all);
+    profile.hide_what_passed();
+    Ok(())
+}
+
 /// Distances of a trace's opened hidden states from a run of `model` on `device`, by layer and position, in the units that a profile of the
 /// claim counts in.
 ///
