@@ -167,6 +167,16 @@ async fn run_cases(
     numerics: Numerics,
     cases: Vec<Case>,
 ) -> Result<SelfTest, EngineError> {
+    run_cases_while(gpu, numerics, cases, || Ok(())).await
+}
+
+/// The same; an error of `alive`, which is asked before each, ends it.
+async fn run_cases_while(
+    gpu: &Gpu,
+    numerics: Numerics,
+    cases: Vec<Case>,
+    alive: impl Fn() -> Result<(), EngineError>,
+) -> Result<SelfTest, EngineError> {
     let limit = if numerics == Numerics::Strict {
         0.0
     } else {
@@ -174,6 +184,7 @@ async fn run_cases(
     };
     let mut result = SelfTest::default();
     for case in cases {
+        alive()?;
         let error = case.error(gpu).await?;
         if error.is_nan() || error > limit {
             return Err(EngineError::SelfTest {

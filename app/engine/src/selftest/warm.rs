@@ -4,15 +4,41 @@
 //! pipeline that a model uses. Where there are no threads nothing is begun, and the test runs where its outcome is asked for; a browser
 //! compiles in a process of its own anyway.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
 use super::SelfTest;
 use crate::engine::Device;
 use crate::sparsity::Sparsity;
 use crate::{ActivationType, EngineError, Numerics};
 use assay_model::Model;
 
-/// A self-test that runs beside other work.
+/// Pipelines that are compiled between two looks at whether anybody still wants them: several, since all processors compile.
+#[cfg(all(feature = "parallel", not(target_arch = "wasm32")))]
+const AT_ONCE: usize = 8;
+
+/// A self-test that runs beside other work. Who drops it stops it, and waits until the driver is let go: a program that ends while a driver
+/// compiles is killed by it.
 #[derive(Debug, Default)]
-pub struct Warming(Option<flume::Receiver<Result<SelfTest, EngineError>>>);
+pub struct Warming(Option<Begun>);
+
+#[derive(Debug)]
+struct Begun {
+    outcome: flume::Receiver<Result<SelfTest, EngineError>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // It sends its outcome, a fault of its own included, or nobody wants that any more.
+            drop(thread.join());
+        }
+    }
+}
 
 impl Warming {
     /// Begins [`run_for`](super::run_for) on a thread of its own.
@@ -28,16 +54,29 @@ impl Warming {
             return Self(None);
         };
         let cases = super::all_of(gpu, numerics, model, activations, rule);
-        let gpu = std::sync::Arc::clone(gpu);
-        let (send, receive) = flume::bounded(1);
+        let gpu = Arc::clone(gpu);
+        let (send, outcome) = flume::bounded(1);
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
         let work = async move {
+            let alive = || match stopped.load(Ordering::Relaxed) {
+                true => Err(EngineError::Cancelled),
+                false => Ok(()),
+            };
             let keys: Vec<_> = cases.iter().map(|case| &case.key).collect();
-            gpu.compile_all(&keys).await?;
-            super::run_cases(&gpu, numerics, cases).await
+            for keys in keys.chunks(AT_ONCE) {
+                alive()?;
+                gpu.compile_all(keys).await?;
+            }
+            super::run_cases_while(&gpu, numerics, cases, alive).await
         };
         let thread = std::thread::Builder::new().name("warming".to_owned());
         let begun = thread.spawn(move || drop(send.send(pollster::block_on(work))));
-        Self(begun.ok().map(|_| receive))
+        Self(begun.ok().map(|thread| Begun {
+            outcome,
+            stop,
+            thread: Some(thread),
+        }))
     }
 
     /// Nothing: there are no threads.
@@ -54,6 +93,6 @@ impl Warming {
 
     /// Waits for its end, and gives what [`run_for`](super::run_for) would; nothing if none was begun.
     pub async fn finish(self) -> Option<Result<SelfTest, EngineError>> {
-        self.0?.recv_async().await.ok()
+        self.0?.outcome.recv_async().await.ok()
     }
 }
