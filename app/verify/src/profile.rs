@@ -36,7 +36,7 @@ pub struct Profile {
     /// Forged commitments that the hidden-state limits accepted, by kind: `zero`, `random`, `shuffled`, `sign_flipped`,
     /// `other_model`, and any cheat that was measured.
     pub null_forgery: BTreeMap<String, Tried>,
-    /// Measured cheats that are no larger than honest rounding of this precision, and so are accepted.
+    /// Measured cheats that are within what honest rounding of this precision is given, and so are accepted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hides: Vec<String>,
     /// The measured cheat that came closest to being accepted, besides those.

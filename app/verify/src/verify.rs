@@ -225,7 +225,7 @@ impl Draft {
         for name in &profile.hides {
             let tried = profile.null_forgery.get(name).copied().unwrap_or_default();
             self.coverage.not_covered.push(format!(
-                "{name}: no larger than honest rounding of the claimed precision ({} of {} such traces were accepted when the limits were measured)",
+                "{name}: within what honest rounding of the claimed precision is given ({} of {} such traces were accepted when the limits were measured)",
                 tried.accepted, tried.of
             ));
         }
