@@ -7,6 +7,7 @@ pub mod data;
 pub mod dishonest;
 pub mod exact;
 pub mod fuzz;
+pub mod logits;
 pub mod null;
 pub mod plain;
 pub mod profiles;

@@ -75,23 +75,7 @@ fn judged_with(key: &VerifierKey, device: &Device, trace: &[u8], options: &Optio
     let report = pollster::block_on(audit(trace, key, device, options, &mut Quiet))
         .expect("the verifier works")
         .report;
-    let schema = include_str!("../../docs/report.schema.json");
-    let schema = serde_json::from_str(schema).expect("it parses");
-    let validator = jsonschema::validator_for(&schema).expect("a schema");
-    let json = serde_json::from_str(&report.to_json().expect("it has a form")).expect("it parses");
-    let faults: Vec<_> = validator
-        .iter_errors(&json)
-        .map(|err| format!("{}: {err}", err.instance_path))
-        .collect();
-    assert!(faults.is_empty(), "{faults:#?}");
-    let documented = include_str!("../../docs/checks.md");
-    for check in &report.checks {
-        assert!(
-            documented.contains(&format!("`{}`", check.code)),
-            "undocumented code {}",
-            check.code
-        );
-    }
+    assay_tests::exact::documented(&report);
     report
 }
 

@@ -1,6 +1,6 @@
 //! Products in fixed point beyond Q8_0: every stored type, mixed files, what does not fit, and how near the numbers are.
 
-use assay_engine::{ActivationType, Device, Engine, EngineError, Numerics, Quiet, Want};
+use assay_engine::{ActivationType, Device, Engine, EngineError, Numerics, Quiet};
 use assay_key::{KeyMaker, KeyOptions, Seed};
 use assay_model::quantize::{Target, write_folder};
 use assay_model::{Dtype, LayerRole, Model};
@@ -8,6 +8,7 @@ use assay_prove::{Open, ProveError, prove};
 use assay_tests::adapters;
 use assay_tests::data::shared;
 use assay_tests::exact::{BLOCKS, Case, asked, judged_with, make_key, outcome, request};
+use assay_tests::logits::{distance, logits};
 use assay_tests::prover::{self, prove_rounding, root};
 use assay_trace::{ActivationsClaim, Linear, Trace, reroot};
 use assay_verify::{Outcome, Verdict};
@@ -83,52 +84,13 @@ fn a_mixed_file_of_llama_cpps_holds() {
     holds(&model);
 }
 
-fn logits(device: &Device, model: &Model, activations: ActivationType) -> Vec<f32> {
-    let ids = request(None).prompt;
-    let mut quiet = Quiet;
-    let strict = Numerics::Strict;
-    let engine = Engine::load_rounding(
-        device,
-        model,
-        ids.len(),
-        strict,
-        activations,
-        None,
-        &mut quiet,
-    );
-    let mut engine = pollster::block_on(engine).expect("the model loads");
-    let want = Want {
-        logits_from: Some(0),
-        ..Want::default()
-    };
-    let mut logits = Vec::new();
-    let sink = |outputs: assay_engine::Outputs| -> Result<(), EngineError> {
-        logits.extend_from_slice(&outputs.logits);
-        Ok(())
-    };
-    let run = engine.prefill(&ids, &want, &mut quiet, sink);
-    pollster::block_on(run).expect("the model runs");
-    logits
-}
-
-/// Relative L2 distance.
-fn distance(got: &[f32], want: &[f32]) -> f64 {
-    assert_eq!(got.len(), want.len());
-    let square = |x: f64| x * x;
-    let pairs = got.iter().zip(want);
-    let off: f64 = pairs
-        .map(|(g, w)| square(f64::from(*g) - f64::from(*w)))
-        .sum();
-    let norm: f64 = want.iter().map(|w| square(f64::from(*w))).sum();
-    (off / norm).sqrt()
-}
-
 /// Rounding inputs to 8 bits moves logits by half a percent or so; a wrong scale, or a sum that was cut, by all of them.
 #[test]
 fn numbers_are_near_those_of_floats() {
     for (name, case) in [("q8_0", &BLOCKS), ("q4_0", &Q4_0), ("int4", &INT4)] {
-        let float = logits(&Device::Cpu, case.model(), ActivationType::Float);
-        let fixed = logits(&Device::Cpu, case.model(), MODE);
+        let ids = request(None).prompt;
+        let float = logits(&Device::Cpu, case.model(), &ids, ActivationType::Float);
+        let fixed = logits(&Device::Cpu, case.model(), &ids, MODE);
         let off = distance(&fixed, &float);
         println!("{name}: {off:.2e} from floats");
         assert!((1e-5..2e-2).contains(&off), "{name}: {off}");
