@@ -8,6 +8,7 @@ mod atomic_file;
 mod bench;
 mod cli;
 mod commands;
+mod compute_arg;
 mod device_arg;
 mod doctor;
 mod errors;

@@ -443,6 +443,11 @@ fn rejections_name_their_reason() {
             vec!["--expect-temperature", "0.8", "--expect-seed", "8"],
             "sampler-mismatch",
         ),
+        (
+            honest().to_owned(),
+            vec!["--expect-compute", "bf16"],
+            "precision-mismatch",
+        ),
     ];
     for (path, args, reason) in cases {
         let output = verify(&path, &args);
@@ -465,6 +470,8 @@ fn rejections_name_their_reason() {
         "0.8",
         "--expect-seed",
         "7",
+        "--expect-compute",
+        "f32",
     ];
     let output = verify(honest(), &right);
     assert_eq!(

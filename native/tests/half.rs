@@ -48,6 +48,15 @@ fn a_prover_in_half_precision_is_accepted_and_the_report_says_how_it_was_measure
     let left = report["coverage"]["not_covered"].to_string();
     assert!(left.contains("int8 KV"), "{left}");
 
+    // Whoever paid for f32 says so, and is not content with less.
+    for (asked, exit) in [("bf16", 0), ("f32", 1), ("f16", 1), ("fp8", 2)] {
+        let args = ["--verify", "trace.bin", "--adapter", "cpu", "--expect-compute", asked];
+        let verified = run(folder.path(), &args);
+        let shown = String::from_utf8_lossy(&verified.stdout);
+        assert_eq!(verified.status.code(), Some(exit), "{asked}: {shown}");
+        assert_eq!(shown.starts_with("✗ REJECT  precision-mismatch\n"), exit == 1, "{shown}");
+    }
+
     for (extra, part) in [
         (&["--compute", "fp8"][..], "want f32, bf16 or f16"),
         (

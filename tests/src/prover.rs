@@ -187,10 +187,11 @@ pub fn prove_plain(
     alter: Alter,
 ) -> Vec<u8> {
     let config = model.config();
-    let (compute, state_dtype) = match alter.rounding {
-        Rounding::Keep => (Compute::F32, StateDtype::F32),
-        Rounding::Bf16 => (Compute::Bf16, StateDtype::Bf16),
-        Rounding::F16 => (Compute::F16, StateDtype::F16),
+    let compute = Compute::from(alter.rounding);
+    let state_dtype = match compute {
+        Compute::F32 => StateDtype::F32,
+        Compute::Bf16 => StateDtype::Bf16,
+        Compute::F16 => StateDtype::F16,
     };
     let layers = config.layers as u32;
     let spec = TraceSpec {

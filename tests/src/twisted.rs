@@ -258,10 +258,11 @@ pub fn prove(
     }
     let positions = tokens.len() - 1;
     let passed = run.pass(&tokens[..positions]);
-    let (compute, state_dtype) = match rounding {
-        Rounding::Keep => (Compute::F32, StateDtype::F32),
-        Rounding::Bf16 => (Compute::Bf16, StateDtype::Bf16),
-        Rounding::F16 => (Compute::F16, StateDtype::F16),
+    let compute = Compute::from(rounding);
+    let state_dtype = match compute {
+        Compute::F32 => StateDtype::F32,
+        Compute::Bf16 => StateDtype::Bf16,
+        Compute::F16 => StateDtype::F16,
     };
     let widths = linear_widths(c);
     let spec = TraceSpec {

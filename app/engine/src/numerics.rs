@@ -8,6 +8,8 @@
     reason = "the constants are spelt as in the WGSL text, which has no names for them"
 )]
 
+use assay_trace::Compute;
+
 /// Which promise the kernels make about their bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -58,6 +60,28 @@ impl Rounding {
             Self::Keep => 0.5f64.powi(24),
             Self::Bf16 => 0.5f64.powi(8),
             Self::F16 => 0.5f64.powi(11),
+        }
+    }
+}
+
+/// What a trace says of it.
+impl From<Rounding> for Compute {
+    fn from(rounding: Rounding) -> Self {
+        match rounding {
+            Rounding::Keep => Self::F32,
+            Rounding::Bf16 => Self::Bf16,
+            Rounding::F16 => Self::F16,
+        }
+    }
+}
+
+/// What a prover that says so keeps between operations.
+impl From<Compute> for Rounding {
+    fn from(compute: Compute) -> Self {
+        match compute {
+            Compute::F32 => Self::Keep,
+            Compute::Bf16 => Self::Bf16,
+            Compute::F16 => Self::F16,
         }
     }
 }

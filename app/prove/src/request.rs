@@ -4,7 +4,7 @@ use assay_engine::sampler::SamplerSpec;
 use assay_engine::{Engine, EngineError, Numerics, Rounding, linear_widths};
 use assay_model::{Model, ModelConfig};
 use assay_trace::{
-    BuildError, Challenge, Compute, Decimal, DecimalError, Digest, Keep, Linear, LinearsSpec,
+    BuildError, Challenge, Decimal, DecimalError, Digest, Keep, Linear, LinearsSpec,
     Manifest, ModelClaim, NumericsClaim, NumericsClass, Opening, ProductClaim, Sampler,
     SealedTrace, StateDtype, TraceSpec, challenge,
 };
@@ -265,11 +265,7 @@ impl Request {
                     }
                     (Numerics::Strict, _) => NumericsClass::Strict,
                 },
-                compute: match engine.rounding() {
-                    Rounding::Keep => Compute::F32,
-                    Rounding::Bf16 => Compute::Bf16,
-                    Rounding::F16 => Compute::F16,
-                },
+                compute: engine.rounding().into(),
             },
             opened: self.kept_states(config),
             producer: Manifest::printable(crate::PRODUCER),

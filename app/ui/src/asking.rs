@@ -2,7 +2,7 @@
 
 use assay_live::{Address, Amount, Ask};
 use assay_work::live;
-use assay_work::message::{AskPrompt, AskRequest, LiveNews, ModelSource, ProverAt, Secret};
+use assay_work::message::{Arithmetic, AskPrompt, AskRequest, LiveNews, ModelSource, ProverAt, Secret};
 
 use crate::settings::Settings;
 use crate::text;
@@ -23,6 +23,7 @@ pub(crate) struct Asking {
     pub max_tokens: String,
     pub layers: String,
     pub logits: String,
+    pub arithmetic: Arithmetic,
     pub told: Told,
 }
 
@@ -61,6 +62,7 @@ impl Asking {
             max_tokens,
             layers: Ask::LAYERS.to_string(),
             logits: Ask::LOGITS.to_string(),
+            arithmetic: Arithmetic::default(),
             told: Told::default(),
         }
     }
@@ -99,6 +101,7 @@ impl Asking {
             ignore_eos: false,
             layers: amount("layers", &self.layers)?,
             logits: amount("logits", &self.logits)?,
+            arithmetic: self.arithmetic,
         };
         let prover = ProverAt {
             address,

@@ -7,7 +7,7 @@ use assay_engine::AdapterInfo;
 use assay_sheet::Sheet;
 use assay_trace::Manifest;
 use assay_work::message::{
-    CacheEntry, Claims, DeviceChoice, Failure, Hashes, Job, KeptId, KeyFacts, ModelFacts,
+    Arithmetic, CacheEntry, Claims, DeviceChoice, Failure, Hashes, Job, KeptId, KeyFacts, ModelFacts,
     ModelSource, Proved, Secret, Source,
 };
 use web_time::Instant;
@@ -159,6 +159,7 @@ pub(crate) struct ExpectForm {
     pub sampler: SamplerForm,
     /// Whether skipping by the trace's own rule was asked for.
     pub skips: bool,
+    pub arithmetic: Arithmetic,
 }
 
 /// A request of the Prove page.

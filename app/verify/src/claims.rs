@@ -2,7 +2,7 @@
 
 use assay_engine::sampler::SamplerSpec;
 use assay_engine::{ActivationType, linear_widths};
-use assay_trace::{Digest, Linear, Manifest, Sampler, StopReason, Trace};
+use assay_trace::{Compute, Digest, Linear, Manifest, Sampler, StopReason, Trace};
 
 use crate::facts::Facts;
 use crate::report::{Check, Outcome, Where};
@@ -108,6 +108,33 @@ pub(crate) fn shape(manifest: &Manifest, facts: &Facts) -> Check {
             format!("`{what}` is `{got}`, the model has `{want}`"),
         ),
         None => Check::pass(ID, "sizes and types are the model's"),
+    }
+}
+
+/// Is it the precision that was asked for? A trace that claims a lower one is judged with that one's tolerances, in which more can hide.
+pub(crate) fn precision(manifest: &Manifest, wanted: Option<Compute>) -> Check {
+    const ID: &str = "precision";
+    let claimed = manifest.numerics.compute;
+    match wanted {
+        None => Check::skipped(
+            ID,
+            format!(
+                "no precision was asked for: the trace is judged as one of {}, which it claims",
+                claimed.name()
+            ),
+        ),
+        Some(wanted) if wanted == claimed => Check::pass(
+            ID,
+            format!("the trace claims {}, which was asked for", claimed.name()),
+        ),
+        Some(wanted) => {
+            let detail = format!(
+                "the trace claims to have computed in {}, asked for was {}",
+                claimed.name(),
+                wanted.name()
+            );
+            Check::fail(ID, "precision-mismatch", detail)
+        }
     }
 }
 
@@ -274,6 +301,22 @@ mod tests {
         manifest.nonce = Some(Digest([1; 32]));
         assert_eq!(nonce(&manifest, Some([1; 32])).outcome, Outcome::Pass);
         assert_eq!(nonce(&manifest, Some([2; 32])).code, "nonce");
+    }
+
+    #[test]
+    fn precisions() {
+        let mut manifest = testing::manifest();
+        for claimed in Compute::ALL {
+            manifest.numerics.compute = claimed;
+            let unasked = precision(&manifest, None);
+            assert_eq!(unasked.outcome, Outcome::Skipped);
+            assert!(unasked.detail.contains(claimed.name()));
+            for wanted in Compute::ALL {
+                let check = precision(&manifest, Some(wanted));
+                let code = if wanted == claimed { "ok" } else { "precision-mismatch" };
+                assert_eq!(check.code, code, "{claimed:?} for {wanted:?}");
+            }
+        }
     }
 
     #[test]

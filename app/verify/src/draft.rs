@@ -160,6 +160,7 @@ impl Draft {
                 options.sparse.as_deref(),
                 self.method == Method::Audit,
             ))
+            && self.went_well(claims::precision(manifest, options.expect_compute))
             && self.went_well(claims::activations(manifest, options.activations))
             && self.went_well(claims::prompt(trace, options.expect_prompt.as_deref()))
             && self.went_well(claims::sampler(manifest, options.expect_sampler.as_ref()))

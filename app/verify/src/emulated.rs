@@ -9,7 +9,7 @@
 //! Nothing of the prover's enters either run.
 
 use assay_engine::{Engine, EngineError, Monitor, Outputs, Phase, Rounding, Want};
-use assay_trace::{Compute, StateDtype, Trace};
+use assay_trace::{StateDtype, Trace};
 use half::{bf16, f16};
 
 use crate::profile::Profile;
@@ -27,18 +27,9 @@ pub struct Emulated {
     layers: Vec<(u32, Vec<u16>)>,
 }
 
-/// What a prover with this claim keeps between operations.
-fn rounding_of(compute: Compute) -> Rounding {
-    match compute {
-        Compute::F32 => Rounding::Keep,
-        Compute::Bf16 => Rounding::Bf16,
-        Compute::F16 => Rounding::F16,
-    }
-}
-
 /// What a trace's prover keeps between operations.
 pub fn rounding(trace: &Trace<'_>) -> Rounding {
-    rounding_of(trace.manifest().numerics.compute)
+    Rounding::from(trace.manifest().numerics.compute)
 }
 
 impl Emulated {

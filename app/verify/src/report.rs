@@ -154,7 +154,7 @@ impl Check {
 }
 
 /// Every check's id in the order in which they run, with its source.
-pub const CHECKS: [(&str, &str); 25] = [
+pub const CHECKS: [(&str, &str); 26] = [
     ("live", "VeriLLM commit, challenge, reveal; Verathos nonces"),
     ("structure", "assay; CommitLLM fail-closed parsing"),
     ("commitment", "llama2-rs Merkle trace; CommitLLM; VeriLLM"),
@@ -163,6 +163,7 @@ pub const CHECKS: [(&str, &str); 25] = [
     ("tokenizer", "CommitLLM"),
     ("model-shape", "assay"),
     ("sparsity", "llama-skip; CATS; TEAL; Deja Vu"),
+    ("precision", "Token-DiFR; VeriLLM FP16 and INT4 provers"),
     ("activations", "CommitLLM W8A8; llama.cpp Q8 products"),
     ("prompt", "CommitLLM, GRAIL prompt binding"),
     ("sampler", "CommitLLM sampler binding"),

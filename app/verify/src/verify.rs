@@ -12,7 +12,7 @@ use assay_engine::{
     selftest::{self, Warming},
 };
 use assay_model::{Model, ModelError};
-use assay_trace::{Digest, Opening, Trace};
+use assay_trace::{Compute, Digest, Opening, Trace};
 use web_time::Instant;
 
 use crate::claims;
@@ -41,6 +41,8 @@ pub struct Options {
     pub numerics: Numerics,
     /// Whether the trace is a live prover's answer to this verifier's request, whose conduct was judged before.
     pub live: bool,
+    /// What values were asked to be rounded to between operations.
+    pub expect_compute: Option<Compute>,
     /// What products were asked to round their inputs to. A trace that states anything else is refused.
     pub activations: ActivationType,
     /// The rule for active neurons that was asked for. Without one a trace of a sparse MLP is refused.

@@ -257,6 +257,15 @@ fn a_cheap_failure_ends_the_run() {
         "prompt",
         "prompt-mismatch",
     );
+    fails(
+        &bytes,
+        &Options {
+            expect_compute: Some(Compute::F16),
+            ..asked()
+        },
+        "precision",
+        "precision-mismatch",
+    );
     let other = SamplerSpec::Gumbel {
         seed: 1,
         temperature: 1.0,

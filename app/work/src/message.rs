@@ -11,7 +11,8 @@ mod live;
 mod secret;
 
 use assay_engine::sampler::SamplerSpec;
-use assay_engine::{AdapterInfo, Phase};
+use assay_engine::{ActivationType, AdapterInfo, Phase};
+use assay_trace::Compute;
 use assay_verify::Details;
 use serde::{Deserialize, Serialize};
 
@@ -166,6 +167,17 @@ pub struct Expect {
     pub sampler: Option<SamplerSpec>,
     /// Whether the prover was asked to skip neurons, by the very rule that the trace names. A trace that skips is refused otherwise.
     pub skips: bool,
+    /// How it was to compute.
+    pub arithmetic: Arithmetic,
+}
+
+/// How a prover was asked to compute.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arithmetic {
+    /// What it was to round values to between operations; not compared if `None`.
+    pub compute: Option<Compute>,
+    /// What it was to round the inputs of products to. If `None`, what a key was made for; not at all where there is no key.
+    pub activations: Option<ActivationType>,
 }
 
 /// What a prover is asked for.

@@ -17,7 +17,7 @@ use assay_verify::audit::audit;
 use assay_verify::{Options, Profiles, Verified, verify_in_detail};
 
 use crate::message::{
-    Claims, DeviceChoice, Event, Expect, ExperimentRequest, Failure, Hashes, Job, JobId, KeptId,
+    Arithmetic, Claims, DeviceChoice, Event, Expect, ExperimentRequest, Failure, Hashes, Job, JobId, KeptId,
     ModelSource, News, Outcome, ProveRequest, Proved, Source, Stage,
 };
 use crate::monitor::JobMonitor;
@@ -369,12 +369,7 @@ impl<P: Platform> Worker<P> {
                 verify_in_detail(&profiles, bytes, model, &device, options, &mut monitor).await?
             }
             Against::Key(open) => {
-                // Whoever has a key bought what it was made for.
-                let options = Options {
-                    activations: ActivationType::of(open.key.activations()),
-                    ..options.clone()
-                };
-                audit(bytes, &open.key, &device, &options, &mut monitor).await?
+                audit(bytes, &open.key, &device, options, &mut monitor).await?
             }
         };
         let root = verified.report.model.root.as_deref();
@@ -518,6 +513,14 @@ fn nonce(text: &str) -> Result<[u8; 32], Failure> {
         .map_err(|_err| Failure::new("request", "a nonce has 64 hexadecimal digits"))
 }
 
+/// What products must have rounded their inputs to. Whoever has a key bought what it was made for.
+fn activations(asked: Arithmetic, against: &Against) -> ActivationType {
+    asked.activations.unwrap_or_else(|| match against {
+        Against::Key(open) => ActivationType::of(open.key.activations()),
+        Against::Model(_) => ActivationType::Float,
+    })
+}
+
 fn options(expect: &Expect, against: &Against) -> Result<Options, Failure> {
     let prompt = match (&expect.prompt, against.tokenizer()) {
         (None, _) => None,
@@ -541,6 +544,8 @@ fn options(expect: &Expect, against: &Against) -> Result<Options, Failure> {
         nonce: expect.nonce.as_deref().map(nonce).transpose()?,
         expect_prompt: prompt,
         expect_sampler: expect.sampler,
+        expect_compute: expect.arithmetic.compute,
+        activations: activations(expect.arithmetic, against),
         ..Options::default()
     })
 }

@@ -301,6 +301,7 @@ fn what_was_asked_for_is_compared() {
             top_p: 1.0,
         }),
         skips: false,
+        arithmetic: Arithmetic::default(),
     };
     let honest = || Source::Sample(Sample::Honest);
     let job = verify(honest(), asked("To be, or not", None));
@@ -314,6 +315,22 @@ fn what_was_asked_for_is_compared() {
     assert_eq!(report(run(&mut worker, job).0).failed_codes(), ["nonce"]);
     let job = verify(honest(), asked("To be, or not", Some("zz".into())));
     assert_eq!(run(&mut worker, job).0.unwrap_err().code, "request");
+    for (compute, activations, codes) in [
+        (Some(Compute::F32), Some(ActivationType::Float), &[][..]),
+        (Some(Compute::Bf16), None, &["precision-mismatch"]),
+        (None, Some(ActivationType::Ggml), &["activations"]),
+    ] {
+        let arithmetic = Arithmetic {
+            compute,
+            activations,
+        };
+        let expect = Expect {
+            arithmetic,
+            ..Expect::default()
+        };
+        let judged = report(run(&mut worker, verify(honest(), expect)).0);
+        assert_eq!(judged.failed_codes(), codes);
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use assay_engine::sparsity::SparseModel;
 use assay_engine::{ActivationType, AdapterInfo, Engine, Numerics, Rounding, selftest};
 use assay_model::Model;
 use assay_prove::{Proved, Request, prove};
-use assay_trace::{Digest, NumericsClass, Sampler, SparseClaim, StopReason};
+use assay_trace::{Compute, Digest, NumericsClass, Sampler, SparseClaim, StopReason};
 use serde::Serialize;
 
 use crate::activations_arg::ActivationsArgs;
@@ -63,8 +63,8 @@ pub struct Args {
     sparse: SparseArgs,
 
     /// Keep so much of values between operations, and say so: `bf16` and `f16` emulate what servers do, for a verifier to try itself on
-    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = compute)]
-    compute: Rounding,
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = crate::compute_arg::parse)]
+    compute: Compute,
 
     /// Where to write the trace
     #[arg(long, value_name = "FILE")]
@@ -81,15 +81,6 @@ pub fn nonce(hex: &str) -> Result<Digest, String> {
     hex.to_ascii_lowercase()
         .parse()
         .map_err(|_| format!("want 64 hex digits (32 bytes), got {got} characters"))
-}
-
-fn compute(text: &str) -> Result<Rounding, String> {
-    match text {
-        "f32" => Ok(Rounding::Keep),
-        "bf16" => Ok(Rounding::Bf16),
-        "f16" => Ok(Rounding::F16),
-        _ => Err("want f32, bf16 or f16".to_owned()),
-    }
 }
 
 #[derive(Serialize)]
@@ -203,9 +194,10 @@ async fn generate(
         progress,
     )
     .await?;
-    if args.compute != Rounding::Keep {
-        drop(selftest::run_for_emulation(&device, model, args.compute).await?);
-        engine.keep(args.compute).await?;
+    let rounding = Rounding::from(args.compute);
+    if rounding != Rounding::Keep {
+        drop(selftest::run_for_emulation(&device, model, rounding).await?);
+        engine.keep(rounding).await?;
     }
     let proved = prove(&mut engine, model, root, request, progress).await?;
     Ok((proved, engine.info().clone()))

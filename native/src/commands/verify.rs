@@ -10,7 +10,7 @@ use assay_engine::sampler::SamplerSpec;
 use assay_engine::{ActivationType, Device};
 use assay_key::VerifierKey;
 use assay_model::Model;
-use assay_trace::{Digest, Trace};
+use assay_trace::{Compute, Digest, Trace};
 use assay_verify::audit::audit;
 use assay_verify::{Profiles, Verdict, Verified, statement, verify_in_detail};
 
@@ -92,6 +92,11 @@ pub struct Options {
     /// The seed that must have been used; needed with a temperature above 0
     #[arg(long, value_name = "S", requires = "expect_temperature")]
     expect_seed: Option<u64>,
+
+    /// The precision that values must have been kept in between operations: f32, bf16 or f16. Without it a trace is judged as one of
+    /// the precision that it claims, and more can hide in a lower one
+    #[arg(long, value_name = "TYPE", requires = "verify", value_parser = crate::compute_arg::parse)]
+    pub expect_compute: Option<Compute>,
 
     /// The rule for active neurons of a sparse MLP that was asked for, as in `assay prove`; without one every neuron must have been
     /// computed
@@ -353,6 +358,7 @@ impl Options {
             ("--nonce", self.nonce.is_some()),
             ("--sparse", self.sparse.is_some()),
             ("--activations", self.activations.is_some()),
+            ("--expect-compute", self.expect_compute.is_some()),
             ("--csv", self.csv.is_some()),
             ("--stop-early", self.stop_early),
             ("--statement", self.statement.is_some()),
@@ -409,6 +415,7 @@ impl Options {
         };
         Ok(assay_verify::Options {
             nonce: self.nonce.map(|nonce| nonce.0),
+            expect_compute: self.expect_compute,
             activations: self.activations(against),
             sparse,
             stop_early: self.stop_early,

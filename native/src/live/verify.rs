@@ -51,6 +51,7 @@ pub fn verify(
                 ..
             } = *answered;
             expected.stop_early = options.stop_early;
+            expected.expect_compute = options.expect_compute;
             expected.activations = options.activations(against);
             results.conclude(&trace, against, &expected, options, device, output)
         }

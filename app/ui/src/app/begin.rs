@@ -232,5 +232,6 @@ fn expectation(form: &crate::state::ExpectForm, model: &ModelSource) -> Result<E
             None
         },
         skips: form.skips,
+        arithmetic: form.arithmetic,
     })
 }

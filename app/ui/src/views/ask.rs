@@ -94,6 +94,7 @@ fn form(ui: &mut Ui, state: &mut State) {
             {
                 state.ask(Ask::Dice);
             }
+            super::expect::arithmetic(ui, &mut state.asking.arithmetic, "ask");
         });
         ui.add_space(4.0);
         ui.horizontal(|ui| {

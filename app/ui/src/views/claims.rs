@@ -1,6 +1,6 @@
 //! What was chosen, before it is judged: what the trace claims, which model it is held against, what the user asked for.
 
-use assay_trace::{ActivationsClaim, Manifest, SparseRule};
+use assay_trace::{ActivationsClaim, Compute, Manifest, SparseRule};
 use egui::{Ui, vec2};
 
 use crate::command::Command;
@@ -106,6 +106,15 @@ fn neurons(manifest: &Manifest) -> String {
     }
 }
 
+/// What is kept of values between operations.
+fn precision(manifest: &Manifest) -> &'static str {
+    match manifest.numerics.compute {
+        Compute::F32 => "f32",
+        Compute::Bf16 => "bf16: values are rounded between operations",
+        Compute::F16 => "f16: values are rounded between operations",
+    }
+}
+
 /// What linear products take.
 fn inputs(manifest: &Manifest) -> &'static str {
     match manifest.numerics.activations {
@@ -151,6 +160,7 @@ fn rows(manifest: &Manifest) -> Vec<(&'static str, String)> {
         ),
         ("sampler", text::sampler(&manifest.sampler)),
         ("neurons", neurons(manifest)),
+        ("precision", precision(manifest).to_owned()),
         ("inputs", inputs(manifest).to_owned()),
         (
             "nonce",

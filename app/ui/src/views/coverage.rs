@@ -141,6 +141,7 @@ fn covered(report: &Report) -> Vec<String> {
         ),
         ("prompt", "The prompt is the one that you asked."),
         ("sampler", "The sampler is the one that you asked for."),
+        ("precision", "The precision is the one that you asked for."),
     ] {
         if passed(id) {
             all.push(words.to_owned());

@@ -1,5 +1,8 @@
 //! What the user asked the prover for. Without it a trace may answer another question.
 
+use assay_engine::ActivationType;
+use assay_trace::Compute;
+use assay_work::message::Arithmetic;
 use egui::{Rect, Role, Sense, Ui, WidgetInfo, vec2};
 
 use crate::app::begin::PROMPT_NEEDS_MODEL;
@@ -24,8 +27,8 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
         widgets::muted(
             ui,
             "All of it is optional. A trace only shows that its numbers are this model’s. Filling these in shows that they answer \
-             your question: that it is fresh (nonce), to your words (prompt), drawn the way you asked for (sampler and seed). \
-             What is left empty is not compared, and the report says so.",
+             your question: that it is fresh (nonce), to your words (prompt), drawn the way you asked for (sampler and seed), and \
+             computed as precisely as you paid for. What is left empty is not compared, and the report says so.",
         );
         let width = ui.available_width();
         widgets::field(
@@ -64,6 +67,7 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
         if form.with_sampler {
             sampler(ui, &mut form.sampler, "expected");
         }
+        arithmetic(ui, &mut form.arithmetic, "expected");
     });
 }
 
@@ -100,7 +104,7 @@ fn head(ui: &mut Ui, is_open: &mut bool) {
         ui.painter().text(
             at,
             egui::Align2::LEFT_CENTER,
-            "optional: nonce, prompt, sampler",
+            "optional: nonce, prompt, sampler, precision",
             theme::fonts::small(),
             colors.muted,
         );
@@ -138,6 +142,57 @@ pub(super) fn sampler(ui: &mut Ui, form: &mut SamplerForm, salt: &str) {
         if let Err(why) = form.spec() {
             problem(ui, &why);
         }
+    });
+}
+
+/// Choices of how a prover was to compute.
+pub(super) fn arithmetic(ui: &mut Ui, form: &mut Arithmetic, salt: &str) {
+    let precisions = [None].into_iter().chain(Compute::ALL.map(Some));
+    let inputs = [None].into_iter().chain(ActivationType::ALL.map(Some));
+    ui.push_id((salt, "arithmetic"), |ui| {
+        ui.horizontal_wrapped(|ui| {
+            ui.spacing_mut().item_spacing = vec2(12.0, 8.0);
+            choice(ui, "Precision", &mut form.compute, precisions, precision);
+            choice(ui, "Inputs of products", &mut form.activations, inputs, rounded);
+        });
+    });
+}
+
+fn precision(compute: Option<Compute>) -> &'static str {
+    match compute {
+        None => "not compared",
+        Some(compute) => compute.name(),
+    }
+}
+
+fn rounded(activations: Option<ActivationType>) -> &'static str {
+    match activations {
+        None => "as the model or the key has them",
+        Some(ActivationType::Float) => "not rounded",
+        Some(ActivationType::Int8) => "int8: rows of 8-bit integers",
+        Some(ActivationType::Blocks) => "blocks: of 8-bit integers",
+        Some(ActivationType::Ggml) => "ggml: as llama.cpp rounds",
+    }
+}
+
+fn choice<T: PartialEq + Copy>(
+    ui: &mut Ui,
+    label: &str,
+    chosen: &mut T,
+    all: impl Iterator<Item = T>,
+    words: fn(T) -> &'static str,
+) {
+    widgets::labelled(ui, label, 240.0, |ui, width| {
+        egui::ComboBox::from_id_salt(label)
+            .width(width)
+            .selected_text(words(*chosen))
+            .show_ui(ui, |ui| {
+                for each in all {
+                    ui.selectable_value(chosen, each, words(each));
+                }
+            })
+            .response
+            .accessible_name(label);
     });
 }
 

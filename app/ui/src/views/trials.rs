@@ -57,7 +57,7 @@ fn form(ui: &mut Ui, state: &mut State) {
         260.0
     };
     ui.horizontal_wrapped(|ui| {
-        choice(ui, "Experiment", wide, |ui, width| {
+        widgets::labelled(ui, "Experiment", wide, |ui, width| {
             let form = &mut state.trials;
             egui::ComboBox::from_id_salt("experiment")
                 .width(width)
@@ -73,7 +73,7 @@ fn form(ui: &mut Ui, state: &mut State) {
                 .accessible_name("Experiment");
         });
         let others = state.adapters.found.clone();
-        choice(ui, "Verifiers run on", wide, |ui, width| {
+        widgets::labelled(ui, "Verifiers run on", wide, |ui, width| {
             let chosen = &mut state.trials.verifier;
             egui::ComboBox::from_id_salt("verifiers' device")
                 .width(width)
@@ -116,7 +116,7 @@ fn form(ui: &mut Ui, state: &mut State) {
             150.0,
             true,
         );
-        choice(ui, "Prompts", 220.0, |ui, _width| {
+        widgets::labelled(ui, "Prompts", 220.0, |ui, _width| {
             let names = PromptLength::ALL.map(|length| (length, length.name()));
             widgets::segmented(ui, &mut form.prompts, &names);
         });
@@ -149,18 +149,6 @@ fn form(ui: &mut Ui, state: &mut State) {
     if let Err(why) = state.trials.request() {
         super::expect::problem(ui, &why);
     }
-}
-
-/// A control with its label above, as fields have it.
-fn choice(ui: &mut Ui, label: &str, width: f32, control: impl FnOnce(&mut Ui, f32)) {
-    let height = ui.spacing().interact_size.y + 24.0;
-    let down = egui::Layout::top_down(egui::Align::Min);
-    ui.allocate_ui_with_layout(egui::vec2(width, height), down, |ui| {
-        ui.set_width(width);
-        ui.spacing_mut().item_spacing.y = 4.0;
-        widgets::muted(ui, label);
-        control(ui, width);
-    });
 }
 
 fn device(choice: &DeviceChoice) -> String {

@@ -194,6 +194,23 @@ pub(crate) fn secret_field(
     .inner
 }
 
+/// A control with its label above, as fields have it.
+pub(crate) fn labelled(
+    ui: &mut Ui,
+    label: &str,
+    width: f32,
+    control: impl FnOnce(&mut Ui, f32),
+) {
+    let height = ui.spacing().interact_size.y + 24.0;
+    let down = egui::Layout::top_down(egui::Align::Min);
+    ui.allocate_ui_with_layout(vec2(width, height), down, |ui| {
+        ui.set_width(width);
+        ui.spacing_mut().item_spacing.y = 4.0;
+        muted(ui, label);
+        control(ui, width);
+    });
+}
+
 /// A row of which one is chosen. `true` if that changed.
 pub(crate) fn segmented<T: PartialEq + Copy>(
     ui: &mut Ui,

@@ -3,7 +3,7 @@
 use assay_engine::audit::Auditor;
 use assay_engine::{ActivationType, Device, Monitor, Numerics, Phase, Rounding, selftest};
 use assay_key::VerifierKey;
-use assay_trace::{Challenge, Compute, Manifest, Trace};
+use assay_trace::{Challenge, Manifest, Trace};
 use web_time::Instant;
 
 use super::energy::Energy;
@@ -150,7 +150,7 @@ pub async fn audit_with(
     ));
     draft.profile = Some(profiles.report());
     let begun = Instant::now();
-    let rounding = rounding_of(manifest.numerics.compute);
+    let rounding = Rounding::from(manifest.numerics.compute);
     let tested = selftest::run_for_audit(device, key.config(), rounding).await?;
     draft.checks.push(self_test(&tested));
     draft.timings.load_s = begun.elapsed().as_secs_f64();
@@ -251,7 +251,7 @@ async fn see(
     honest: &dyn Fn(&str, usize) -> Option<Honest>,
     monitor: &mut dyn Monitor,
 ) -> Result<SeenAll, Stop> {
-    let rounding = rounding_of(trace.manifest().numerics.compute);
+    let rounding = Rounding::from(trace.manifest().numerics.compute);
     let logits = trace.linears().map_or(0, |claim| claim.logits.len());
     let is_integer = trace.manifest().has_sums();
     let (positions, products) = match is_integer {
@@ -292,14 +292,6 @@ async fn see(
         row_tests,
         pooled_tests,
     })
-}
-
-fn rounding_of(compute: Compute) -> Rounding {
-    match compute {
-        Compute::F32 => Rounding::Keep,
-        Compute::F16 => Rounding::F16,
-        Compute::Bf16 => Rounding::Bf16,
-    }
 }
 
 /// Who picked what is open, and whether that was the verifier's to pick. A trace that cannot be audited at all ends under another id.

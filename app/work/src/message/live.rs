@@ -5,7 +5,7 @@ use assay_live::Amount;
 use assay_verify::Details;
 use serde::{Deserialize, Serialize};
 
-use super::{Claims, KeptId, Secret};
+use super::{Arithmetic, Claims, KeptId, Secret};
 
 /// Where a live prover is, and what it wants to hear.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -33,6 +33,8 @@ pub struct AskRequest {
     pub layers: Amount,
     /// Rows of logits to have opened, likewise.
     pub logits: Amount,
+    /// How its answer must say that it computed. A request has no word for it: a prover offers one arithmetic.
+    pub arithmetic: Arithmetic,
 }
 
 /// A prompt, as it was typed.

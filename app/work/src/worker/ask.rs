@@ -6,7 +6,7 @@ use assay_live::{Address, Answer, Ask, ExchangeError, Failed, Wanted, exchange};
 use assay_trace::Digest;
 use assay_verify::{Options, Verified};
 
-use super::{Worker, claims, report};
+use super::{Worker, activations, claims, report};
 use crate::live::{self, SUSPICIOUS};
 use crate::message::{
     AskPrompt, AskRequest, Asked, DeviceChoice, Failure, JobId, LiveNews, ModelSource, News,
@@ -53,7 +53,11 @@ impl<P: Platform> Worker<P> {
         let exchanged = self.exchange(id, &mut way, &wanted, &against).await;
         match exchanged {
             Ok(answer) => {
-                let options = live::expected(&answer, wanted.prompt.clone(), sampler);
+                let options = Options {
+                    expect_compute: request.arithmetic.compute,
+                    activations: activations(request.arithmetic, &against),
+                    ..live::expected(&answer, wanted.prompt.clone(), sampler)
+                };
                 let verified = self
                     .judge(id, &answer.trace, &against, &options, &device)
                     .await?;

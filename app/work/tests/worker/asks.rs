@@ -27,6 +27,7 @@ fn request(prompt: AskPrompt) -> AskRequest {
         ignore_eos: true,
         layers: Amount::Count(3),
         logits: Amount::All,
+        arithmetic: Arithmetic::default(),
     }
 }
 
