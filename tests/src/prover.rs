@@ -1,7 +1,7 @@
 //! Proving and verifying in one call, for tests that compare many of both.
 
 use assay_engine::sampler::{self, SamplerSpec};
-use assay_engine::{ActivationType, Device, Engine, EngineError, Numerics, Quiet, Rounding, Want};
+use assay_engine::{ActivationType, Device, Engine, EngineError, Numerics, Quiet, Want};
 use assay_experiment::plain::{Alter, Plain};
 use assay_model::Model;
 use assay_prove::{Request, prove};

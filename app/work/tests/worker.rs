@@ -15,12 +15,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use assay_engine::sampler::SamplerSpec;
-use assay_engine::{Device, GpuOptions, Quiet};
+use assay_engine::{ActivationType, Device, GpuOptions, Quiet};
 use assay_live::Address;
 use assay_model::{ByteSource, Model, ModelError};
+use assay_trace::Compute;
 use assay_verify::{Options, Report, Verdict};
 use assay_work::message::{
-    DeviceChoice, Event, Expect, Failure, Job, JobId, ModelSource, News, Outcome, ProveRequest,
+    Arithmetic, DeviceChoice, Event, Expect, Failure, Job, JobId, ModelSource, News, Outcome, ProveRequest,
     ProverAt, Sample, Source, Stage, ToWorker,
 };
 use assay_work::{Fetched, LocalFuture, Platform, Worker};

@@ -1,7 +1,9 @@
 //! What happens when: samples, drops, jobs, cancels, errors, links, exports.
 
+use assay_engine::ActivationType;
+use assay_trace::Compute;
 use assay_ui::{Input, Settings, Source, Start, ThemeChoice};
-use assay_work::message::{Event, Failure, Job, ModelSource, News, Outcome, Stage, ToWorker};
+use assay_work::message::{Arithmetic, Event, Failure, Job, ModelSource, News, Outcome, Stage, ToWorker};
 use egui_kittest::kittest::Queryable;
 
 use crate::rig::{Rig, WIDE};
@@ -111,6 +113,8 @@ fn what_was_asked_for_is_compared() {
         .get_by_label("Prompt that you sent")
         .type_text("Another prompt");
     rig.harness.run();
+    choose(&mut rig, "Precision", "f16");
+    choose(&mut rig, "Inputs of products", "ggml: as llama.cpp rounds");
     rig.command("verify");
     let jobs = rig.jobs();
     let Some((_, Job::Verify { expect, .. })) = jobs.last() else {
@@ -118,6 +122,23 @@ fn what_was_asked_for_is_compared() {
     };
     assert_eq!(expect.prompt.as_deref(), Some("Another prompt"));
     assert_eq!(expect.nonce, None);
+    let asked = Arithmetic {
+        compute: Some(Compute::F16),
+        activations: Some(ActivationType::Ggml),
+    };
+    assert_eq!(expect.arithmetic, asked);
+}
+
+fn choose(rig: &mut Rig, list: &str, item: &str) {
+    let role = egui::Role::ComboBox;
+    rig.harness.get_by_role_and_label(role, list).scroll_to_me();
+    rig.harness.run();
+    rig.harness.get_by_role_and_label(role, list).click();
+    rig.harness.run();
+    rig.harness
+        .get_by(|node| node.role() != egui::Role::Label && node.label().as_deref() == Some(item))
+        .click();
+    rig.harness.run();
 }
 
 #[test]

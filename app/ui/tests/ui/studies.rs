@@ -233,9 +233,10 @@ fn a_trace_that_skips_is_accepted_by_whoever_asked_for_it() {
     rig.command("edit");
     rig.harness.get_by_label("What did you ask for?").click();
     rig.harness.run();
-    rig.harness
-        .get_by_label("I asked for skipped neurons, by the rule that the trace names")
-        .click();
+    let asked = "I asked for skipped neurons, by the rule that the trace names";
+    rig.harness.get_by_label(asked).scroll_to_me();
+    rig.harness.run();
+    rig.harness.get_by_label(asked).click();
     rig.harness.run();
     rig.command("verify");
     rig.work();

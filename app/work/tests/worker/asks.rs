@@ -5,7 +5,7 @@ use assay_trace::Trace;
 use assay_verify::{Method, Report, Verdict};
 use assay_work::live::SUSPICIOUS;
 use assay_work::message::{
-    AskPrompt, AskRequest, Asked, DeviceChoice, Expect, Failure, Job, LiveNews, ModelSource, News,
+    Arithmetic, AskPrompt, AskRequest, Asked, DeviceChoice, Expect, Failure, Job, LiveNews, ModelSource, News,
     Outcome, ProverAt, Secret, Source, Stage, ToWorker,
 };
 
