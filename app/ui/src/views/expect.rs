@@ -167,7 +167,7 @@ fn precision(compute: Option<Compute>) -> &'static str {
 
 fn rounded(activations: Option<ActivationType>) -> &'static str {
     match activations {
-        None => "as the model or the key has them",
+        None => "default",
         Some(ActivationType::Float) => "not rounded",
         Some(ActivationType::Int8) => "int8: rows of 8-bit integers",
         Some(ActivationType::Blocks) => "blocks: of 8-bit integers",
