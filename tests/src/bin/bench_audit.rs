@@ -1,5 +1,5 @@
 //! What an audit costs beside re-execution, on one adapter, in one run: `bench_audit [ADAPTER [--exact]]`, the latter for no whole
-//! models. Prints Markdown for docs/benchmarks.md; nothing here passes or fails.
+//! models; `bench_audit --twins` for a whole layer by the CPU twins alone. Prints Markdown for docs/benchmarks.md; nothing here passes or fails.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,6 +18,9 @@ const PROJECTIONS: usize = 16;
 const ROWS: usize = 4;
 
 fn main() {
+    if std::env::args().any(|arg| arg == "--twins") {
+        return twins();
+    }
     let options = GpuOptions {
         adapter: std::env::args().nth(1),
         ..Default::default()
@@ -38,6 +41,11 @@ fn main() {
         "Llama-3.2-1B",
         &[64, 256, 1024],
     );
+    twins();
+}
+
+/// A whole layer by the CPU twins.
+fn twins() {
     let eight_b = Shape::named("llama-3.1-8b").expect("a shape").config;
     whole(
         &Device::Cpu,

@@ -4,6 +4,7 @@ use super::{SEGMENT, Stored};
 use crate::kernels::lanes::{LANES, advance, pack};
 use crate::kernels::{for_each, silu_mul};
 use crate::numerics::Rounding;
+use assay_model::Dtype;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -141,7 +142,7 @@ fn add_segment<const L: usize>(
 /// The whole matrix, where it is stored as floats that can be read in place.
 fn floats<'a>(w: Stored<'a>) -> Option<&'a [f32]> {
     match w.dtype {
-        assay_model::Dtype::F32 => bytemuck::try_cast_slice(w.bytes).ok(),
+        Dtype::F32 => bytemuck::try_cast_slice(w.bytes).ok(),
         _ => None,
     }
 }
@@ -162,7 +163,6 @@ fn rows<'a>(w: Stored<'a>, range: Range<usize>) -> Cow<'a, [f32]> {
 mod tests {
     use super::*;
     use crate::selftest::Seeded;
-    use assay_model::Dtype;
 
     /// The canonical order, a number at a time.
     fn plain(x: &[f32], w: &[f32]) -> f32 {
