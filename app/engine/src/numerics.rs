@@ -49,8 +49,17 @@ impl Rounding {
     pub fn of(self, x: f32) -> f32 {
         match self {
             Self::Keep => x,
-            Self::Bf16 => half::bf16::from_f32(x).to_f32(),
+            Self::Bf16 => to_bf16(x),
             Self::F16 => half::f16::from_f32(x.clamp(-65504.0, 65504.0)).to_f32(),
+        }
+    }
+
+    /// Rounds each of `values`: a kind of rounding a loop, so that loops become vector instructions.
+    pub fn all(self, values: &mut [f32]) {
+        match self {
+            Self::Keep => {}
+            Self::Bf16 => values.iter_mut().for_each(|x| *x = to_bf16(*x)),
+            Self::F16 => values.iter_mut().for_each(|x| *x = self.of(*x)),
         }
     }
 
@@ -87,15 +96,37 @@ impl From<Compute> for Rounding {
 }
 
 #[inline]
+fn to_bf16(x: f32) -> f32 {
+    let u = x.to_bits();
+    let near = f32::from_bits((u.wrapping_add(0x7FFF + ((u >> 16) & 1))) & 0xFFFF_0000);
+    if x.is_nan() { x } else { near }
+}
+
+#[inline]
 fn madd(acc: f32, a: f32, b: f32) -> f32 {
     acc + a * b
+}
+
+/// The integer n nearest to x / ln 2, and 2^n; x in [-87, 88].
+///
+/// The shaders take `floor` and a cast of it. Those are calls and branches where a processor has no instruction for them, and keep a loop from
+/// becoming vectors; sums give the same: a number from 2^23 on has no fraction, and its integer in its low bits.
+#[inline]
+fn whole_power(x: f32) -> (f32, f32) {
+    let t = madd(0.5, x, 1.442_695_04);
+    let near = (t + 12_582_912.0) - 12_582_912.0;
+    let n = near - if near > t { 1.0 } else { 0.0 };
+    (
+        n,
+        f32::from_bits((n + (8_388_608.0 + 127.0)).to_bits() << 23),
+    )
 }
 
 /// e^x for x in [-87, 88]; 0 below, e^88 above; about 1 ulp.
 #[inline]
 pub fn exp(x0: f32) -> f32 {
     let x = x0.clamp(-87.0, 88.0);
-    let n = madd(0.5, x, 1.442_695_04).floor();
+    let (n, scale) = whole_power(x);
     let mut r = madd(x, n, -0.693_359_375);
     r = madd(r, n, 2.121_944_40e-4);
     let mut p = 1.987_569_150_0e-4;
@@ -105,7 +136,6 @@ pub fn exp(x0: f32) -> f32 {
     p = madd(1.666_666_545_9e-1, p, r);
     p = madd(5.000_000_120_1e-1, p, r);
     let y = 1.0 + madd(r, p, r * r);
-    let scale = f32::from_bits(((n as i32 + 127) as u32) << 23);
     if x0 < -87.0 { 0.0 } else { y * scale }
 }
 
@@ -167,6 +197,55 @@ mod tests {
         assert!(worst_ulp(recip, |y| 1.0 / y, 0.001..1000.0) < 2.0);
         assert!(worst_ulp(rsqrt, |x| 1.0 / x.sqrt(), 0.001..1000.0) < 2.5);
         assert!(worst_ulp(silu, |x| x / (1.0 + (-x).exp()), 0.01..60.0) < 4.0);
+    }
+
+    /// Powers of two by `floor` and a cast, as the shaders make them.
+    #[test]
+    fn exponents_are_those_of_floor() {
+        let of = |x: f32| {
+            let n = (0.5 + x * 1.442_695_04_f32).floor();
+            (n, f32::from_bits(((n as i32 + 127) as u32) << 23))
+        };
+        let near_halves = (-127..=127).flat_map(|n| {
+            let x = (n as f32 - 0.5) / 1.442_695_04;
+            (-8..=8).map(move |step| f32::from_bits(x.to_bits().wrapping_add_signed(step)))
+        });
+        let sweep = (0..400_000).map(|i| -87.0 + 175.0 * i as f32 / 4e5);
+        for x in near_halves
+            .chain(sweep)
+            .filter(|x| (-87.0..=88.0).contains(x))
+        {
+            let (n, scale) = of(x);
+            let (got, power) = whole_power(x);
+            assert_eq!((got, power), (n, scale), "{x:e}");
+        }
+    }
+
+    #[test]
+    fn bf16_is_that_of_half() {
+        let odd = [
+            0.0,
+            -0.0,
+            1e-40,
+            f32::MAX,
+            f32::MIN,
+            f32::INFINITY,
+            1.003_906_3,
+            1.011_718_8,
+        ];
+        let sweep = (0..1_000_000_u32).map(|i| f32::from_bits(i.wrapping_mul(2_654_435_761)));
+        let all: Vec<f32> = sweep.filter(|x| !x.is_nan()).chain(odd).collect();
+        let mut rounded = all.clone();
+        Rounding::Bf16.all(&mut rounded);
+        for (x, y) in all.iter().zip(rounded) {
+            let want = half::bf16::from_f32(*x).to_f32().to_bits();
+            assert_eq!(
+                [y.to_bits(), Rounding::Bf16.of(*x).to_bits()],
+                [want; 2],
+                "{x:e}"
+            );
+        }
+        assert!(Rounding::Bf16.of(f32::from_bits(u32::MAX)).is_nan());
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! What an audit costs beside re-execution, on one adapter, in one run: `bench_audit [ADAPTER [--exact]]`, the latter for no whole
-//! models. Prints Markdown for docs/benchmarks.md; nothing here passes or fails.
+//! models; `bench_audit --twins` for a whole layer by the CPU twins alone. Prints Markdown for docs/benchmarks.md; nothing here passes or fails.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,6 +18,9 @@ const PROJECTIONS: usize = 16;
 const ROWS: usize = 4;
 
 fn main() {
+    if std::env::args().any(|arg| arg == "--twins") {
+        return twins();
+    }
     let options = GpuOptions {
         adapter: std::env::args().nth(1),
         ..Default::default()
@@ -38,13 +41,18 @@ fn main() {
         "Llama-3.2-1B",
         &[64, 256, 1024],
     );
+    twins();
+}
+
+/// A whole layer by the CPU twins.
+fn twins() {
     let eight_b = Shape::named("llama-3.1-8b").expect("a shape").config;
     whole(
         &Device::Cpu,
         "the CPU twins",
         &eight_b,
         "Llama-3.1-8B",
-        &[64],
+        &[64, 256, 1024],
     );
 }
 
@@ -292,7 +300,7 @@ async fn moved(gpu: &Gpu, t: usize, size: usize) -> Result<f64, EngineError> {
     Ok(times[1])
 }
 
-/// One layer, everything in it: rows to the device, norms, rotation, attention over all positions, checks, and back.
+/// One layer, everything in it but reading a trace: rows to the device, norms, rotation, attention over all positions, checks, and back.
 fn whole(device: &Device, name: &str, config: &ModelConfig, shape: &str, lengths: &[usize]) {
     println!("A whole layer of {shape} audited on {name}, attention included:\n");
     println!(
@@ -334,25 +342,30 @@ fn whole(device: &Device, name: &str, config: &ModelConfig, shape: &str, lengths
     for t in lengths {
         let mut auditor =
             pollster::block_on(Auditor::new(device, config, Rounding::Keep, *t)).expect("room");
-        let rows = |from: usize, to: usize| -> Result<OwnedRows, EngineError> {
-            Ok(OwnedRows {
-                before: noise((to - from) * config.hidden, 1.0),
-                outputs: std::array::from_fn(|i| noise((to - from) * widths[i], 1.0)),
-            })
+        // Rows lie ready, as a trace's do: making or copying them is no part of an audit.
+        let ready = || -> Vec<OwnedRows> {
+            let chunk = auditor.chunk();
+            (0..*t)
+                .step_by(chunk)
+                .map(|from| chunk.min(t - from))
+                .map(|count| OwnedRows {
+                    before: noise(count * config.hidden, 1.0),
+                    outputs: std::array::from_fn(|i| noise(count * widths[i], 1.0)),
+                })
+                .collect()
         };
+        let mut all: Vec<_> = (0..4).map(|_| ready()).collect();
         let mut run = || {
+            let mut chunks = all.pop().expect("rows for each run").into_iter();
             let mut quiet = Quiet;
+            let rows = |_, _| Ok::<_, EngineError>(chunks.next().expect("rows for each chunk"));
+            let started = Instant::now();
             let seen = auditor.layer(&probe, *t, &mut quiet, rows, |_, _| Ok(()));
             pollster::block_on(seen).expect("it sees");
+            started.elapsed().as_secs_f64()
         };
         run();
-        let mut times: Vec<f64> = (0..3)
-            .map(|_| {
-                let started = Instant::now();
-                run();
-                started.elapsed().as_secs_f64()
-            })
-            .collect();
+        let mut times: Vec<f64> = (0..3).map(|_| run()).collect();
         times.sort_by(f64::total_cmp);
         let a_token = times[1] * 1e3 / *t as f64;
         println!(

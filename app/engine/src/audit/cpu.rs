@@ -6,6 +6,7 @@ use crate::kernels::matmul::Stored;
 use crate::kernels::{add, matmul, residual, rmsnorm, row_energy, silu_mul};
 use crate::{EngineError, Rounding};
 use assay_model::{Dtype, ModelConfig};
+use std::borrow::Cow;
 
 /// One layer's audit by the CPU twins, position after position: what a checker runs beside a device that generates.
 pub struct CpuAuditor {
@@ -51,17 +52,19 @@ impl CpuAuditor {
         let config = &self.config;
         let (rounding, hidden) = (self.rounding, config.hidden);
         let [q, k, v, o, gate, up, down] = std::array::from_fn(|i| {
-            let product = &probe.products[i];
-            let mut y = rows.outputs[i].to_vec();
-            if let Some(bias) = product.bias {
-                add::cpu(rows.outputs[i], bias, product.n, rounding, &mut y);
-            }
-            y
+            let (product, y) = (&probe.products[i], rows.outputs[i]);
+            let Some(bias) = product.bias else {
+                return Cow::Borrowed(y);
+            };
+            let mut sum = vec![0.0; y.len()];
+            add::cpu(y, bias, product.n, rounding, &mut sum);
+            Cow::Owned(sum)
         });
         let mut products: [Seen; 7] = Default::default();
         let mut look = |group: usize, x: &[f32]| {
+            let energy = x_energy(x, probe.products[GROUPS[group][0]].k);
             for &i in GROUPS[group] {
-                products[i] = seen(&probe.products[i], x, rows.outputs[i]);
+                products[i] = seen(&probe.products[i], x, &energy, rows.outputs[i]);
             }
         };
         let eps = config.norm_eps;
@@ -69,6 +72,7 @@ impl CpuAuditor {
         rmsnorm::cpu(rows.before, probe.attn_norm, eps, rounding, &mut x);
         look(0, &x);
 
+        let (q, k) = (q.into_owned(), k.into_owned());
         let attended = self.attention.attend(config, pos0, q, k, &v);
         look(1, &attended);
 
@@ -94,35 +98,47 @@ impl CpuAuditor {
             self.rounding,
             &mut x,
         );
-        seen(&probe.product, &x, logits)
+        let energy = x_energy(&x, probe.product.k);
+        seen(&probe.product, &x, &energy, logits)
     }
 }
 
-fn seen(probe: &Probe<'_>, x: &[f32], y: &[f32]) -> Seen {
+/// By row of `k` columns: sum of squares.
+fn x_energy(x: &[f32], k: usize) -> Vec<f32> {
+    let mut energy = vec![0.0; x.len() / k];
+    row_energy::cpu(x, k, &mut energy);
+    energy
+}
+
+/// One product, from its input, that input's energies and its output.
+fn seen(probe: &Probe<'_>, x: &[f32], x_energy: &[f32], y: &[f32]) -> Seen {
     let (rows, projections, others) = (x.len() / probe.k, probe.projections(), probe.others());
-    let yr = times(y, probe.on_y, probe.n);
-    let xv = times(x, probe.on_x, probe.k);
+    let plain = |x: &[f32], w: Stored<'_>, y: &mut [f32]| matmul::cpu(x, w, None, None, y);
+    let yr = times(y, probe.on_y, probe.n, plain);
+    let xv = times(x, probe.on_x, probe.k, plain);
     let stride = projections + others;
     let mut out = vec![0.0; 2 * rows + projections];
     residual::cpu(&yr, &xv, projections, stride, 0, &mut out);
-    let positive: Vec<f32> = x.iter().map(|v| v.abs()).collect();
-    let mut x_energy = vec![0.0; rows];
-    row_energy::cpu(x, probe.k, &mut x_energy);
     Seen {
         residual_energy: out[..rows].to_vec(),
         residual_top: out[rows..2 * rows].to_vec(),
         projection_energy: out[2 * rows..].to_vec(),
-        x_energy,
+        x_energy: x_energy.to_vec(),
         others: xv
             .chunks_exact(stride)
             .flat_map(|row| row[projections..].iter().copied())
             .collect(),
-        magnitudes: times(&positive, probe.on_magnitude, probe.k),
+        magnitudes: times(x, probe.on_magnitude, probe.k, matmul::magnitudes_cpu),
     }
 }
 
-/// x [rows, k] times wᵀ, w f32 [n, k].
-fn times(x: &[f32], w: &[f32], k: usize) -> Vec<f32> {
+/// `product` of x [rows, k] and w, f32 [n, k].
+fn times(
+    x: &[f32],
+    w: &[f32],
+    k: usize,
+    product: impl Fn(&[f32], Stored<'_>, &mut [f32]),
+) -> Vec<f32> {
     let n = w.len() / k;
     if n == 0 {
         return Vec::new();
@@ -134,6 +150,6 @@ fn times(x: &[f32], w: &[f32], k: usize) -> Vec<f32> {
         k,
     };
     let mut y = vec![0.0; x.len() / k * n];
-    matmul::cpu(x, stored, None, None, &mut y);
+    product(x, stored, &mut y);
     y
 }

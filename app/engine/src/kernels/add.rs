@@ -37,7 +37,8 @@ pub fn cpu(a: &[f32], b: &[f32], width: usize, rounding: Rounding, y: &mut [f32]
             &b[r * width..(r + 1) * width]
         };
         for ((y, a), b) in y.iter_mut().zip(&a[r * width..]).zip(b) {
-            *y = rounding.of(a + b);
+            *y = a + b;
         }
+        rounding.all(y);
     });
 }

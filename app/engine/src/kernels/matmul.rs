@@ -1,7 +1,11 @@
 //! Matrix products with stored weights. Kernels: `matmul_tile`, `matmul_subgroup`, `matmul_shared` and `matvec`; one
 //! twin, since all of them add in one order.
 
-use super::{Grid, ParamBytes, for_each, rounded, silu_mul, stored, strict};
+mod twin;
+
+pub use twin::{cpu, cpu_keeping, gated_cpu, magnitudes_cpu};
+
+use super::{Grid, ParamBytes, rounded, stored, strict};
 use crate::gpu::{MatmulKernel, PipelineKey};
 use crate::numerics::{Numerics, Rounding};
 use assay_model::Dtype;
@@ -199,147 +203,4 @@ pub struct Stored<'a> {
     pub n: usize,
     /// Columns.
     pub k: usize,
-}
-
-/// Rows of x that the twin advances together; the compiler turns them into vector lanes.
-const LANES: usize = 16;
-/// Rows of w that one task owns.
-const TASK_ROWS: usize = 16;
-
-/// The twin: `y[r, c] = sum_k x[r, k] w[c, k] (+ bias[c]) (+ residual[r, c])`; x is [m, k], y is [m, n].
-pub fn cpu(
-    x: &[f32],
-    w: Stored<'_>,
-    bias: Option<&[f32]>,
-    residual: Option<&[f32]>,
-    y: &mut [f32],
-) {
-    let Stored { dtype, bytes, n, k } = w;
-    let m = y.len() / n;
-    // Lanes of rows, transposed: packed[block][k][lane].
-    let blocks = m.div_ceil(LANES);
-    let mut packed = vec![0.0_f32; blocks * k * LANES];
-    for r in 0..m {
-        let (block, lane) = (r / LANES, r % LANES);
-        for (i, v) in x[r * k..(r + 1) * k].iter().enumerate() {
-            packed[(block * k + i) * LANES + lane] = *v;
-        }
-    }
-    // Column-major output, so that tasks own contiguous memory.
-    let mut columns = vec![0.0_f32; n * m];
-    let tasks: Vec<&mut [f32]> = columns.chunks_mut(TASK_ROWS * m).collect();
-    for_each(tasks, |task, out| {
-        let mut row = Vec::with_capacity(k);
-        for (i, out) in out.chunks_exact_mut(m).enumerate() {
-            let c = task * TASK_ROWS + i;
-            row.clear();
-            dtype.decode_row(bytes, c, k, &mut row);
-            if m == 1 {
-                out[0] = dot(&x[..k], &row);
-            } else {
-                for (block, out) in out.chunks_mut(LANES).enumerate() {
-                    let sums = lanes_dot(&packed[block * k * LANES..(block + 1) * k * LANES], &row);
-                    out.copy_from_slice(&sums[..out.len()]);
-                }
-            }
-        }
-    });
-    for (r, y) in y.chunks_exact_mut(n).enumerate() {
-        for (c, y) in y.iter_mut().enumerate() {
-            let mut total = columns[c * m + r];
-            if let Some(bias) = bias {
-                total += bias[c];
-            }
-            if let Some(residual) = residual {
-                total += residual[r * n + c];
-            }
-            *y = total;
-        }
-    }
-}
-
-/// The twin of [`key_keeping`].
-pub fn cpu_keeping(
-    x: &[f32],
-    w: Stored<'_>,
-    bias: Option<&[f32]>,
-    residual: Option<&[f32]>,
-    rounding: Rounding,
-    y: &mut [f32],
-) {
-    if rounding == Rounding::Keep {
-        return cpu(x, w, bias, residual, y);
-    }
-    cpu(x, w, bias, None, y);
-    for (i, y) in y.iter_mut().enumerate() {
-        *y = rounding.of(*y);
-        if let Some(residual) = residual {
-            *y = rounding.of(residual[i] + *y);
-        }
-    }
-}
-
-/// The twin of [`gated_key`]: `y = silu(x gate^T) * (x up^T)`; `w` holds gate's rows and as many of up's, `bias` likewise; y is [m, w.n / 2].
-pub fn gated_cpu(x: &[f32], w: Stored<'_>, bias: Option<&[f32]>, y: &mut [f32]) {
-    let n = w.n / 2;
-    let m = y.len() / n;
-    let mut both = vec![0.0; m * w.n];
-    cpu(x, w, bias, None, &mut both);
-    for (both, y) in both.chunks_exact(w.n).zip(y.chunks_exact_mut(n)) {
-        let (gate, up) = both.split_at(n);
-        silu_mul::cpu(gate, up, Rounding::Keep, y);
-    }
-}
-
-/// One dot product in the canonical order. Segments are independent chains, so four run side by side.
-fn dot(x: &[f32], w: &[f32]) -> f32 {
-    let mut sums = Vec::with_capacity(x.len().div_ceil(SEGMENT));
-    let mut xs = x.chunks(SEGMENT);
-    let mut ws = w.chunks(SEGMENT);
-    let whole = x.len() / SEGMENT;
-    for _ in 0..whole / 4 {
-        let mut pairs = [(&[][..], &[][..]); 4];
-        for pair in &mut pairs {
-            *pair = (xs.next().unwrap_or(&[]), ws.next().unwrap_or(&[]));
-        }
-        let mut acc = [0.0_f32; 4];
-        for i in 0..SEGMENT {
-            for (a, (x, w)) in acc.iter_mut().zip(&pairs) {
-                *a += x[i] * w[i];
-            }
-        }
-        sums.extend(acc);
-    }
-    for (x, w) in xs.zip(ws) {
-        let mut acc = 0.0_f32;
-        for (x, w) in x.iter().zip(w) {
-            acc += x * w;
-        }
-        sums.push(acc);
-    }
-    sums.into_iter()
-        .reduce(|total, sum| total + sum)
-        .unwrap_or(0.0)
-}
-
-/// LANES dot products against one row of w, each in the canonical order.
-fn lanes_dot(packed: &[f32], w: &[f32]) -> [f32; LANES] {
-    let mut total = [0.0_f32; LANES];
-    for (segment, w) in w.chunks(SEGMENT).enumerate() {
-        let mut acc = [0.0_f32; LANES];
-        let packed = &packed[segment * SEGMENT * LANES..];
-        for (x, w) in packed.chunks_exact(LANES).zip(w) {
-            for (a, x) in acc.iter_mut().zip(x) {
-                *a += x * w;
-            }
-        }
-        if segment == 0 {
-            total = acc;
-        } else {
-            for (t, a) in total.iter_mut().zip(acc) {
-                *t += a;
-            }
-        }
-    }
-    total
 }

@@ -10,6 +10,7 @@ pub mod elementwise;
 pub mod embed;
 pub mod fixed_sums;
 pub mod kv_write;
+mod lanes;
 pub mod layernorm;
 pub mod matmul;
 pub mod matmul_fixed;
@@ -118,15 +119,14 @@ pub(crate) trait IntoItems<T: Send> {
 }
 
 impl<T: Send> IntoItems<T> for Vec<T> {
-    #[cfg(feature = "parallel")]
     fn run(self, body: impl Fn(usize, T) + Sync + Send) {
-        use rayon::prelude::*;
-        self.into_par_iter()
-            .enumerate()
-            .for_each(|(i, item)| body(i, item));
-    }
-    #[cfg(not(feature = "parallel"))]
-    fn run(self, body: impl Fn(usize, T) + Sync + Send) {
+        // One item is not worth waking a thread for.
+        #[cfg(feature = "parallel")]
+        if self.len() > 1 {
+            use rayon::prelude::*;
+            let items = self.into_par_iter().enumerate();
+            return items.for_each(|(i, item)| body(i, item));
+        }
         for (i, item) in self.into_iter().enumerate() {
             body(i, item);
         }

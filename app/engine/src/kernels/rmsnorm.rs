@@ -1,6 +1,6 @@
 //! Root-mean-square norm. Kernel: `shaders/kernels/rmsnorm.wgsl`.
 
-use super::{Grid, ParamBytes, lane_energy, rounded, strict};
+use super::{Grid, ParamBytes, for_each, lane_energy, rounded, strict};
 use crate::gpu::PipelineKey;
 use crate::numerics::{Numerics, Rounding, rsqrt};
 use bytemuck::{Pod, Zeroable};
@@ -51,10 +51,13 @@ pub fn dispatch(rows: u32, n: u32, x_row: u32, eps: f32) -> (ParamBytes, Grid) {
 pub fn cpu(x: &[f32], weight: &[f32], eps: f32, rounding: Rounding, y: &mut [f32]) {
     let n = weight.len();
     let inv_n = 1.0 / n as f32;
-    for (x, y) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)) {
+    let rows: Vec<&mut [f32]> = y.chunks_exact_mut(n).collect();
+    for_each(rows, |row, y| {
+        let x = &x[row * n..(row + 1) * n];
         let scale = rsqrt(lane_energy(x) * inv_n + eps);
-        for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
-            *y = rounding.of(rounding.of(x * scale) * w);
-        }
-    }
+        y.iter_mut().zip(x).for_each(|(y, x)| *y = x * scale);
+        rounding.all(y);
+        y.iter_mut().zip(weight).for_each(|(y, w)| *y *= w);
+        rounding.all(y);
+    });
 }

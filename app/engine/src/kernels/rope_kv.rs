@@ -1,6 +1,6 @@
 //! Rotary embedding and the KV write. Kernel: `shaders/kernels/rope_kv.wgsl`.
 
-use super::{Grid, ParamBytes, rounded, strict};
+use super::{Grid, ParamBytes, for_each, rounded, strict};
 use crate::gpu::PipelineKey;
 use crate::numerics::{Numerics, Rounding};
 use assay_model::RopeLayout;
@@ -70,20 +70,30 @@ pub fn rotate_cpu(
     layout: RopeLayout,
     rounding: Rounding,
 ) {
-    let d = 2 * half;
-    for (row, x) in x.chunks_exact_mut(heads * d).enumerate() {
+    let of = |x| rounding.of(x);
+    let turn = |a: &mut f32, b: &mut f32, [cos, sin]: [f32; 2]| {
+        (*a, *b) = (
+            of(of(*a * cos) - of(*b * sin)),
+            of(of(*b * cos) + of(*a * sin)),
+        );
+    };
+    let rows: Vec<&mut [f32]> = x.chunks_exact_mut(heads * 2 * half).collect();
+    for_each(rows, |row, x| {
         let angles = &table[(pos0 + row) * half..(pos0 + row + 1) * half];
-        for head in x.chunks_exact_mut(d) {
-            for (i, [cos, sin]) in angles.iter().enumerate() {
-                let (ia, ib) = match layout {
-                    RopeLayout::RotateHalf => (i, i + half),
-                    RopeLayout::Interleaved => (2 * i, 2 * i + 1),
-                };
-                let (a, b) = (head[ia], head[ib]);
-                let of = |x| rounding.of(x);
-                head[ia] = of(of(a * cos) - of(b * sin));
-                head[ib] = of(of(b * cos) + of(a * sin));
+        for head in x.chunks_exact_mut(2 * half) {
+            match layout {
+                RopeLayout::RotateHalf => {
+                    let (first, second) = head.split_at_mut(half);
+                    for ((a, b), angle) in first.iter_mut().zip(second).zip(angles) {
+                        turn(a, b, *angle);
+                    }
+                }
+                RopeLayout::Interleaved => {
+                    for ([a, b], angle) in head.as_chunks_mut().0.iter_mut().zip(angles) {
+                        turn(a, b, *angle);
+                    }
+                }
             }
         }
-    }
+    });
 }

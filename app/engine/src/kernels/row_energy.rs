@@ -1,6 +1,6 @@
 //! Sums of squares by row. Kernel: `shaders/kernels/row_energy.wgsl`.
 
-use super::{Grid, ParamBytes, lane_energy, strict};
+use super::{Grid, ParamBytes, for_each, lane_energy, strict};
 use crate::gpu::PipelineKey;
 use crate::numerics::Numerics;
 use bytemuck::{Pod, Zeroable};
@@ -40,7 +40,8 @@ pub fn dispatch(rows: u32, n: u32) -> (ParamBytes, Grid) {
 
 /// The twin, over rows of `n` columns.
 pub fn cpu(x: &[f32], n: usize, y: &mut [f32]) {
-    for (x, y) in x.chunks_exact(n).zip(y) {
-        *y = lane_energy(x);
-    }
+    let energies: Vec<&mut f32> = y.iter_mut().collect();
+    for_each(energies, |row, y| {
+        *y = lane_energy(&x[row * n..(row + 1) * n]);
+    });
 }

@@ -124,7 +124,7 @@ pub fn distance(got: &[f32], want: &[f32]) -> f64 {
 }
 
 /// SplitMix64: seeded inputs without a dependency.
-pub(super) struct Seeded(pub u64);
+pub(crate) struct Seeded(pub u64);
 
 impl Seeded {
     pub fn next(&mut self) -> u64 {

@@ -13,6 +13,8 @@ mod warm;
 
 pub use audit_cases::{add, magnitudes, project, residual, row_energy};
 pub use bits::{EXPECTED as EXPECTED_BITS, StrictBits, strict_bits};
+#[cfg(test)]
+pub(crate) use cases::Seeded;
 pub use cases::{
     Case, attention, embed, gated, matmul, matmul_behind, matmul_keeping, rmsnorm, rope,
     rope_stacked, silu_mul,
