@@ -1,7 +1,7 @@
 // Bindings and epilogue that every matrix product shares (matmul_tile, matmul_shared, matvec).
 //   0 params    uniform
 //   1 x         f32  [m, k]        activations
-//   2 w         any  [n, k]        weights in their stored type, row major (this shard's rows)
+//   2 w         any  [n, k]        weights in their stored type, row major (this shard's rows); TEXELS (matmul_subgroup): a texture
 //   3 bias      f32  [n]           read only with BIAS
 //   4 residual  f32  [m, stride]   read only with RESIDUAL
 //   5 y         f32  [m, stride]   written at columns n0 .. n0 + n

@@ -20,16 +20,12 @@ struct Params {
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
-#if TEXELS
-@group(0) @binding(2) var w: texture_storage_2d<rgba32uint, read>;
-#else
 #if WIDE
 // Eight 16-bit weights a load, where rows start at multiples of eight: llvmpipe loads lane by lane, and most of what a load costs there
 // does not depend on its width. Of include/weights.wgsl only first4 and last4 are for it: w4 and w1 count in another width.
 @group(0) @binding(2) var<storage, read> w: array<vec4<u32>>;
 #else
 #include "weights_binding"
-#endif
 #endif
 @group(0) @binding(3) var<storage, read> bits: array<u32>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>;

@@ -1,11 +1,21 @@
 // Loads of stored weights as f32 from the binding `w`. A kernel asks where a row begins, `w_row(row, cols)`, and then for columns of it:
-// `w4(base, k)` four from column k on, a multiple of four, and `w1(base, k)` one. One loader a stored type:
+// `w4(base, k)` four from column k on, a multiple of four, `w1(base, k)` one, and `w8(base, k, k4)` eight from column k on, a multiple of
+// eight, of which the last four are those from k4 on: k + 4, or any in the row where those are beyond it. One loader a stored type:
 //   floats      W_F32, W_F16, W_BF16: rows as stored. With VEC every row starts at a multiple of four elements and `w4` is one load.
 //   quantised   W_Q8_0, W_Q4_0, W_Q5_0, W_Q4_K, W_Q6_K, W_INT8, W_INT4, W_INT4_ORDERED (include/weights_*.wgsl): rows of whole words in
 //               row form (model/src/packed.rs), a scale before what it scales; nothing is decoded before it is used. What `w4` loads
 //               beyond the last column of a row is never used, because x is zero there.
+//   textures    TEXELS: floats whose rows are whole texels (include/weights_texels.wgsl), without w4 of halves.
 // Needs include/numerics.wgsl.
 #include "weights_halves"
+struct Eight {
+    a: vec4<f32>,
+    b: vec4<f32>,
+}
+#if TEXELS
+#include "weights_texels"
+#else
+fn w8(base: u32, k: u32, k4: u32) -> Eight { return Eight(w4(base, k), w4(base, k4)); }
 #if W_PACKED
 #include "weights_packed"
 #else
@@ -40,6 +50,7 @@ fn w1(base: u32, k: u32) -> f32 {
 fn w4(base: u32, k: u32) -> vec4<f32> {
     return vec4<f32>(w1(base, k), w1(base, k + 1u), w1(base, k + 2u), w1(base, k + 3u));
 }
+#endif
 #endif
 #endif
 #endif

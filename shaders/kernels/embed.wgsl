@@ -2,7 +2,7 @@
 //
 // Formula    y[r, c] = table[ids[r], c]
 // Shapes     ids u32 [rows], w (the table's shard) stored type [count, hidden], y f32 [rows, hidden]
-// Bindings   0 params, 1 ids, 2 w, 3 y
+// Bindings   0 params, 1 ids, 2 w (with TEXELS a texture), 3 y
 // Dispatch   workgroup 64; x over ceil(hidden / 64), y over rows
 // Order      none: a copy: one value for each stored weight
 // Twin       engine/src/kernels/embed.rs

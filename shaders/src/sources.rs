@@ -84,6 +84,7 @@ pub fn source(name: &str) -> Option<&'static str> {
         "include/dot4" => include_str!("../include/dot4.wgsl"),
         "include/weights_fixed" => include_str!("../include/weights_fixed.wgsl"),
         "include/weights_packed" => include_str!("../include/weights_packed.wgsl"),
+        "include/weights_texels" => include_str!("../include/weights_texels.wgsl"),
         "include/weights_halves" => include_str!("../include/weights_halves.wgsl"),
         "include/weights" => include_str!("../include/weights.wgsl"),
         "include/matmul_bindings" => include_str!("../include/matmul_bindings.wgsl"),

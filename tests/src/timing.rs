@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use assay_engine::EngineError;
-use assay_engine::gpu::{Gpu, PipelineKey};
+use assay_engine::gpu::{Bound, Gpu, PipelineKey};
 use assay_engine::kernels::{Grid, ParamBytes};
 
 /// Times `dispatch` after a warm-up: the median of `runs`, seconds.
@@ -53,7 +53,7 @@ pub struct Product {
     pub grid: Grid,
 }
 
-/// Makes one, with buffers of its own.
+/// Makes one, with buffers of its own; a texture where its kernel reads such.
 pub fn product(
     gpu: &Gpu,
     key: &PipelineKey,
@@ -70,12 +70,21 @@ pub fn product(
             .buffer("parameters", 256, U::UNIFORM | U::COPY_DST)
             .await?;
         gpu.write(&uniform, 0, &params);
-        let (x, w) = (
-            gpu.storage_with("x", x).await?,
-            gpu.storage_with("w", w).await?,
-        );
+        let x = gpu.storage_with("x", x).await?;
         let y = gpu.storage("y", y_bytes).await?;
-        let bind = gpu.bind(&kernel, &uniform, 0, &[(1, &x), (2, &w), (5, &y)]);
+        let bind = |w: Bound<'_>| {
+            let bindings = [(1, (&x).into()), (2, w), (5, (&y).into())];
+            gpu.bind(&kernel, &uniform, 0, &bindings)
+        };
+        let bind = match key.defines.get("TEXELS") {
+            Some(_) => {
+                // The third of a product's parameters: rows of the weights.
+                let [a, b, c, d] = [8, 9, 10, 11].map(|i| params[i]);
+                let row_bytes = w.len() / u32::from_le_bytes([a, b, c, d]) as usize;
+                bind((&gpu.texels_with("w", row_bytes, w).await?).into())
+            }
+            None => bind((&gpu.storage_with("w", w).await?).into()),
+        };
         Ok::<_, EngineError>(Product { kernel, bind, grid })
     };
     pollster::block_on(run).expect("the product fits")

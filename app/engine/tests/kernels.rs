@@ -8,10 +8,10 @@ use assay_engine::kernels::add::Addend;
 use assay_engine::kernels::matmul::Epilogue;
 use assay_engine::kernels::round8::Blocks;
 use assay_engine::selftest::{
-    Case, FAST_LIMIT, add, add_position, attention, embed, fixed_sums, gated, kv_write, layernorm,
-    magnitudes, matmul, matmul_behind, matmul_fixed, matmul_i8, matmul_keeping, project,
-    quantize_blocks, quantize_rows, relu, residual, rmsnorm, rope, rope_stacked, round_blocks,
-    row_energy, scale_sums, silu_mul,
+    Case, FAST_LIMIT, add, add_position, attention, embed, embed_texels, fixed_sums, gated,
+    kv_write, layernorm, magnitudes, matmul, matmul_behind, matmul_fixed, matmul_i8,
+    matmul_keeping, project, quantize_blocks, quantize_rows, relu, residual, rmsnorm, rope,
+    rope_stacked, round_blocks, row_energy, scale_sums, silu_mul,
 };
 use assay_engine::{Gpu, GpuOptions, Numerics, Rounding, kernels, list_adapters};
 use assay_model::{Dtype, RopeLayout};
@@ -152,17 +152,20 @@ fn quantised(numerics: Numerics, path: MatmulKernel, rows: usize, one_in: usize)
 /// Products of provers in half precision, behind biases and residuals.
 #[test]
 fn products_that_are_rounded_match_their_twin() {
-    let paths = |gpu: &Gpu| [gpu.info.variants.matmul, gpu.info.variants.single];
     on_every_gpu(|gpu| {
-        let all = paths(gpu).into_iter().chain([MatmulKernel::Shared]);
-        for (i, path) in all.enumerate() {
+        let own = [gpu.info.variants.matmul, gpu.info.variants.single];
+        let buffers = own.map(|path| path.reading(false));
+        let texels = own.into_iter().filter(|path| path.is_texels());
+        let all = buffers.into_iter().chain([MatmulKernel::Shared]);
+        for (i, path) in all.chain(texels).enumerate() {
             let rows = if path.is_for_one_row() { 1 } else { 9 };
             for (j, rounding) in [Rounding::Bf16, Rounding::F16].into_iter().enumerate() {
                 let epilogue = Epilogue {
                     bias: (i + j) % 2 == 0,
                     residual: i != 1,
                 };
-                let shape = (rows, 21, 301 - j);
+                let k = if path.is_texels() { 304 } else { 301 - j };
+                let shape = (rows, 21, k);
                 let case = matmul_keeping(path, DTYPES[1 + j], shape, epilogue, rounding);
                 holds(gpu, Numerics::Strict, &case);
             }
@@ -199,13 +202,17 @@ fn matmul_tile_matches_its_twin() {
     }
 }
 
+/// Runs what needs subgroups of 8 wherever there are such.
+fn on_every_gpu_with_subgroups(run: impl Fn(&Gpu)) {
+    on_every_gpu(|gpu| match gpu.info.subgroup {
+        8 => run(gpu),
+        _ => println!("skipped: {} has no subgroups of 8", gpu.info.name),
+    });
+}
+
 #[test]
 fn matmul_subgroup_matches_its_twin() {
-    on_every_gpu(|gpu| {
-        if gpu.info.subgroup != 8 {
-            println!("skipped: {} has no subgroups of 8", gpu.info.name);
-            return;
-        }
+    on_every_gpu_with_subgroups(|gpu| {
         let tiles = [(8, 4, MANY), (1, 2, SINGLE)];
         for (numerics, (m, n, shapes)) in BOTH.into_iter().flat_map(|n| tiles.map(|t| (n, t))) {
             let path = MatmulKernel::Subgroup { m, n };
@@ -216,6 +223,61 @@ fn matmul_subgroup_matches_its_twin() {
             }
         }
     });
+}
+
+/// Shapes whose rows are whole texels of the type that they meet; the shortest are one.
+const MANY_TEXELS: &[(usize, usize, usize)] = &[
+    (1, 1, 4),
+    (2, 3, 8),
+    (9, 65, 256),
+    (65, 129, 260),
+    (7, 40, 1032),
+    (33, 8, 520),
+];
+const SINGLE_TEXELS: &[(usize, usize, usize)] = &[
+    (1, 1, 4),
+    (1, 9, 8),
+    (1, 64, 256),
+    (1, 17, 2308),
+    (1, 30, 2056),
+    (1, 70, 4104),
+];
+
+#[test]
+fn matmul_subgroup_from_textures_matches_its_twin() {
+    on_every_gpu_with_subgroups(|gpu| {
+        let paths = [
+            (MatmulKernel::TEXELS, MANY_TEXELS),
+            (MatmulKernel::TEXELS_ROW, SINGLE_TEXELS),
+        ];
+        for (numerics, (path, shapes)) in BOTH.into_iter().flat_map(|n| paths.map(|p| (n, p))) {
+            let (m, n, _) = shapes[2];
+            // Gate, up and their activation, and a matrix that lies behind another.
+            let others = [(Dtype::F32, 300), (Dtype::F16, 264), (Dtype::BF16, 2304)];
+            let others = others.into_iter().flat_map(|(dtype, k)| {
+                [
+                    gated(numerics, path, dtype, m, n, k, k == 264),
+                    matmul_behind(numerics, path, dtype, (m, 11, k), 6),
+                ]
+            });
+            for case in products(numerics, path, shapes).into_iter().chain(others) {
+                holds(gpu, numerics, &case);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_kernel_for_buffers_stands_beside_each_for_textures() {
+    for (texels, buffers) in [
+        (MatmulKernel::TEXELS, MatmulKernel::SUBGROUP),
+        (MatmulKernel::TEXELS_ROW, MatmulKernel::SUBGROUP_ROW),
+    ] {
+        assert_eq!(texels.reading(true), texels);
+        assert_eq!(texels.reading(false), buffers);
+        assert_eq!(buffers.reading(false), buffers);
+        assert_eq!(texels.is_for_one_row(), buffers.is_for_one_row());
+    }
 }
 
 #[test]
@@ -329,6 +391,7 @@ fn embed_matches_its_twin() {
         shapes
             .iter()
             .flat_map(|(r, h, v)| DTYPES.map(|dtype| embed(dtype, *r, *h, *v)))
+            .chain(DTYPES.map(|dtype| embed_texels(dtype, 5, 72, 33)))
             .collect()
     });
 }

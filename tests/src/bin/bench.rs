@@ -185,7 +185,7 @@ fn products(gpu: &Gpu, peak: f64) {
                 .map(|n| MatmulKernel::Tile { m: 1, n })
                 .to_vec();
             if gpu.info.subgroup == 8 {
-                single.push(MatmulKernel::Subgroup { m: 1, n: 2 });
+                single.extend([MatmulKernel::SUBGROUP_ROW, MatmulKernel::TEXELS_ROW]);
             }
             let paths = match m {
                 1 if i == 0 => [&[MatmulKernel::Vector][..], &single].concat(),

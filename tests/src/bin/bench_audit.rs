@@ -84,23 +84,25 @@ fn linear(gpu: &Gpu) {
         (8192, 2048, 2),
         (2048, 8192, 1),
     ];
+    // Weights lie where the engine has them; what a key brings lies in buffers.
     let many = gpu.info.variants.matmul;
+    let probe = many.reading(false);
     let mut costs = Vec::new();
     for t in [64usize, 256, 1024] {
         let (mut executed, mut checked) = (0.0, 0.0);
         let (mut full, mut small) = (0u64, 0u64);
         for (n, k, count) in shapes {
-            let key = |dtype, k| matmul::key(many, dtype, k, Epilogue::default(), Numerics::Fast);
-            let strict = matmul::key(many, Dtype::F32, k, Epilogue::default(), Numerics::Strict);
-            let run = dispatch(gpu, many, &key(Dtype::BF16, k), Dtype::BF16, t, n, k);
+            let fast = matmul::key(many, Dtype::BF16, k, Epilogue::default(), Numerics::Fast);
+            let strict = matmul::key(probe, Dtype::F32, k, Epilogue::default(), Numerics::Strict);
+            let run = dispatch(gpu, many, &fast, Dtype::BF16, t, n, k);
             executed += count as f64 * timed(gpu, &run);
             let seen = PROJECTIONS + ROWS;
             let parts = [
-                dispatch(gpu, many, &strict, Dtype::F32, t, seen, k),
+                dispatch(gpu, probe, &strict, Dtype::F32, t, seen, k),
                 dispatch(
                     gpu,
-                    many,
-                    &matmul::key_of_magnitudes(many, k, Numerics::Strict),
+                    probe,
+                    &matmul::key_of_magnitudes(probe, k, Numerics::Strict),
                     Dtype::F32,
                     t,
                     1 + ROWS,
@@ -108,8 +110,8 @@ fn linear(gpu: &Gpu) {
                 ),
                 dispatch(
                     gpu,
-                    many,
-                    &matmul::key(many, Dtype::F32, n, Epilogue::default(), Numerics::Strict),
+                    probe,
+                    &matmul::key(probe, Dtype::F32, n, Epilogue::default(), Numerics::Strict),
                     Dtype::F32,
                     t,
                     PROJECTIONS,

@@ -36,6 +36,8 @@ fn main() {
         (32, Dtype::BF16),
         (8, Dtype::BF16),
         (1, Dtype::BF16),
+        (1, Dtype::F16),
+        (1, Dtype::F32),
     ] {
         for numerics in [Numerics::Fast, Numerics::Strict] {
             compare(&gpu, m, dtype, numerics, rounds);
@@ -55,12 +57,15 @@ fn kernels(info: &AdapterInfo, m: usize) -> Vec<MatmulKernel> {
         .map(|(m, n)| MatmulKernel::Tile { m: *m, n: *n })
         .collect();
     if info.subgroup == 8 {
-        let tiles: &[(u8, u8)] = if m == 1 { &[(1, 2), (1, 4)] } else { &[(8, 4)] };
-        all.extend(
-            tiles
-                .iter()
-                .map(|(m, n)| MatmulKernel::Subgroup { m: *m, n: *n }),
-        );
+        // Weights in buffers, then in textures.
+        let tiles: &[(u8, u8)] = match m {
+            1 => &[(1, 2), (1, 4), (1, 8)],
+            _ => &[(8, 4), (8, 2), (4, 4)],
+        };
+        let subgroup = |(m, n): &(u8, u8)| MatmulKernel::Subgroup { m: *m, n: *n };
+        let texels = |(m, n): &(u8, u8)| MatmulKernel::Texels { m: *m, n: *n };
+        all.extend(tiles.iter().map(subgroup));
+        all.extend(tiles.iter().map(texels));
     }
     if !info.software {
         all.push(if m == 1 {

@@ -402,7 +402,8 @@ impl GpuAuditor {
         let k = given.k;
         let stride: usize = given.columns.iter().map(|c| c.0 + c.1).sum();
         let magnitudes: usize = given.columns.iter().map(|c| c.2).sum();
-        let path = self.gpu.info.variants.matmul;
+        // What the verifier brings lies in buffers.
+        let path = self.gpu.info.variants.matmul.reading(false);
         steps.push(product(path, x, &given.on_x, &look.seen, stride, k, false));
         if magnitudes > 0 {
             let (w, y) = (&given.on_magnitude, &look.magnitudes);

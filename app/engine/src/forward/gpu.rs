@@ -539,7 +539,9 @@ async fn positions(up: &mut Uploader<'_>, capacity: usize) -> Result<GpuPosition
             .await?;
         return Ok(GpuPositions::Rotary(table));
     }
-    let table = up.matrix(need(model, Role::Positions)?, None).await?;
+    // Its kernel reads buffers.
+    let table = need(model, Role::Positions)?;
+    let table = up.laid(table, None, false).await?;
     if table.shards.len() > 1 {
         return Err(EngineError::LimitTooSmall {
             what: "learned positions in one binding".to_owned(),

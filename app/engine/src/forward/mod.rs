@@ -25,7 +25,7 @@ pub use cpu::final_norm;
 pub(crate) use cpu::matrix_shape;
 pub use gpu::GpuForward;
 pub use layer_twin::{LayerRun, LayerTwin, logits_by_twin};
-pub(crate) use sparse::lies_in_texels;
+pub(crate) use weights::lies_in_texels;
 
 use crate::kernels::attention::{self, MAX_HEAD_DIM};
 use crate::{EngineError, Gpu};

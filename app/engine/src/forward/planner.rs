@@ -115,8 +115,12 @@ impl<'a> Planner<'a> {
         let width = self.config.hidden as u32;
         let look_up = |shard: &'a super::upload::Shard| {
             Draft::new(
-                embed::key(self.table.dtype, self.table.k),
-                vec![(1, &self.acts.ids), (2, &shard.buffer), (3, &self.acts.h)],
+                embed::key(self.table.dtype, self.table.k, self.table.is_texels()),
+                vec![
+                    (1, Bound::from(&self.acts.ids)),
+                    (2, shard.weights.bound()),
+                    (3, (&self.acts.h).into()),
+                ],
                 Work::Embed {
                     width,
                     first: shard.first as u32,
@@ -130,7 +134,7 @@ impl<'a> Planner<'a> {
             steps.extend(table.shards.iter().map(|shard| {
                 Draft::new(
                     add_position::key(table.dtype, table.k, self.numerics),
-                    vec![(2, &shard.buffer), (3, &self.acts.h)],
+                    vec![(2, shard.weights.bound()), (3, (&self.acts.h).into())],
                     Work::Position {
                         width,
                         offset: ModelConfig::POSITION_OFFSET as u32,
@@ -188,6 +192,7 @@ impl<'a> Planner<'a> {
         ];
         buffers.extend(both.bias.as_ref().map(|bias| (3, bias.into())));
         let bias = both.bias.is_some();
+        let path = path.reading(both.is_texels());
         let work = Work::Gated {
             path,
             n: both.n as u32 / 2,
@@ -394,7 +399,8 @@ impl<'a> Planner<'a> {
         let one_row = path.is_for_one_row();
         for shard in &w.shards {
             let (n, stride, n0) = (shard.rows as u32, w.n as u32, shard.first as u32);
-            let mut buffers = vec![(1, rows), (2, &shard.buffer), (3, z)];
+            let mut buffers: Vec<(u32, Bound<'a>)> =
+                vec![(1, rows.into()), (2, shard.weights.bound()), (3, z.into())];
             let (key, work) = match sums {
                 Sums::Scaled(_) => {
                     let shape = matmul_i8::Shape {
@@ -408,7 +414,7 @@ impl<'a> Planner<'a> {
                     (matmul_i8::key(true, one_row), Work::Integers(shape))
                 }
                 Sums::Fixed => {
-                    buffers.push((4, scales));
+                    buffers.push((4, scales.into()));
                     let shape = matmul_fixed::Shape {
                         dtype: w.dtype,
                         one_row,
@@ -485,10 +491,12 @@ impl<'a> Planner<'a> {
             bias: bias.is_some(),
             residual: residual.is_some(),
         };
+        let path = path.reading(w.is_texels());
         for shard in &w.shards {
-            let mut buffers = vec![(1, x), (2, &shard.buffer), (5, y)];
-            buffers.extend(bias.map(|b| (3, b)));
-            buffers.extend(residual.map(|r| (4, r)));
+            let mut buffers: Vec<(u32, Bound<'a>)> =
+                vec![(1, x.into()), (2, shard.weights.bound()), (5, y.into())];
+            buffers.extend(bias.map(|b| (3, b.into())));
+            buffers.extend(residual.map(|r| (4, r.into())));
             let work = Work::Matmul {
                 path,
                 n: shard.rows as u32,

@@ -9,8 +9,8 @@ use super::matrix_shape;
 use super::planner::{Planner, Products, Program};
 use super::upload::GpuMatrix;
 use super::weights::{Activations, GpuLayer};
-use crate::gpu::{Bound, MatmulKernel};
-use crate::kernels::matmul::Epilogue;
+use crate::gpu::{Bound, MatmulKernel, Weights};
+use crate::kernels::matmul::{self, Epilogue};
 use crate::kernels::sparse::{Mask, Path, Tile, grid, index, rows, sum, threshold, topk};
 use crate::plan::{Draft, Work};
 use crate::sparsity::{SparseModel, Sparsity};
@@ -72,9 +72,9 @@ pub(super) fn is_transposed(rule: &Sparsity, role: LayerRole) -> bool {
     }
 }
 
-/// Whether `weight`, which has `role` in an MLP, lies in a texture under `rule`: where only kernels of listed neurons read it, and the
-/// device likes that best.
-pub(crate) fn lies_in_texels(
+/// Whether `weight`, which has `role` in an MLP, lies in a texture under `rule`: where kernels of listed neurons like that best here, and
+/// every other that reads it can.
+pub(super) fn lies_in_texels(
     gpu: &Gpu,
     rule: &Sparsity,
     role: LayerRole,
@@ -89,7 +89,8 @@ pub(crate) fn lies_in_texels(
     };
     let turned = is_transposed(rule, role);
     let shape = matrix_shape(weight)?;
-    Ok(is_read_sparsely && Path::takes_texels(gpu, weight.dtype, shape, turned))
+    let can_be = is_read_sparsely || matmul::takes_texels(gpu, weight.dtype, shape.1);
+    Ok(can_be && Path::takes_texels(gpu, weight.dtype, shape, turned))
 }
 
 impl GpuSparse {
@@ -216,7 +217,7 @@ async fn dense(gpu: &Gpu, values: &[f32], n: usize, k: usize) -> Result<GpuMatri
     let buffer = gpu
         .storage_with("predictor", bytemuck::cast_slice(values))
         .await?;
-    Ok(GpuMatrix::whole(Dtype::F32, n, k, buffer))
+    Ok(GpuMatrix::whole(Dtype::F32, n, k, Weights::Buffer(buffer)))
 }
 
 async fn biases(gpu: &Gpu, model: &Model) -> Result<Vec<Option<wgpu::Buffer>>, EngineError> {
@@ -326,16 +327,15 @@ impl<'a> Steps<'_, 'a> {
     /// Whether gate and up of listed neurons can be had alone. What an input's mask leaves is summed for all neurons, because their
     /// weights lie by inputs; and a kernel takes gate and up from textures, or neither.
     fn can_select(&self, rule: &Sparsity) -> bool {
-        let is_texels = |w: &GpuMatrix| w.texels.is_some();
-        let alike = |gate: &GpuMatrix| is_texels(gate) == is_texels(&self.layer.up);
+        let alike = |gate: &GpuMatrix| gate.is_texels() == self.layer.up.is_texels();
         !rule.masks_input() && self.layer.gate.as_ref().is_none_or(alike)
     }
 
     /// How the products with `w` are laid out.
     fn path_of(&self, w: &GpuMatrix) -> Path {
-        match w.texels {
-            Some(_) => Path::Texels,
-            None => self.sparse.path,
+        match w.is_texels() {
+            true => Path::Texels,
+            false => self.sparse.path,
         }
     }
 

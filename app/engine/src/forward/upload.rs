@@ -1,8 +1,9 @@
-//! Weights into GPU buffers: streamed in pieces, in their stored type and row form, split where a binding is too small.
+//! Weights into GPU buffers and textures: streamed in pieces, in their stored type and row form, split where a binding is too small.
 
 use super::matrix_shape;
 use crate::engine::{Monitor, Phase};
-use crate::gpu::{Bound, Texels};
+use crate::gpu::{Bound, Weights};
+use crate::kernels::matmul;
 use crate::{EngineError, Gpu};
 use assay_model::{Dtype, Model, Rows, TensorRef};
 use std::ops::Range;
@@ -13,23 +14,22 @@ const PIECE_BYTES: u64 = 4 << 20;
 /// Bytes after which a mapped tensor's pages are let go.
 const RELEASE_BYTES: u64 = 64 << 20;
 
-/// Rows `first .. first + rows` of a matrix, in one buffer.
+/// Rows `first .. first + rows` of a matrix, in one buffer or texture.
 pub(crate) struct Shard {
-    pub buffer: wgpu::Buffer,
+    pub weights: Weights,
     pub first: usize,
     pub rows: usize,
-    /// Where they begin in the buffer, rows: other matrices may lie before them.
+    /// Where they begin in it, rows: other matrices may lie before them.
     pub row0: usize,
 }
 
-/// A stored matrix [n, k] in one or more shards, or in a texture, with its bias.
+/// A stored matrix [n, k] in one or more shards, with its bias.
 pub(crate) struct GpuMatrix {
     pub dtype: Dtype,
     pub n: usize,
     pub k: usize,
-    /// None where it is a texture.
+    /// All of them buffers, or all of them textures.
     pub shards: Vec<Shard>,
-    pub texels: Option<Texels>,
     pub bias: Option<wgpu::Buffer>,
     /// Where its products are of integers.
     pub sums: Option<Sums>,
@@ -44,22 +44,32 @@ pub(crate) enum Sums {
 }
 
 impl GpuMatrix {
-    /// A matrix in one buffer, without a bias.
-    pub fn whole(dtype: Dtype, n: usize, k: usize, buffer: wgpu::Buffer) -> Self {
+    /// A matrix in one shard, without a bias.
+    pub fn whole(dtype: Dtype, n: usize, k: usize, weights: Weights) -> Self {
+        let shard = Shard {
+            weights,
+            first: 0,
+            rows: n,
+            row0: 0,
+        };
+        Self::of(dtype, n, k, vec![shard])
+    }
+
+    /// A matrix of these shards, without a bias.
+    fn of(dtype: Dtype, n: usize, k: usize, shards: Vec<Shard>) -> Self {
         Self {
             dtype,
             n,
             k,
-            shards: vec![Shard {
-                buffer,
-                first: 0,
-                rows: n,
-                row0: 0,
-            }],
-            texels: None,
+            shards,
             bias: None,
             sums: None,
         }
+    }
+
+    /// Whether it lies in textures.
+    pub fn is_texels(&self) -> bool {
+        self.shards.iter().all(|shard| shard.weights.is_texels())
     }
 
     /// Bytes of so many rows.
@@ -69,7 +79,7 @@ impl GpuMatrix {
 
     /// Refuses a matrix that one binding is too small for, of a product whose kernels know no shards.
     pub fn in_one_binding(self, gpu: &Gpu, what: &str) -> Result<Self, EngineError> {
-        if self.shards.len() == 1 || self.texels.is_some() {
+        if self.shards.len() == 1 {
             return Ok(self);
         }
         Err(EngineError::LimitTooSmall {
@@ -81,10 +91,7 @@ impl GpuMatrix {
 
     /// The one binding of a matrix that is [`in_one_binding`](Self::in_one_binding).
     pub fn only(&self) -> Bound<'_> {
-        match &self.texels {
-            Some(texels) => texels.into(),
-            None => (&self.shards[0].buffer).into(),
-        }
+        self.shards[0].weights.bound()
     }
 }
 
@@ -99,86 +106,100 @@ pub(crate) struct Uploader<'a> {
 }
 
 impl Uploader<'_> {
-    /// Uploads a matrix, split into equal shards that each fit one binding.
+    /// Uploads a matrix to where its products like it best.
     pub async fn matrix(
         &mut self,
         weight: &TensorRef,
         bias: Option<&TensorRef>,
     ) -> Result<GpuMatrix, EngineError> {
+        let in_texels = self.takes_texels(weight)?;
+        self.laid(weight, bias, in_texels).await
+    }
+
+    fn takes_texels(&self, weight: &TensorRef) -> Result<bool, EngineError> {
+        let (_, k) = matrix_shape(weight)?;
+        Ok(matmul::takes_texels(self.gpu, weight.dtype, k))
+    }
+
+    /// Uploads a matrix to buffers or textures, split into equal shards that each fit one. That a row can be texels is the caller's to know.
+    pub async fn laid(
+        &mut self,
+        weight: &TensorRef,
+        bias: Option<&TensorRef>,
+        in_texels: bool,
+    ) -> Result<GpuMatrix, EngineError> {
         let (n, k) = matrix_shape(weight)?;
-        let row_bytes = weight.row_bytes();
         let stored = self.model.rows(weight)?;
-        let prefix = stored.prefix().len() as u64;
-        // Buffers are rounded up to 16 bytes, so a shard must leave that room.
-        let most = self.gpu.info.max_binding.min(self.gpu.info.max_buffer) & !15;
-        let fit = most.saturating_sub(prefix) / row_bytes;
-        // A shard starts at a multiple of 8 rows, so that it starts on a whole word whatever the type.
-        let fit = (fit / 8 * 8) as usize;
-        if fit == 0 {
-            return Err(EngineError::LimitTooSmall {
-                what: format!("8 rows of `{}` in one binding", weight.name),
-                need: 8 * row_bytes,
-                have: self.gpu.info.max_binding,
-            });
-        }
+        let (prefix, row_bytes) = (stored.prefix().len(), weight.dtype.row_bytes(k));
+        let fit = self.fit(weight, prefix, in_texels)?;
         let shard_rows = n.div_ceil(n.div_ceil(fit)).next_multiple_of(8).min(fit);
         let mut shards = Vec::new();
         for first in (0..n).step_by(shard_rows) {
             let rows = shard_rows.min(n - first);
-            let bytes = prefix + rows as u64 * row_bytes;
-            let buffer = self.gpu.storage(&weight.name, bytes).await?;
-            self.stream(weight, &stored, first..first + rows, (&buffer, 0))
+            let room = self.room(&weight.name, prefix, (rows, row_bytes), in_texels);
+            let weights = room.await?;
+            self.stream(weight, &stored, first..first + rows, (&weights, 0))
                 .await?;
             shards.push(Shard {
-                buffer,
+                weights,
                 first,
                 rows,
                 row0: 0,
             });
         }
-        Ok(GpuMatrix {
-            dtype: weight.dtype,
-            n,
-            k,
-            shards,
-            texels: None,
-            bias: self.bias(bias).await?,
-            sums: None,
-        })
+        let mut matrix = GpuMatrix::of(weight.dtype, n, k, shards);
+        matrix.bias = self.bias(bias).await?;
+        Ok(matrix)
     }
 
-    /// Uploads a matrix as a texture; whether it fits is the caller's to know.
-    pub async fn texels(
-        &mut self,
+    /// Most bytes of one buffer; of a texture, too, so that shards are of one size.
+    fn most_bytes(&self) -> u64 {
+        // Buffers are rounded up to 16 bytes, so a shard must leave that room.
+        self.gpu.info.max_binding.min(self.gpu.info.max_buffer) & !15
+    }
+
+    /// Most rows of one shard.
+    fn fit(
+        &self,
         weight: &TensorRef,
-        bias: Option<&TensorRef>,
-    ) -> Result<GpuMatrix, EngineError> {
-        let (n, k) = matrix_shape(weight)?;
-        let stored = self.model.rows(weight)?;
-        let row_bytes = weight.dtype.row_bytes(k);
-        let texels = self.gpu.texels(&weight.name, n, row_bytes).await?;
-        let step = (PIECE_BYTES as usize / row_bytes).max(1);
-        for first in (0..n).step_by(step) {
-            let piece = stored.read(first..n.min(first + step))?;
-            let len = piece.len() as u64;
-            self.gpu.write_texels(&texels, first, &piece);
-            drop(piece);
-            self.advance(len).await?;
+        prefix: usize,
+        in_texels: bool,
+    ) -> Result<usize, EngineError> {
+        let row_bytes = weight.row_bytes();
+        let mut fit = (self.most_bytes().saturating_sub(prefix as u64) / row_bytes) as usize;
+        if in_texels {
+            fit = fit.min(self.gpu.most_texels());
         }
-        drop(stored);
-        self.model.release(weight);
-        Ok(GpuMatrix {
-            dtype: weight.dtype,
-            n,
-            k,
-            shards: Vec::new(),
-            texels: Some(texels),
-            bias: self.bias(bias).await?,
-            sums: None,
+        // A shard starts at a multiple of 8 rows, so that it starts on a whole word whatever the type.
+        let fit = fit / 8 * 8;
+        match fit {
+            0 => Err(EngineError::LimitTooSmall {
+                what: format!("8 rows of `{}` in one binding", weight.name),
+                need: 8 * row_bytes,
+                have: self.gpu.info.max_binding,
+            }),
+            _ => Ok(fit),
+        }
+    }
+
+    /// Memory for rows of so many bytes; in a buffer, with what stands before them.
+    async fn room(
+        &self,
+        what: &str,
+        prefix: usize,
+        (rows, row_bytes): (usize, usize),
+        in_texels: bool,
+    ) -> Result<Weights, EngineError> {
+        Ok(match in_texels {
+            true => Weights::Texels(self.gpu.texels(what, rows, row_bytes).await?),
+            false => {
+                let bytes = prefix + rows * row_bytes;
+                Weights::Buffer(self.gpu.storage(what, bytes as u64).await?)
+            }
         })
     }
 
-    /// Uploads a matrix of 8-bit integers for products of integers: as [`matrix`](Self::matrix), and its rows' scales beside it.
+    /// Uploads a matrix of 8-bit integers for products of integers: as [`laid`](Self::laid) in buffers, and its rows' scales beside it.
     pub async fn integers(
         &mut self,
         weight: &TensorRef,
@@ -186,7 +207,7 @@ impl Uploader<'_> {
     ) -> Result<GpuMatrix, EngineError> {
         // Before the matrix, whose pages are let go once it is on the device.
         let scales = row_scales(self.model, weight)?;
-        let mut matrix = self.matrix(weight, bias).await?;
+        let mut matrix = self.laid(weight, bias, false).await?;
         let buffer = self
             .gpu
             .storage_with(&weight.name, bytemuck::cast_slice(&scales))
@@ -201,40 +222,38 @@ impl Uploader<'_> {
         weight: &TensorRef,
         bias: Option<&TensorRef>,
     ) -> Result<GpuMatrix, EngineError> {
-        let mut matrix = self.matrix(weight, bias).await?;
+        let mut matrix = self.laid(weight, bias, false).await?;
         matrix.sums = Some(Sums::Fixed);
         Ok(matrix)
     }
 
-    /// Uploads matrices that take one input. Where their rows can follow one another in one binding they do, and the first of what comes
-    /// back is all of them as one matrix; the others are the single ones, in the same memory.
+    /// Uploads matrices that take one input. Where their rows can follow one another in one buffer or texture they do, and the first of
+    /// what comes back is all of them as one matrix; the others are the single ones, in the same memory.
     pub async fn together<const N: usize>(
         &mut self,
         parts: [(&TensorRef, Option<&TensorRef>); N],
     ) -> Result<(Option<GpuMatrix>, [GpuMatrix; N]), EngineError> {
         let mut single = Vec::with_capacity(N);
         let whole = if self.can_lie_together(&parts)? {
-            let rows: u64 = parts.iter().map(|(weight, _)| weight.rows() as u64).sum();
-            let row_bytes = parts[0].0.row_bytes();
-            let buffer = self
-                .gpu
-                .storage("weights of one input", rows * row_bytes)
+            let rows = parts.iter().map(|(weight, _)| weight.rows()).sum();
+            let (dtype, k) = (parts[0].0.dtype, parts[0].0.cols());
+            let in_texels = self.takes_texels(parts[0].0)?;
+            let size = (rows, dtype.row_bytes(k));
+            let weights = self
+                .room("weights of one input", 0, size, in_texels)
                 .await?;
             let mut row0 = 0;
             for (weight, bias) in parts {
-                let (n, k) = matrix_shape(weight)?;
+                let n = weight.rows();
                 let stored = self.model.rows(weight)?;
-                let at = row0 as u64 * row_bytes;
-                self.stream(weight, &stored, 0..n, (&buffer, at)).await?;
-                let mut part = GpuMatrix::whole(weight.dtype, n, k, buffer.clone());
+                self.stream(weight, &stored, 0..n, (&weights, row0)).await?;
+                let mut part = GpuMatrix::whole(dtype, n, k, weights.clone());
                 part.shards[0].row0 = row0;
-                if let Some(bias) = bias {
-                    part.bias = Some(self.vector(bias).await?);
-                }
+                part.bias = self.bias(bias).await?;
                 single.push(part);
                 row0 += n;
             }
-            let mut whole = GpuMatrix::whole(parts[0].0.dtype, row0, single[0].k, buffer);
+            let mut whole = GpuMatrix::whole(dtype, rows, k, weights);
             whole.bias = self.biases(&parts).await?;
             Some(whole)
         } else {
@@ -257,7 +276,7 @@ impl Uploader<'_> {
         let Some((first, first_bias)) = parts.first() else {
             return Ok(false);
         };
-        let mut bytes = 0;
+        let (mut rows, mut bytes) = (0, 0);
         for (weight, bias) in parts {
             let alike = weight.dtype == first.dtype
                 && matrix_shape(weight)?.1 == matrix_shape(first)?.1
@@ -266,10 +285,11 @@ impl Uploader<'_> {
             if !alike || bytes % 4 != 0 {
                 return Ok(false);
             }
+            rows += weight.rows();
             bytes += weight.rows() as u64 * weight.row_bytes();
         }
-        // Buffers are rounded up to 16 bytes.
-        Ok(bytes <= self.gpu.info.max_binding.min(self.gpu.info.max_buffer) & !15)
+        let is_one = !self.takes_texels(first)? || rows <= self.gpu.most_texels();
+        Ok(is_one && bytes <= self.most_bytes())
     }
 
     /// Biases one after another.
@@ -293,12 +313,12 @@ impl Uploader<'_> {
     }
 
     /// Uploads a matrix [n, k] as [k, n], so that a column is a row: what a product skips is then contiguous. It passes through host
-    /// memory whole. With `as_texels` it becomes a texture; whether it fits is the caller's to know.
+    /// memory whole. With `in_texels` it becomes a texture; whether it fits is the caller's to know.
     pub async fn transposed(
         &mut self,
         weight: &TensorRef,
         bias: Option<&TensorRef>,
-        as_texels: bool,
+        in_texels: bool,
     ) -> Result<GpuMatrix, EngineError> {
         let (n, k) = matrix_shape(weight)?;
         let Some(size) = weight.dtype.element_bytes() else {
@@ -315,32 +335,17 @@ impl Uploader<'_> {
         };
         drop(stored);
         self.model.release(weight);
-        let bias = self.bias(bias).await?;
-        if as_texels {
-            let row_bytes = n * size;
-            let texels = self.gpu.texels(&weight.name, k, row_bytes).await?;
-            let step = (PIECE_BYTES as usize / row_bytes).max(1);
-            for (i, piece) in turned.chunks(step * row_bytes).enumerate() {
-                self.gpu.write_texels(&texels, i * step, piece);
-                self.advance(piece.len() as u64).await?;
-            }
-            return Ok(GpuMatrix {
-                dtype: weight.dtype,
-                n: k,
-                k: n,
-                shards: Vec::new(),
-                texels: Some(texels),
-                bias,
-                sums: None,
-            });
-        }
-        let buffer = self.gpu.storage(&weight.name, turned.len() as u64).await?;
-        for (i, piece) in turned.chunks(PIECE_BYTES as usize).enumerate() {
-            self.gpu.write(&buffer, i as u64 * PIECE_BYTES, piece);
+        let row_bytes = n * size;
+        let weights = self
+            .room(&weight.name, 0, (k, row_bytes), in_texels)
+            .await?;
+        let step = rows_of_piece(row_bytes);
+        for (i, piece) in turned.chunks(step * row_bytes).enumerate() {
+            self.put(&weights, (0, i * step, row_bytes), piece);
             self.advance(piece.len() as u64).await?;
         }
-        let mut matrix = GpuMatrix::whole(weight.dtype, k, n, buffer);
-        matrix.bias = bias;
+        let mut matrix = GpuMatrix::whole(weight.dtype, k, n, weights);
+        matrix.bias = self.bias(bias).await?;
         Ok(matrix)
     }
 
@@ -365,27 +370,27 @@ impl Uploader<'_> {
         Ok(buffer)
     }
 
-    /// Whole rows at a time, so many that each piece starts at a whole word.
+    /// Whole rows at a time, so many that each piece starts at a whole word; they begin at row `row0` of `to`.
     async fn stream(
         &mut self,
         tensor: &TensorRef,
         stored: &Rows<'_>,
         rows: Range<usize>,
-        (to, at): (&wgpu::Buffer, u64),
+        (to, row0): (&Weights, usize),
     ) -> Result<(), EngineError> {
-        let row_bytes = tensor.row_bytes().max(1);
-        let step = ((PIECE_BYTES / row_bytes) as usize)
-            .max(1)
-            .next_multiple_of(8);
-        self.gpu.write(to, at, stored.prefix());
-        let mut at = at + stored.prefix().len() as u64;
+        let row_bytes = tensor.row_bytes();
+        let step = rows_of_piece(row_bytes as usize);
+        let prefix = stored.prefix();
+        if let Weights::Buffer(to) = to {
+            self.gpu.write(to, 0, prefix);
+        }
         let mut unreleased = 0;
         for first in rows.clone().step_by(step) {
             let piece = stored.read(first..rows.end.min(first + step))?;
             let len = piece.len() as u64;
-            self.gpu.write(to, at, &piece);
+            let row = row0 + first - rows.start;
+            self.put(to, (prefix.len(), row, row_bytes as usize), &piece);
             drop(piece);
-            at += len;
             unreleased += len;
             self.advance(len).await?;
             // Pages that were read stay resident until they are let go: else a mapped checkpoint lies in
@@ -398,6 +403,14 @@ impl Uploader<'_> {
         Ok(())
     }
 
+    /// Queues whole rows, from row `row` on, which come behind `prefix` bytes in a buffer.
+    fn put(&self, to: &Weights, (prefix, row, row_bytes): (usize, usize, usize), rows: &[u8]) {
+        match to {
+            Weights::Texels(to) => self.gpu.write_texels(to, row, rows),
+            Weights::Buffer(to) => self.gpu.write(to, (prefix + row * row_bytes) as u64, rows),
+        }
+    }
+
     async fn advance(&mut self, bytes: u64) -> Result<(), EngineError> {
         self.done += bytes;
         self.pending += bytes;
@@ -405,6 +418,13 @@ impl Uploader<'_> {
         self.monitor
             .progress(Phase::Load, self.done.min(self.total), self.total)
     }
+}
+
+/// How many rows are read and queued at a time: so many that they end with a whole word.
+fn rows_of_piece(row_bytes: usize) -> usize {
+    (PIECE_BYTES as usize / row_bytes.max(1))
+        .max(1)
+        .next_multiple_of(8)
 }
 
 /// The scales of a matrix of 8-bit integers with one scale a row: what stands before each row in row form.

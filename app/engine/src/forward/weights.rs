@@ -2,10 +2,10 @@
 
 use super::upload::{GpuMatrix, Uploader};
 use super::{linear, need, sparse};
-use crate::kernels::round8;
+use crate::kernels::{matmul, round8};
 use crate::sparsity::Sparsity;
 use crate::{ActivationType, EngineError, Gpu};
-use assay_model::{FIXED_COLUMNS, LayerRole, ModelConfig, Role};
+use assay_model::{FIXED_COLUMNS, LayerRole, Mlp, ModelConfig, Role, TensorRef};
 
 /// A norm's weight and, where the norm removes the mean, its bias.
 pub(super) struct GpuNorm {
@@ -136,13 +136,30 @@ async fn of_mlp(
     let (weight, bias) = linear(up.model, l, role)?;
     let turned = sparse::is_transposed(rule, role);
     let mlp = up.model.config().family.mlp();
-    let as_texels = sparse::lies_in_texels(up.gpu, rule, role, weight, mlp)?;
-    let matrix = match (turned, as_texels) {
-        (true, _) => up.transposed(weight, bias, as_texels).await?,
-        (false, true) => up.texels(weight, bias).await?,
-        (false, false) => up.matrix(weight, bias).await?,
+    let in_texels = sparse::lies_in_texels(up.gpu, rule, role, weight, mlp)?;
+    let matrix = match turned {
+        true => up.transposed(weight, bias, in_texels).await?,
+        false => up.laid(weight, bias, in_texels).await?,
     };
     matrix.in_one_binding(up.gpu, &weight.name)
+}
+
+/// Whether `weight`, which has `role` in a layer, lies in textures here.
+pub(crate) fn lies_in_texels(
+    gpu: &Gpu,
+    mlp: Mlp,
+    role: LayerRole,
+    weight: &TensorRef,
+    rule: Option<&Sparsity>,
+    activations: ActivationType,
+) -> Result<bool, EngineError> {
+    let is_mlp = matches!(role, LayerRole::Gate | LayerRole::Up | LayerRole::Down);
+    match (rule, activations) {
+        (Some(rule), _) if is_mlp => sparse::lies_in_texels(gpu, rule, role, weight, mlp),
+        // Their products are of integers, from buffers.
+        (_, ActivationType::Int8 | ActivationType::Blocks) => Ok(false),
+        _ => Ok(matmul::takes_texels(gpu, weight.dtype, weight.cols())),
+    }
 }
 
 /// How positions enter the model.

@@ -68,6 +68,13 @@ pub enum MatmulKernel {
         /// Columns of the tile.
         n: u8,
     },
+    /// `matmul_subgroup` with weights from storage textures, where a matrix lies in such; by [`Subgroup`](Self::Subgroup) where not.
+    Texels {
+        /// Rows of the tile; with 1, products of one row only.
+        m: u8,
+        /// Columns of the tile.
+        n: u8,
+    },
     /// `matmul_shared`: 64 x 64 tile in workgroup memory.
     Shared,
     /// The same with f16 weights kept as f16 there, half the bytes, under fast numerics; other types, and strict ones, as they are.
@@ -77,12 +84,39 @@ pub enum MatmulKernel {
 }
 
 impl MatmulKernel {
+    /// What llvmpipe does fastest of many rows, with weights in buffers.
+    pub const SUBGROUP: Self = Self::Subgroup { m: 8, n: 4 };
+    /// The same of one row.
+    pub const SUBGROUP_ROW: Self = Self::Subgroup { m: 1, n: 2 };
+    /// What llvmpipe does fastest of many rows, with weights in textures.
+    pub const TEXELS: Self = Self::Texels { m: 8, n: 4 };
+    /// The same of one row.
+    pub const TEXELS_ROW: Self = Self::Texels { m: 1, n: 4 };
+
     /// Whether it makes products of one row only.
     pub fn is_for_one_row(self) -> bool {
         matches!(
             self,
-            Self::Vector | Self::Tile { m: 1, .. } | Self::Subgroup { m: 1, .. }
+            Self::Vector
+                | Self::Tile { m: 1, .. }
+                | Self::Subgroup { m: 1, .. }
+                | Self::Texels { m: 1, .. }
         )
+    }
+
+    /// The kernel for a matrix that lies in buffers, or `in_texels`.
+    #[must_use]
+    pub fn reading(self, in_texels: bool) -> Self {
+        match self {
+            Self::Texels { m: 1, .. } if !in_texels => Self::SUBGROUP_ROW,
+            Self::Texels { .. } if !in_texels => Self::SUBGROUP,
+            _ => self,
+        }
+    }
+
+    /// Whether it reads textures.
+    pub fn is_texels(self) -> bool {
+        matches!(self, Self::Texels { .. })
     }
 }
 
@@ -91,6 +125,7 @@ impl fmt::Display for MatmulKernel {
         match self {
             Self::Tile { m, n } => write!(f, "matmul_tile {m} x {n}"),
             Self::Subgroup { m, n } => write!(f, "matmul_subgroup {m} x {n}"),
+            Self::Texels { m, n } => write!(f, "matmul_subgroup {m} x {n}, texels"),
             Self::Shared => f.write_str("matmul_shared"),
             Self::SharedHalf => f.write_str("matmul_shared, f16 as f16"),
             Self::Vector => f.write_str("matvec"),
@@ -179,6 +214,11 @@ impl Variants {
         }
     }
 
+    /// Whether products read weights from textures. A matrix lies in memory once, so those of many rows and of one must agree.
+    pub fn reads_texels(&self) -> bool {
+        self.matmul.is_texels() && self.single.is_texels()
+    }
+
     fn known(software: bool, subgroup: u32) -> Self {
         let fused = Fused {
             qkv: true,
@@ -187,12 +227,12 @@ impl Variants {
         if software {
             Self {
                 matmul: match subgroup {
-                    8 => MatmulKernel::Subgroup { m: 8, n: 4 },
+                    8 => MatmulKernel::TEXELS,
                     _ => MatmulKernel::Tile { m: 8, n: 8 },
                 },
                 // Four times `matvec`'s speed on llvmpipe: lanes are columns, and no sum is shared.
                 single: match subgroup {
-                    8 => MatmulKernel::Subgroup { m: 1, n: 2 },
+                    8 => MatmulKernel::TEXELS_ROW,
                     _ => MatmulKernel::Tile { m: 1, n: 8 },
                 },
                 fused,

@@ -9,8 +9,8 @@ use crate::EngineError;
 /// Bytes of a texel: four words.
 pub const TEXEL_BYTES: usize = 16;
 
-/// A matrix whose rows are rows of texels.
-#[derive(Debug)]
+/// A matrix whose rows are rows of texels. A clone is the same texture.
+#[derive(Debug, Clone)]
 pub struct Texels {
     texture: wgpu::Texture,
     view: wgpu::TextureView,
@@ -20,6 +20,30 @@ impl Texels {
     /// What a bind group takes.
     pub fn view(&self) -> &wgpu::TextureView {
         &self.view
+    }
+}
+
+/// Where weights lie. A clone is the same memory.
+#[derive(Debug, Clone)]
+pub enum Weights {
+    /// A storage buffer.
+    Buffer(wgpu::Buffer),
+    /// A storage texture.
+    Texels(Texels),
+}
+
+impl Weights {
+    /// What a bind group takes.
+    pub fn bound(&self) -> Bound<'_> {
+        match self {
+            Self::Buffer(buffer) => buffer.into(),
+            Self::Texels(texels) => texels.into(),
+        }
+    }
+
+    /// Whether it is a texture.
+    pub fn is_texels(&self) -> bool {
+        matches!(self, Self::Texels(_))
     }
 }
 
@@ -54,9 +78,14 @@ impl<'a> From<Bound<'a>> for wgpu::BindingResource<'a> {
 }
 
 impl Gpu {
+    /// Most rows, and most texels of a row, of one texture on this device.
+    pub fn most_texels(&self) -> usize {
+        self.device.limits().max_texture_dimension_2d as usize
+    }
+
     /// Whether `rows` rows of `row_bytes` bytes can be one texture on this device.
     pub fn fits_texels(&self, rows: usize, row_bytes: usize) -> bool {
-        let most = self.device.limits().max_texture_dimension_2d as usize;
+        let most = self.most_texels();
         let width = row_bytes / TEXEL_BYTES;
         let whole = row_bytes.is_multiple_of(TEXEL_BYTES);
         whole && (1..=most).contains(&width) && (1..=most).contains(&rows)
@@ -73,7 +102,7 @@ impl Gpu {
             return Err(EngineError::LimitTooSmall {
                 what: format!("{what} ({rows} rows of {row_bytes} bytes as texels)"),
                 need: rows.max(row_bytes.div_ceil(TEXEL_BYTES)) as u64,
-                have: self.device.limits().max_texture_dimension_2d.into(),
+                have: self.most_texels() as u64,
             });
         }
         let descriptor = wgpu::TextureDescriptor {

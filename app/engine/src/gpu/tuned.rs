@@ -110,12 +110,12 @@ impl Candidates {
         matmul.push(MatmulKernel::Shared);
         let mut single = [(1, 8), (1, 4), (1, 2)].map(tile).to_vec();
         single.push(MatmulKernel::Vector);
+        if info.subgroup == 8 {
+            matmul.extend([MatmulKernel::TEXELS, MatmulKernel::SUBGROUP]);
+            single.extend([MatmulKernel::TEXELS_ROW, MatmulKernel::SUBGROUP_ROW]);
+        }
         if info.has_f16() {
             matmul.push(MatmulKernel::SharedHalf);
-        }
-        if info.subgroup == 8 {
-            matmul.push(MatmulKernel::Subgroup { m: 8, n: 4 });
-            single.push(MatmulKernel::Subgroup { m: 1, n: 2 });
         }
         // Where a driver stops long loops, the other attention may allow fewer positions: a choice must not cost any.
         let attention = match info.max_loop_iterations < UNLIMITED {
@@ -182,7 +182,9 @@ mod tests {
         for wild in [
             MatmulKernel::Tile { m: 0, n: 8 },
             MatmulKernel::Tile { m: 255, n: 255 },
-            MatmulKernel::Subgroup { m: 8, n: 4 },
+            MatmulKernel::SUBGROUP,
+            MatmulKernel::TEXELS,
+            MatmulKernel::Texels { m: 3, n: 200 },
             MatmulKernel::Vector,
         ] {
             let choice = Choice {

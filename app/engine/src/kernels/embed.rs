@@ -24,12 +24,12 @@ pub struct Params {
     pub unused: [u32; 3],
 }
 
-/// The pipeline for tables of `dtype` with `hidden` columns.
-pub fn key(dtype: Dtype, hidden: usize) -> PipelineKey {
+/// The pipeline for tables of `dtype` with `hidden` columns, in buffers or `in_texels`.
+pub fn key(dtype: Dtype, hidden: usize, in_texels: bool) -> PipelineKey {
     // Strict or not, a value is the same; the strict loader hides it from the compiler.
     PipelineKey {
         kernel: "embed",
-        defines: stored(strict(Numerics::Strict), dtype, hidden),
+        defines: stored(strict(Numerics::Strict), dtype, hidden).flag("TEXELS", in_texels),
     }
 }
 

@@ -6,6 +6,7 @@ mod twin;
 pub use twin::{cpu, cpu_keeping, gated_cpu, magnitudes_cpu};
 
 use super::{Grid, ParamBytes, rounded, stored, strict};
+use crate::Gpu;
 use crate::gpu::{MatmulKernel, PipelineKey};
 use crate::numerics::{Numerics, Rounding};
 use assay_model::Dtype;
@@ -61,6 +62,12 @@ pub fn key(
     by(path, staged(defines, path, dtype, numerics), 1)
 }
 
+/// Whether a matrix of `dtype` with `k` columns lies in textures on this device: floats, of which a row is whole texels, where products read
+/// such. How many rows there are does not matter: what one texture does not hold is split.
+pub fn takes_texels(gpu: &Gpu, dtype: Dtype, k: usize) -> bool {
+    gpu.info.variants.reads_texels() && dtype.is_float() && gpu.fits_texels(1, dtype.row_bytes(k))
+}
+
 /// The pipeline of a prover that keeps less than f32 of what each product puts out, and of its sum with the residual.
 pub fn key_keeping(
     path: MatmulKernel,
@@ -111,10 +118,11 @@ fn by(path: MatmulKernel, defines: Defines, sums: u8) -> PipelineKey {
             kernel: "matmul_tile",
             defines: tile(defines, m, n),
         },
-        MatmulKernel::Subgroup { m, n } => PipelineKey {
+        MatmulKernel::Subgroup { m, n } | MatmulKernel::Texels { m, n } => PipelineKey {
             kernel: "matmul_subgroup",
             defines: tile(defines, m, n)
                 .flag("X_SCALAR", true)
+                .flag("TEXELS", path.is_texels())
                 .flag("ONE_ROW", m == 1),
         },
         MatmulKernel::Shared | MatmulKernel::SharedHalf => PipelineKey {
@@ -153,8 +161,12 @@ pub fn gated_grid(path: MatmulKernel, m: u32, n: u32) -> Grid {
 fn grid_of(path: MatmulKernel, m: u32, n: u32, sums: u8) -> Grid {
     let wide = |tile: u8| u32::from(columns(tile, sums));
     match path {
-        MatmulKernel::Subgroup { m: 1, n: tn } => [n.div_ceil(64 * wide(tn)), 1, 1],
-        MatmulKernel::Tile { m: tm, n: tn } | MatmulKernel::Subgroup { m: tm, n: tn } => {
+        MatmulKernel::Subgroup { m: 1, n: tn } | MatmulKernel::Texels { m: 1, n: tn } => {
+            [n.div_ceil(8 * wide(tn)), 1, 1]
+        }
+        MatmulKernel::Tile { m: tm, n: tn }
+        | MatmulKernel::Subgroup { m: tm, n: tn }
+        | MatmulKernel::Texels { m: tm, n: tn } => {
             [n.div_ceil(8 * wide(tn)), m.div_ceil(8 * u32::from(tm)), 1]
         }
         MatmulKernel::Shared | MatmulKernel::SharedHalf => {

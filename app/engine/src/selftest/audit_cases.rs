@@ -31,6 +31,7 @@ pub fn add(
     add::cpu(&a, &b, width, rounding, &mut y);
     let (params, grid) = add::dispatch(rows as u32, width as u32);
     Case {
+        texel_row: None,
         key: add::key(addend, numerics, rounding),
         params,
         grid,
@@ -46,6 +47,7 @@ pub fn row_energy(numerics: Numerics, rows: usize, n: usize) -> Case {
     row_energy::cpu(&x, n, &mut y);
     let (params, grid) = row_energy::dispatch(rows as u32, n as u32);
     Case {
+        texel_row: None,
         key: row_energy::key(numerics),
         params,
         grid,
@@ -65,6 +67,7 @@ pub fn residual(numerics: Numerics, rows: usize, projections: usize, first: usiz
     let (params, grid) =
         residual::dispatch(rows as u32, projections as u32, stride as u32, first as u32);
     Case {
+        texel_row: None,
         key: residual::key(numerics),
         params,
         grid,
@@ -87,6 +90,7 @@ pub fn magnitudes(numerics: Numerics, path: MatmulKernel, m: usize, n: usize, k:
     let mut y = vec![0.0; m * n];
     matmul::magnitudes_cpu(&x, stored, &mut y);
     Case {
+        texel_row: None,
         key: matmul::key_of_magnitudes(path, k, numerics),
         params: matmul::params(m as u32, n as u32, k as u32, n as u32, 0, 0),
         grid: matmul::grid(path, m as u32, n as u32),
@@ -110,6 +114,7 @@ pub fn project(numerics: Numerics, dtype: Dtype, projections: usize, n: usize, k
     project::cpu(&r, stored, &mut v);
     let (params, grid) = project::dispatch(n as u32, k as u32, n as u32, 0, projections as u32);
     Case {
+        texel_row: None,
         key: project::key(dtype, k, true, numerics),
         params,
         grid,

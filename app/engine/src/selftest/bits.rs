@@ -55,19 +55,10 @@ pub async fn strict_bits(device: &Device) -> Result<StrictBits, EngineError> {
     if let Device::Gpu(gpu) = device {
         let variants = gpu.info.variants;
         for (path, m) in [(variants.matmul, 9), (variants.single, 1)] {
-            let products = STORED.map(|dtype| {
-                matmul(
-                    Numerics::Strict,
-                    path,
-                    dtype,
-                    m,
-                    70,
-                    301,
-                    Epilogue::default(),
-                )
-            });
-            own.extend(products);
-            own.extend(STORED.map(|dtype| gated(Numerics::Strict, path, dtype, m, 37, 301, true)));
+            own.extend(products(path.reading(false), m, 301));
+            if path.is_texels() {
+                own.extend(products(path, m, 304));
+            }
         }
         let layout = RopeLayout::RotateHalf;
         own.push(rope_stacked(Numerics::Strict, layout, 3, 4, 2, 10, 7));
@@ -104,6 +95,14 @@ pub async fn strict_bits(device: &Device) -> Result<StrictBits, EngineError> {
         cases: cases.len() + own.len(),
         differing,
     })
+}
+
+/// One of each stored type, and one with its activation.
+fn products(path: MatmulKernel, m: usize, k: usize) -> impl Iterator<Item = Case> {
+    let (n, none) = (Numerics::Strict, Epilogue::default());
+    let plain = STORED.map(|dtype| matmul(n, path, dtype, m, 70, k, none));
+    let gated = STORED.map(|dtype| gated(n, path, dtype, m, 37, k, true));
+    plain.into_iter().chain(gated)
 }
 
 fn cases() -> Vec<Case> {

@@ -14,6 +14,8 @@ pub struct Case {
     pub(super) params: ParamBytes,
     pub(super) grid: Grid,
     pub(super) buffers: Vec<(u32, Vec<u8>)>,
+    /// Bytes of a row of the weights, where they are textures.
+    pub(super) texel_row: Option<usize>,
     /// Bindings that are compared with the twin, and the twin's values.
     pub(super) expected: Vec<(u32, Vec<f32>)>,
 }
@@ -34,6 +36,11 @@ impl Case {
         Ok(worst)
     }
 
+    fn is_weights(&self, binding: u32) -> bool {
+        // Of selected neurons the gate's, too.
+        binding == 2 || (binding == 3 && self.key.kernel == "sparse_rows_texels")
+    }
+
     /// The twin's values of the `i`th compared binding.
     pub fn answer(&self, i: usize) -> &[f32] {
         &self.expected[i].1
@@ -47,10 +54,9 @@ impl Case {
             .buffer("parameters", 256, U::UNIFORM | U::COPY_DST)
             .await?;
         gpu.write(&params, 0, &self.params);
-        let texel_row = kernels::sparse::texel_row_bytes(&self.key);
         let (mut buffers, mut textures) = (Vec::new(), Vec::new());
         for (binding, data) in &self.buffers {
-            match texel_row.filter(|_| matches!(binding, 2 | 3)) {
+            match self.texel_row.filter(|_| self.is_weights(*binding)) {
                 Some(row) => {
                     textures.push((*binding, gpu.texels_with("self-test", row, data).await?));
                 }
@@ -217,6 +223,7 @@ pub fn matmul(
         buffers.push((4, bytes(&residual)));
     }
     Case {
+        texel_row: path.is_texels().then(|| dtype.row_bytes(k)),
         key: kernels::matmul::key(path, dtype, k, epilogue, numerics),
         params: kernels::matmul::params(m as u32, n as u32, k as u32, n as u32, 0, 0),
         grid: kernels::matmul::grid(path, m as u32, n as u32),
@@ -307,6 +314,7 @@ pub fn gated(
         buffers.push((3, bytes(&biases)));
     }
     Case {
+        texel_row: path.is_texels().then(|| dtype.row_bytes(k)),
         key: kernels::matmul::gated_key(path, dtype, k, bias, numerics),
         params: kernels::matmul::params(m as u32, n as u32, k as u32, n as u32, 0, 0),
         grid: kernels::matmul::gated_grid(path, m as u32, n as u32),
@@ -317,6 +325,15 @@ pub fn gated(
 
 /// An embedding of `rows` tokens from a table of `vocab` rows.
 pub fn embed(dtype: Dtype, rows: usize, hidden: usize, vocab: usize) -> Case {
+    embed_from(false, dtype, rows, hidden, vocab)
+}
+
+/// The same from a table in textures.
+pub fn embed_texels(dtype: Dtype, rows: usize, hidden: usize, vocab: usize) -> Case {
+    embed_from(true, dtype, rows, hidden, vocab)
+}
+
+fn embed_from(in_texels: bool, dtype: Dtype, rows: usize, hidden: usize, vocab: usize) -> Case {
     let mut seeded = Seeded((rows * 31 + hidden * 7 + vocab) as u64);
     let table = seeded.matrix(dtype, vocab, hidden);
     let ids: Vec<u32> = (0..rows)
@@ -331,7 +348,8 @@ pub fn embed(dtype: Dtype, rows: usize, hidden: usize, vocab: usize) -> Case {
         (3, zeros(y.len())),
     ];
     Case {
-        key: kernels::embed::key(dtype, hidden),
+        texel_row: in_texels.then(|| dtype.row_bytes(hidden)),
+        key: kernels::embed::key(dtype, hidden, in_texels),
         params,
         grid,
         buffers,
@@ -349,6 +367,7 @@ pub fn rmsnorm(numerics: Numerics, rounding: Rounding, rows: usize, n: usize) ->
     let (params, grid) = kernels::rmsnorm::dispatch(rows as u32, n as u32, 0, 1e-5);
     let buffers = vec![(1, bytes(&x)), (2, bytes(&weight)), (3, zeros(y.len()))];
     Case {
+        texel_row: None,
         key: kernels::rmsnorm::key(numerics, rounding),
         params,
         grid,
@@ -405,6 +424,7 @@ pub fn rope(
     };
     let expected = vec![(4, q), (5, into_cache(&k)), (6, into_cache(&v))];
     Case {
+        texel_row: None,
         key: kernels::rope_kv::key(layout, numerics, rounding),
         params,
         grid,
@@ -487,6 +507,7 @@ pub fn attention(
         (4, zeros(y.len())),
     ];
     Case {
+        texel_row: None,
         key: kernels::attention::key(kernel, head_dim, numerics, rounding),
         params,
         grid,
@@ -509,6 +530,7 @@ pub fn silu_mul(numerics: Numerics, rounding: Rounding, rows: usize, width: usiz
     let (params, grid) = kernels::silu_mul::dispatch(rows as u32, width as u32);
     let buffers = vec![(1, bytes(&gate)), (2, bytes(&up)), (3, zeros(y.len()))];
     Case {
+        texel_row: None,
         key: kernels::silu_mul::key(numerics, rounding),
         params,
         grid,

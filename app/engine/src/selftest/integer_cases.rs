@@ -50,6 +50,7 @@ pub fn matmul_i8(
     };
     let (params, grid) = matmul_i8::dispatch(m as u32, shape);
     Case {
+        texel_row: None,
         key: matmul_i8::key(packed_dot, one_row),
         params,
         grid,
@@ -90,6 +91,7 @@ pub fn quantize_rows(numerics: Numerics, rows: usize, k: usize) -> Case {
     let as_floats = words.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b));
     let as_floats: Vec<f32> = as_floats.collect();
     Case {
+        texel_row: None,
         key: round8::rows_key(numerics),
         params,
         grid,
@@ -110,6 +112,7 @@ pub fn round_blocks(numerics: Numerics, blocks: Blocks, rows: usize, k: usize) -
     round8::blocks_cpu(blocks, &x, &mut y);
     let (params, grid) = round8::dispatch_blocks(blocks, rows as u32, k as u32);
     Case {
+        texel_row: None,
         key: round8::blocks_key(blocks, numerics),
         params,
         grid,
@@ -151,6 +154,7 @@ pub fn scale_sums(numerics: Numerics, epilogue: Epilogue, rows: usize, width: us
         buffers.push((5, bytes(&residual)));
     }
     Case {
+        texel_row: None,
         key: scale_sums::key(epilogue, numerics),
         params,
         grid,
@@ -185,6 +189,7 @@ pub fn quantize_blocks(numerics: Numerics, rows: usize, count: usize) -> Case {
     let blocks = round8::integer_blocks_cpu(&x);
     let (params, grid) = round8::dispatch_blocks(Blocks::Q8_0, rows as u32, k as u32);
     Case {
+        texel_row: None,
         key: round8::integers_key(numerics),
         params,
         grid,
@@ -256,6 +261,7 @@ pub fn matmul_fixed(
     };
     let (params, grid) = matmul_fixed::dispatch(m as u32, shape);
     Case {
+        texel_row: None,
         key: matmul_fixed::key(dtype, packed_dot, one_row),
         params,
         grid,
@@ -302,6 +308,7 @@ pub fn fixed_sums(numerics: Numerics, epilogue: Epilogue, rows: usize, width: us
         buffers.push((5, bytes(&residual)));
     }
     Case {
+        texel_row: None,
         key: fixed_sums::key(epilogue, numerics),
         params,
         grid,

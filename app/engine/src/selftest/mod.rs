@@ -16,8 +16,8 @@ pub use bits::{EXPECTED as EXPECTED_BITS, StrictBits, strict_bits};
 #[cfg(test)]
 pub(crate) use cases::Seeded;
 pub use cases::{
-    Case, attention, embed, gated, matmul, matmul_behind, matmul_keeping, rmsnorm, rope,
-    rope_stacked, silu_mul,
+    Case, attention, embed, embed_texels, gated, matmul, matmul_behind, matmul_keeping, rmsnorm,
+    rope, rope_stacked, silu_mul,
 };
 pub use integer_cases::{
     fixed_sums, matmul_fixed, matmul_i8, quantize_blocks, quantize_rows, round_blocks, scale_sums,
@@ -109,7 +109,13 @@ fn all_of(
     activations: ActivationType,
     rule: Option<&Sparsity>,
 ) -> Vec<Case> {
-    let mut cases = of_model(gpu, numerics, model);
+    let loaders = Loaders {
+        gpu,
+        model,
+        activations,
+        rule,
+    };
+    let mut cases = of_model(numerics, &loaders);
     cases.extend(of_activations(gpu, numerics, model, activations));
     if let Some(rule) = rule {
         cases.extend(of_rule(gpu, numerics, model, rule));
@@ -216,77 +222,114 @@ async fn run_cases_while(
 const LONG: usize = 1500;
 
 /// Columns of a case with weights of this type: over 256, and where they are stored in blocks an odd number of those.
-fn columns(dtype: Dtype, vec: bool) -> usize {
+fn columns(dtype: Dtype, loader: Loader) -> usize {
     match dtype.block() {
-        1 if vec => 300,
+        1 if loader == Loader::Texels => 304,
+        1 if loader == Loader::Four => 300,
         1 => 301,
         block => block * (300_usize.div_ceil(block) | 1),
     }
 }
 
-/// Types, loaders and epilogues of the products that a model has.
-fn products_of(model: &Model) -> Vec<(Dtype, bool, Epilogue)> {
-    use LayerRole as R;
-    let config = model.config();
-    let mut products: Vec<(Dtype, bool, Epilogue)> = Vec::new();
-    let mut add = |weight: Option<&TensorRef>, bias: Option<&TensorRef>, residual: bool| {
-        if let Some(weight) = weight {
-            let product = (
-                weight.dtype,
-                weight.cols().is_multiple_of(4),
-                Epilogue {
-                    bias: bias.is_some(),
-                    residual,
-                },
-            );
+/// How a matrix's weights are loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loader {
+    /// One by one.
+    One,
+    /// Four at a time.
+    Four,
+    /// From textures.
+    Texels,
+}
+
+impl Loader {
+    fn of(weight: &TensorRef, in_texels: bool) -> Self {
+        match weight.cols().is_multiple_of(4) {
+            _ if in_texels => Self::Texels,
+            true => Self::Four,
+            false => Self::One,
+        }
+    }
+
+    /// `path`, as it reads such weights.
+    fn by(self, path: MatmulKernel) -> MatmulKernel {
+        path.reading(self == Self::Texels)
+    }
+}
+
+/// How a model's matrices are loaded here.
+struct Loaders<'a> {
+    gpu: &'a Gpu,
+    model: &'a Model,
+    activations: ActivationType,
+    rule: Option<&'a Sparsity>,
+}
+
+impl Loaders<'_> {
+    /// Of a layer's matrix.
+    fn of_layer(&self, role: LayerRole, weight: &TensorRef) -> Loader {
+        let mlp = self.model.config().family.mlp();
+        let is_texels = lies_in_texels(self.gpu, mlp, role, weight, self.rule, self.activations);
+        Loader::of(weight, matches!(is_texels, Ok(true)))
+    }
+
+    /// Of a matrix outside of layers.
+    fn of_outside(&self, weight: &TensorRef) -> Loader {
+        let is_texels = kernels::matmul::takes_texels(self.gpu, weight.dtype, weight.cols());
+        Loader::of(weight, is_texels)
+    }
+
+    /// Types, loaders and epilogues of the products.
+    fn products(&self) -> Vec<(Dtype, Loader, Epilogue)> {
+        use LayerRole as R;
+        let model = self.model;
+        let mut products: Vec<(Dtype, Loader, Epilogue)> = Vec::new();
+        let mut add = |dtype: Dtype, loader: Loader, bias: bool, residual: bool| {
+            let product = (dtype, loader, Epilogue { bias, residual });
             if !products.contains(&product) {
                 products.push(product);
             }
+        };
+        for l in 0..model.config().layers {
+            for role in R::LINEARS {
+                let bias = role.bias().and_then(|bias| model.layer(l, bias)).is_some();
+                if let Some(weight) = model.layer(l, role) {
+                    let residual = matches!(role, R::O | R::Down);
+                    add(weight.dtype, self.of_layer(role, weight), bias, residual);
+                }
+            }
         }
-    };
-    for l in 0..config.layers {
-        for weight in R::LINEARS {
-            let bias = weight.bias().and_then(|bias| model.layer(l, bias));
-            add(
-                model.layer(l, weight),
-                bias,
-                matches!(weight, R::O | R::Down),
-            );
+        if let Some(head) = model.tensor(Role::LmHead) {
+            add(head.dtype, self.of_outside(head), false, false);
         }
+        products
     }
-    add(model.tensor(Role::LmHead), None, false);
-    products
 }
 
-fn of_model(gpu: &Gpu, numerics: Numerics, model: &Model) -> Vec<Case> {
+fn of_model(numerics: Numerics, loaders: &Loaders<'_>) -> Vec<Case> {
+    let (gpu, model) = (loaders.gpu, loaders.model);
     let config = model.config();
-    let many = gpu.info.variants.matmul;
+    let variants = gpu.info.variants;
     let mut cases = Vec::new();
-    for (dtype, vec, epilogue) in products_of(model) {
-        // A multiple of four takes the wide loader; both cross a segment of 256.
-        let k = columns(dtype, vec);
+    for (dtype, loader, epilogue) in loaders.products() {
+        // Whatever loads them, they cross a segment of 256.
+        let k = columns(dtype, loader);
+        let [many, one] = [variants.matmul, variants.single].map(|path| loader.by(path));
         cases.push(matmul(numerics, many, dtype, 9, 70, k, epilogue));
-        cases.push(matmul(
-            numerics,
-            gpu.info.variants.single,
-            dtype,
-            1,
-            21,
-            k,
-            epilogue,
-        ));
+        cases.push(matmul(numerics, one, dtype, 1, 21, k, epilogue));
     }
-    cases.extend(of_fused(gpu, numerics, model));
-    // Of a table its type, and how many columns take the loader that its rows take.
-    let like = |table: Option<&TensorRef>| match table {
-        Some(t) => (t.dtype, columns(t.dtype, t.cols().is_multiple_of(4))),
-        None => (Dtype::F32, columns(Dtype::F32, true)),
-    };
-    let (table, table_columns) = like(model.tensor(Role::Embedding));
+    cases.extend(of_fused(numerics, loaders));
+    let table = model.tensor(Role::Embedding);
+    cases.push(match table.map(|t| (t.dtype, loaders.of_outside(t))) {
+        Some((dtype, loader @ Loader::Texels)) => {
+            embed_texels(dtype, 5, columns(dtype, loader), 23)
+        }
+        Some((dtype, loader)) => embed(dtype, 5, columns(dtype, loader), 23),
+        None => embed(Dtype::F32, 5, columns(Dtype::F32, Loader::Four), 23),
+    });
     let d = config.head_dim;
     let kernel = kernels::attention::choose(gpu.info.variants.attention, d);
     cases.extend([
-        embed(table, 5, table_columns, 23),
         attention(numerics, Rounding::Keep, kernel, 3, 4, 2, d, 130),
         attention(numerics, Rounding::Keep, kernel, 1, 2, 1, d, LONG),
         match config.family.norm() {
@@ -304,8 +347,12 @@ fn of_model(gpu: &Gpu, numerics: Numerics, model: &Model) -> Vec<Case> {
         }
         (None, table) => {
             cases.push(kv_write(3, 70, 7));
-            let (dtype, columns) = like(table);
-            cases.push(add_position(numerics, dtype, 5, columns, 9));
+            // Of a table its type, and how many columns take the loader that its rows take.
+            let (dtype, loader) = match table {
+                Some(table) => (table.dtype, Loader::of(table, false)),
+                None => (Dtype::F32, Loader::Four),
+            };
+            cases.push(add_position(numerics, dtype, 5, columns(dtype, loader), 9));
         }
     }
     cases
@@ -367,14 +414,18 @@ fn of_activations(
 }
 
 /// What shares a dispatch here.
-fn of_fused(gpu: &Gpu, numerics: Numerics, model: &Model) -> Vec<Case> {
+fn of_fused(numerics: Numerics, loaders: &Loaders<'_>) -> Vec<Case> {
     use LayerRole as R;
-    let (config, variants) = (model.config(), gpu.info.variants);
-    let mut seen: Vec<(Dtype, bool, bool)> = Vec::new();
+    let (config, model, variants) = (
+        loaders.model.config(),
+        loaders.model,
+        loaders.gpu.info.variants,
+    );
+    let mut seen: Vec<(Dtype, Loader, bool)> = Vec::new();
     for gate in (0..config.layers).filter_map(|l| model.layer(l, R::Gate)) {
         let of_type = (
             gate.dtype,
-            gate.cols().is_multiple_of(4),
+            loaders.of_layer(R::Gate, gate),
             model.layer(0, R::GateBias).is_some(),
         );
         if !seen.contains(&of_type) {
@@ -382,9 +433,12 @@ fn of_fused(gpu: &Gpu, numerics: Numerics, model: &Model) -> Vec<Case> {
         }
     }
     let mut cases = Vec::new();
-    for (dtype, vec, bias) in seen {
-        let k = columns(dtype, vec);
-        let mut add = |path, m| cases.push(gated(numerics, path, dtype, m, 37, k, bias));
+    for (dtype, loader, bias) in seen {
+        let k = columns(dtype, loader);
+        let mut add = |path: MatmulKernel, m| {
+            let case = gated(numerics, loader.by(path), dtype, m, 37, k, bias);
+            cases.push(case);
+        };
         if variants.fused.gated {
             add(variants.matmul, 9);
         }
@@ -410,7 +464,8 @@ fn of_rule(gpu: &Gpu, numerics: Numerics, model: &Model, rule: &Sparsity) -> Vec
     // How a model's own matrices are read.
     let path = |role| {
         let weight = model.layer(0, role);
-        let is_texels = weight.map(|w| lies_in_texels(gpu, rule, role, w, mlp));
+        let plain = ActivationType::Float;
+        let is_texels = weight.map(|w| lies_in_texels(gpu, mlp, role, w, Some(rule), plain));
         match is_texels {
             Some(Ok(true)) => Path::Texels,
             _ => Path::of(&gpu.info.variants),
@@ -468,7 +523,7 @@ fn of_rule(gpu: &Gpu, numerics: Numerics, model: &Model, rule: &Sparsity) -> Vec
 
 fn of_audit(gpu: &Gpu, config: &ModelConfig, rounding: Rounding) -> Vec<Case> {
     let n = Numerics::Strict;
-    let path = gpu.info.variants.matmul;
+    let path = gpu.info.variants.matmul.reading(false);
     let d = config.head_dim;
     let kernel = kernels::attention::choose(gpu.info.variants.attention, d);
     let mut cases = vec![
@@ -505,10 +560,16 @@ fn of_emulation(gpu: &Gpu, model: &Model, rounding: Rounding) -> Vec<Case> {
     if let Some(Rope { layout, .. }) = config.rope {
         cases.push(rope(n, rounding, layout, 3, 4, 2, d / 2, 7));
     }
-    for (dtype, vec, epilogue) in products_of(model) {
-        let k = columns(dtype, vec);
+    let loaders = Loaders {
+        gpu,
+        model,
+        activations: ActivationType::Float,
+        rule: None,
+    };
+    for (dtype, loader, epilogue) in loaders.products() {
+        let k = columns(dtype, loader);
         for (path, m) in [(variants.matmul, 9), (variants.single, 1)] {
-            let shape = (m, 21, k);
+            let (path, shape) = (loader.by(path), (m, 21, k));
             cases.push(matmul_keeping(path, dtype, shape, epilogue, rounding));
         }
     }
@@ -517,12 +578,12 @@ fn of_emulation(gpu: &Gpu, model: &Model, rounding: Rounding) -> Vec<Case> {
 
 fn standard(gpu: &Gpu, numerics: Numerics) -> Vec<Case> {
     let variants = gpu.info.variants;
-    let many = variants.matmul;
+    let many = variants.matmul.reading(false);
     let both = Epilogue {
         bias: true,
         residual: true,
     };
-    vec![
+    let mut cases = vec![
         embed(Dtype::BF16, 5, 40, 23),
         rmsnorm(numerics, Rounding::Keep, 3, 200),
         matmul(numerics, many, Dtype::BF16, 9, 70, 300, both),
@@ -582,5 +643,14 @@ fn standard(gpu: &Gpu, numerics: Numerics) -> Vec<Case> {
         kv_write(3, 70, 7),
         layernorm(numerics, 3, 200),
         relu(3, 77),
-    ]
+    ];
+    if variants.reads_texels() {
+        let (one, end) = (variants.single, Epilogue::default());
+        cases.extend([
+            matmul(numerics, variants.matmul, Dtype::BF16, 9, 70, 304, both),
+            matmul(numerics, one, Dtype::F32, 1, 21, 1100, end),
+            embed_texels(Dtype::BF16, 5, 40, 23),
+        ]);
+    }
+    cases
 }

@@ -19,6 +19,7 @@ pub fn layernorm(numerics: Numerics, rows: usize, n: usize) -> Case {
         (4, bytes(&bias)),
     ];
     Case {
+        texel_row: None,
         key: kernels::layernorm::key(numerics),
         params,
         grid,
@@ -42,6 +43,7 @@ pub fn add_position(
     kernels::add_position::cpu(dtype, &table, hidden, first, &mut sum);
     let (params, grid) = kernels::add_position::dispatch(rows as u32, hidden as u32, first as u32);
     Case {
+        texel_row: None,
         key: kernels::add_position::key(dtype, hidden, numerics),
         params,
         grid,
@@ -60,6 +62,7 @@ pub fn kv_write(rows: usize, width: usize, pos0: usize) -> Case {
     let (params, grid) = kernels::kv_write::dispatch(rows as u32, width as u32, pos0 as u32);
     let [k_cache, v_cache] = caches;
     Case {
+        texel_row: None,
         key: kernels::kv_write::key(),
         params,
         grid,
@@ -81,6 +84,7 @@ pub fn relu(rows: usize, width: usize) -> Case {
     kernels::relu::cpu(&x, &mut y);
     let (params, grid) = kernels::relu::dispatch(rows as u32, width as u32);
     Case {
+        texel_row: None,
         key: kernels::relu::key(),
         params,
         grid,

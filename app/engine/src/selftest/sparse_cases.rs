@@ -63,6 +63,7 @@ fn case(
     expected: Vec<(u32, Vec<f32>)>,
 ) -> Case {
     Case {
+        texel_row: None,
         key,
         params,
         grid,
@@ -177,12 +178,16 @@ pub fn sparse_rows(
     if bias {
         buffers.push((5, bytes(&biases)));
     }
-    case(
-        rows::key(variant, k, numerics),
-        rows::dispatch(variant, few.mask, k as u32, 0),
-        buffers,
-        vec![(8, y)],
-    )
+    let dispatch = rows::dispatch(variant, few.mask, k as u32, 0);
+    Case {
+        texel_row: (path == Path::Texels).then(|| dtype.row_bytes(k)),
+        ..case(
+            rows::key(variant, k, numerics),
+            dispatch,
+            buffers,
+            vec![(8, y)],
+        )
+    }
 }
 
 /// A sum of selected rows of `d` columns.
@@ -235,10 +240,14 @@ pub fn sparse_sum(
     if epilogue.residual {
         buffers.push((5, bytes(&residual)));
     }
-    case(
-        sum::key(variant, d, numerics),
-        sum::dispatch(path, few.mask, d as u32, 0),
-        buffers,
-        vec![(8, y)],
-    )
+    let dispatch = sum::dispatch(path, few.mask, d as u32, 0);
+    Case {
+        texel_row: (path == Path::Texels).then(|| dtype.row_bytes(d)),
+        ..case(
+            sum::key(variant, d, numerics),
+            dispatch,
+            buffers,
+            vec![(8, y)],
+        )
+    }
 }

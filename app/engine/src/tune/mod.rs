@@ -100,8 +100,11 @@ pub async fn tune(
     })
 }
 
+/// A product whose weights lie where `path` likes them best.
 fn product(path: MatmulKernel, dtype: Dtype, m: u32, (_, n, k): Shape) -> Dispatch {
+    let path = path.reading(dtype.is_float());
     Dispatch {
+        texel_row: path.is_texels().then(|| dtype.row_bytes(k as usize)),
         key: matmul::key(path, dtype, k as usize, Epilogue::default(), Numerics::Fast),
         params: matmul::params(m, n, k, n, 0, 0),
         grid: matmul::grid(path, m, n),
@@ -166,6 +169,7 @@ async fn fusion(
         });
         let (params, grid) = silu_mul::dispatch(*m, WIDE);
         let silu = Dispatch {
+            texel_row: None,
             key: silu_mul::key(Numerics::Fast, Rounding::Keep),
             params,
             grid,
@@ -177,6 +181,7 @@ async fn fusion(
             silu,
         ];
         let together = Dispatch {
+            texel_row: path.is_texels().then(|| dtype.row_bytes(HIDDEN as usize)),
             key: matmul::gated_key(path, dtype, HIDDEN as usize, false, Numerics::Fast),
             params: matmul::params(*m, WIDE, HIDDEN, WIDE, 0, 0),
             grid: matmul::gated_grid(path, *m, WIDE),
@@ -213,6 +218,7 @@ async fn attentions(
             let key: PipelineKey =
                 attention::key(*kernel, HEAD_DIM as usize, Numerics::Fast, Rounding::Keep);
             vec![Dispatch {
+                texel_row: None,
                 key,
                 params,
                 grid,

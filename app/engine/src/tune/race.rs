@@ -1,11 +1,12 @@
 //! Races: candidates take turns at the same work, and the one with the least time over all races of its class is chosen.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use web_time::Instant;
 
 use super::Timing;
-use crate::gpu::{Gpu, Kernel, PipelineKey};
+use crate::gpu::{Bound, Gpu, Kernel, PipelineKey, Texels};
 use crate::kernels::{Grid, ParamBytes};
 use crate::{EngineError, Monitor, Phase};
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use std::sync::Arc;
 /// Bytes of the buffers by binding, from 1 on: the second holds weights, those of gate and up together at most, the others activations of
 /// 128 rows at most.
 const BUFFERS: [u64; 6] = [8 << 20, 64 << 20, 8 << 20, 8 << 20, 8 << 20, 8 << 20];
+/// Which of them is the weights.
+const WEIGHTS: u32 = 2;
 /// A submit that is timed takes this long at least, where a kernel takes less it runs several times.
 const LEAST: Duration = Duration::from_millis(3);
 /// And so many times at most.
@@ -26,6 +29,8 @@ pub(super) struct Dispatch {
     pub params: ParamBytes,
     pub grid: Grid,
     pub bindings: &'static [u32],
+    /// Bytes of a row of its weights, if they are a texture.
+    pub texel_row: Option<usize>,
 }
 
 /// The same work done by each candidate, which may take several dispatches for it.
@@ -50,6 +55,8 @@ pub(super) struct Runner<'a> {
     monitor: &'a mut dyn Monitor,
     /// By binding; contents are small numbers whatever type they are taken for.
     buffers: Vec<wgpu::Buffer>,
+    /// The same as weights in textures, by bytes of a row.
+    textures: HashMap<usize, Texels>,
     done: u64,
     best_rate: f64,
     pub timings: Vec<Timing>,
@@ -81,6 +88,7 @@ impl<'a> Runner<'a> {
             rounds: rounds.max(1),
             monitor,
             buffers,
+            textures: HashMap::new(),
             done: 0,
             best_rate: 0.0,
             timings: Vec::new(),
@@ -168,7 +176,7 @@ impl<'a> Runner<'a> {
     }
 
     /// Compiles, binds, and finds out how often it must run to take a while.
-    async fn ready(&self, heat: &[Dispatch]) -> Result<Ready, EngineError> {
+    async fn ready(&mut self, heat: &[Dispatch]) -> Result<Ready, EngineError> {
         use wgpu::BufferUsages as U;
         let mut steps = Vec::with_capacity(heat.len());
         for dispatch in heat {
@@ -178,10 +186,18 @@ impl<'a> Runner<'a> {
                 .buffer("parameters", 256, U::UNIFORM | U::COPY_DST)
                 .await?;
             self.gpu.write(&params, 0, &dispatch.params);
-            let buffers: Vec<(u32, &wgpu::Buffer)> = dispatch
+            if let Some(row_bytes) = dispatch.texel_row {
+                self.make_texture(row_bytes).await?;
+            }
+            let texels = dispatch.texel_row.and_then(|row| self.textures.get(&row));
+            let bound = |binding: u32| match texels {
+                Some(texels) if binding == WEIGHTS => texels.into(),
+                _ => (&self.buffers[binding as usize - 1]).into(),
+            };
+            let buffers: Vec<(u32, Bound<'_>)> = dispatch
                 .bindings
                 .iter()
-                .map(|binding| (*binding, &self.buffers[*binding as usize - 1]))
+                .map(|binding| (*binding, bound(*binding)))
                 .collect();
             let bind = self.gpu.bind(&kernel, &params, 0, &buffers);
             steps.push((kernel, bind, dispatch.grid));
@@ -193,6 +209,29 @@ impl<'a> Runner<'a> {
         let times = (LEAST.as_secs_f64() / once).ceil() as u32;
         ready.times = times.clamp(1, MOST_TIMES);
         Ok(ready)
+    }
+
+    /// Makes a texture as large as the buffer of weights.
+    async fn make_texture(&mut self, row_bytes: usize) -> Result<(), EngineError> {
+        if self.textures.contains_key(&row_bytes) {
+            return Ok(());
+        }
+        let bytes = BUFFERS[WEIGHTS as usize - 1] as usize;
+        let rows = (bytes / row_bytes).min(self.gpu.most_texels());
+        let texels = self.gpu.texels("tuning", rows, row_bytes).await?;
+        let step = ((1 << 20) / row_bytes).max(1);
+        let piece = vec![0x3c; step * row_bytes];
+        let mut pending = 0;
+        for first in (0..rows).step_by(step) {
+            let rows = step.min(rows - first);
+            self.gpu
+                .write_texels(&texels, first, &piece[..rows * row_bytes]);
+            pending += (rows * row_bytes) as u64;
+            self.gpu.flush_uploads(&mut pending, false).await?;
+        }
+        self.gpu.flush_uploads(&mut pending, true).await?;
+        self.textures.insert(row_bytes, texels);
+        Ok(())
     }
 
     async fn time(&self, ready: &Ready) -> Result<Duration, EngineError> {

@@ -174,6 +174,7 @@ impl Case {
             floats(gpu, t * N),
             floats(gpu, t * D),
         );
+        let [w_gate, w_up, w_down] = w.dense(path);
         let inner = matmul::key(path, DTYPE, D as usize, Epilogue::default(), numerics);
         let outer = matmul::key(path, DTYPE, N as usize, Epilogue::default(), numerics);
         let into = (matmul::params(t, N, D, N, 0, 0), matmul::grid(path, t, N));
@@ -186,7 +187,7 @@ impl Case {
                 &inner,
                 into,
                 None,
-                &[(1, &x), (2, &w.gate), (5, &gate)],
+                &[(1, (&x).into()), (2, w_gate), (5, (&gate).into())],
             ),
             Step::new(
                 gpu,
@@ -194,7 +195,7 @@ impl Case {
                 &inner,
                 into,
                 None,
-                &[(1, &x), (2, &w.up), (5, &up)],
+                &[(1, (&x).into()), (2, w_up), (5, (&up).into())],
             ),
             Step::new(
                 gpu,
@@ -210,7 +211,7 @@ impl Case {
                 &outer,
                 out,
                 None,
-                &[(1, &act), (2, &w.down), (5, &y)],
+                &[(1, (&act).into()), (2, w_down), (5, (&y).into())],
             ),
         ]
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use assay_engine::EngineError;
-use assay_engine::gpu::{Bound, Gpu, Kernel, PipelineKey, Texels};
+use assay_engine::gpu::{Bound, Gpu, Kernel, MatmulKernel, PipelineKey, Texels};
 use assay_engine::kernels::sparse::cache::HostRows;
 use assay_engine::kernels::sparse::{Mask, Path};
 use assay_engine::kernels::{Grid, ParamBytes};
@@ -74,11 +74,11 @@ pub struct Weights {
     bytes: Vec<u8>,
     pub gate: wgpu::Buffer,
     pub up: wgpu::Buffer,
-    pub down: wgpu::Buffer,
+    down: wgpu::Buffer,
     /// [N, D]: down transposed.
     pub turned: wgpu::Buffer,
-    /// Gate, up and down transposed as textures, where models have them so.
-    texels: Option<[Texels; 3]>,
+    /// Gate, up, down transposed, and down, as textures, where models have them so.
+    texels: Option<[Texels; 4]>,
 }
 
 impl Weights {
@@ -96,10 +96,10 @@ impl Weights {
             .collect();
         let make = || pollster::block_on(gpu.storage_with("weights", &bytes)).expect("memory");
         let [gate, up, down, turned] = std::array::from_fn(|_| make());
-        let row = DTYPE.row_bytes(D as usize);
         let shape = (N as usize, D as usize);
         let texels = Path::takes_texels(gpu, DTYPE, shape, false).then(|| {
-            std::array::from_fn(|_| {
+            [D, D, D, N].map(|columns| {
+                let row = DTYPE.row_bytes(columns as usize);
                 pollster::block_on(gpu.texels_with("weights", row, &bytes)).expect("memory")
             })
         });
@@ -124,8 +124,16 @@ impl Weights {
     /// Gate, up and down transposed, as `path` reads them.
     pub fn bound(&self, path: Path) -> [Bound<'_>; 3] {
         match (&self.texels, path) {
-            (Some(texels), Path::Texels) => texels.each_ref().map(Bound::from),
+            (Some([gate, up, turned, _]), Path::Texels) => [gate, up, turned].map(Bound::from),
             _ => [&self.gate, &self.up, &self.turned].map(Bound::from),
+        }
+    }
+
+    /// Gate, up and down, as a dense product that goes `path` reads them.
+    pub fn dense(&self, path: MatmulKernel) -> [Bound<'_>; 3] {
+        match &self.texels {
+            Some([gate, up, _, down]) if path.is_texels() => [gate, up, down].map(Bound::from),
+            _ => [&self.gate, &self.up, &self.down].map(Bound::from),
         }
     }
 

@@ -23,7 +23,7 @@ pub mod topk;
 
 use super::matmul::SEGMENT;
 use crate::Gpu;
-use crate::gpu::{MatmulKernel, PipelineKey, TEXEL_BYTES, Variants};
+use crate::gpu::{MatmulKernel, Variants};
 use assay_model::Dtype;
 
 /// Rows and neurons of a mask, and how many rows share a list.
@@ -131,8 +131,10 @@ impl Path {
     /// Whether a matrix [n, k], or where it is `turned` its transpose, should be a texture on this device.
     pub fn takes_texels(gpu: &Gpu, dtype: Dtype, (n, k): (usize, usize), turned: bool) -> bool {
         let (rows, width) = if turned { (k, n) } else { (n, k) };
-        matches!(gpu.info.variants.single, MatmulKernel::Subgroup { .. })
-            && is_wide(dtype, width)
+        matches!(
+            gpu.info.variants.single,
+            MatmulKernel::Subgroup { .. } | MatmulKernel::Texels { .. }
+        ) && is_wide(dtype, width)
             && gpu.fits_texels(rows, dtype.row_bytes(width))
     }
 }
@@ -140,17 +142,6 @@ impl Path {
 /// Whether rows of `width` weights are loaded eight at a time.
 fn is_wide(dtype: Dtype, width: usize) -> bool {
     matches!(dtype, Dtype::F16 | Dtype::BF16) && width.is_multiple_of(8)
-}
-
-/// Texels of a row, as a define: to the kernels only that there are some.
-fn texels(width: usize) -> i64 {
-    (width / 8) as i64
-}
-
-/// Bytes of a row of the weights, if the pipeline reads them from textures: then its bindings 2 and 3 are such.
-pub(crate) fn texel_row_bytes(key: &PipelineKey) -> Option<usize> {
-    let texels = key.defines.get("TEXELS")?;
-    Some(texels as usize * TEXEL_BYTES)
 }
 
 /// Whether bit `j` of a row of bits is set.

@@ -2,7 +2,7 @@
 //! `sparse_rows_texels`; one twin, since all add in one order, and that is the dense products'.
 
 use super::super::{Grid, ParamBytes, stored, strict};
-use super::{Mask, Path, Tile, is_wide, texels};
+use super::{Mask, Path, Tile, is_wide};
 use crate::gpu::PipelineKey;
 use crate::kernels::matmul::{self, Stored};
 use crate::numerics::{Numerics, silu};
@@ -106,7 +106,7 @@ pub fn key(variant: Variant, k: usize, numerics: Numerics) -> PipelineKey {
         Path::Texels => PipelineKey {
             kernel: "sparse_rows_texels",
             defines: defines
-                .with("TEXELS", texels(k))
+                .flag("TEXELS", true)
                 .with("NEURONS", neurons(variant).into()),
         },
     }

@@ -2,7 +2,7 @@
 //! `sparse_sum`, `sparse_sum_lanes` and `sparse_sum_texels`; one twin.
 
 use super::super::{Grid, ParamBytes, for_each, stored, strict};
-use super::{Mask, Path, Tile, bit, is_wide, texels};
+use super::{Mask, Path, Tile, bit, is_wide};
 use crate::gpu::PipelineKey;
 use crate::kernels::matmul::{Epilogue, SEGMENT, Stored};
 use crate::numerics::Numerics;
@@ -100,7 +100,7 @@ pub fn key(variant: Variant, d: usize, numerics: Numerics) -> PipelineKey {
         Path::Texels => PipelineKey {
             kernel: "sparse_sum_texels",
             defines: defines
-                .with("TEXELS", texels(d))
+                .flag("TEXELS", true)
                 .with("SPAN", span(variant.tile).into())
                 .with("ENTRIES", ENTRIES.into()),
         },
