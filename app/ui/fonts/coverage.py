@@ -7,7 +7,7 @@ def cmap(name):
 
 
 mono = cmap("Mono-Regular")
-both = sorted(((cmap("Sans-Regular") | mono) & (cmap("Sans-SemiBold") | mono)) - set(range(0x80)))
+both = sorted((cmap("Sans-Regular") | mono) - set(range(0x80)))  # every family falls back on these two
 ranges = []
 for c in both:
     if ranges and ranges[-1][1] == c - 1:

@@ -69,11 +69,11 @@ pub(super) fn definitions() -> FontDefinitions {
     }
     // Each falls back on the others: the mono has box drawing and control pictures.
     for (family, names) in [
-        (FontFamily::Proportional, ["sans", "mono"]),
-        (semibold(), ["semibold", "mono"]),
-        (FontFamily::Monospace, ["mono", "sans"]),
+        (FontFamily::Proportional, &["sans", "mono"][..]),
+        (semibold(), &["semibold", "sans", "mono"]),
+        (FontFamily::Monospace, &["mono", "sans"]),
     ] {
-        let names = names.map(str::to_owned).to_vec();
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
         fonts.families.insert(family, names);
     }
     fonts
