@@ -50,11 +50,22 @@ fn a_prover_in_half_precision_is_accepted_and_the_report_says_how_it_was_measure
 
     // Whoever paid for f32 says so, and is not content with less.
     for (asked, exit) in [("bf16", 0), ("f32", 1), ("f16", 1), ("fp8", 2)] {
-        let args = ["--verify", "trace.bin", "--adapter", "cpu", "--expect-compute", asked];
+        let args = [
+            "--verify",
+            "trace.bin",
+            "--adapter",
+            "cpu",
+            "--expect-compute",
+            asked,
+        ];
         let verified = run(folder.path(), &args);
         let shown = String::from_utf8_lossy(&verified.stdout);
         assert_eq!(verified.status.code(), Some(exit), "{asked}: {shown}");
-        assert_eq!(shown.starts_with("✗ REJECT  precision-mismatch\n"), exit == 1, "{shown}");
+        assert_eq!(
+            shown.starts_with("✗ REJECT  precision-mismatch\n"),
+            exit == 1,
+            "{shown}"
+        );
     }
 
     for (extra, part) in [

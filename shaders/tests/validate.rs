@@ -311,10 +311,17 @@ fn uniforms_have_the_common_shape() {
 fn every_kernel_states_what_it_computes() {
     for kernel in KERNELS {
         let embedded = source(kernel).expect("embedded");
-        assert!(!embedded.contains("//"), "{kernel} is embedded with comments");
+        assert!(
+            !embedded.contains("//"),
+            "{kernel} is embedded with comments"
+        );
         let path = format!("{}/kernels/{kernel}.wgsl", env!("CARGO_MANIFEST_DIR"));
         let text = std::fs::read_to_string(path).expect("it reads");
-        assert_eq!(text.lines().count(), embedded.lines().count(), "{kernel}: lines moved");
+        assert_eq!(
+            text.lines().count(),
+            embedded.lines().count(),
+            "{kernel}: lines moved"
+        );
         for heading in [
             "// Formula ",
             "// Shapes ",

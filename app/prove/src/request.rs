@@ -4,9 +4,9 @@ use assay_engine::sampler::SamplerSpec;
 use assay_engine::{Engine, EngineError, Numerics, Rounding, linear_widths};
 use assay_model::{Model, ModelConfig};
 use assay_trace::{
-    BuildError, Challenge, Decimal, DecimalError, Digest, Keep, Linear, LinearsSpec,
-    Manifest, ModelClaim, NumericsClaim, NumericsClass, Opening, ProductClaim, Sampler,
-    SealedTrace, StateDtype, TraceSpec, challenge,
+    BuildError, Challenge, Decimal, DecimalError, Digest, Keep, Linear, LinearsSpec, Manifest,
+    ModelClaim, NumericsClaim, NumericsClass, Opening, ProductClaim, Sampler, SealedTrace,
+    StateDtype, TraceSpec, challenge,
 };
 
 /// One inference.

@@ -2,7 +2,9 @@
 
 use assay_live::{Address, Amount, Ask};
 use assay_work::live;
-use assay_work::message::{Arithmetic, AskPrompt, AskRequest, LiveNews, ModelSource, ProverAt, Secret};
+use assay_work::message::{
+    Arithmetic, AskPrompt, AskRequest, LiveNews, ModelSource, ProverAt, Secret,
+};
 
 use crate::settings::Settings;
 use crate::text;

@@ -7,8 +7,8 @@ use assay_engine::AdapterInfo;
 use assay_sheet::Sheet;
 use assay_trace::Manifest;
 use assay_work::message::{
-    Arithmetic, CacheEntry, Claims, DeviceChoice, Failure, Hashes, Job, KeptId, KeyFacts, ModelFacts,
-    ModelSource, Proved, Secret, Source,
+    Arithmetic, CacheEntry, Claims, DeviceChoice, Failure, Hashes, Job, KeptId, KeyFacts,
+    ModelFacts, ModelSource, Proved, Secret, Source,
 };
 use web_time::Instant;
 

@@ -313,7 +313,11 @@ mod tests {
             assert!(unasked.detail.contains(claimed.name()));
             for wanted in Compute::ALL {
                 let check = precision(&manifest, Some(wanted));
-                let code = if wanted == claimed { "ok" } else { "precision-mismatch" };
+                let code = if wanted == claimed {
+                    "ok"
+                } else {
+                    "precision-mismatch"
+                };
                 assert_eq!(check.code, code, "{claimed:?} for {wanted:?}");
             }
         }

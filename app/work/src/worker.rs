@@ -17,8 +17,8 @@ use assay_verify::audit::audit;
 use assay_verify::{Options, Profiles, Verified, verify_in_detail};
 
 use crate::message::{
-    Arithmetic, Claims, DeviceChoice, Event, Expect, ExperimentRequest, Failure, Hashes, Job, JobId, KeptId,
-    ModelSource, News, Outcome, ProveRequest, Proved, Source, Stage,
+    Arithmetic, Claims, DeviceChoice, Event, Expect, ExperimentRequest, Failure, Hashes, Job,
+    JobId, KeptId, ModelSource, News, Outcome, ProveRequest, Proved, Source, Stage,
 };
 use crate::monitor::JobMonitor;
 use crate::opened::{Against, Opened};
@@ -368,9 +368,7 @@ impl<P: Platform> Worker<P> {
                 let profiles = Profiles::embedded();
                 verify_in_detail(&profiles, bytes, model, &device, options, &mut monitor).await?
             }
-            Against::Key(open) => {
-                audit(bytes, &open.key, &device, options, &mut monitor).await?
-            }
+            Against::Key(open) => audit(bytes, &open.key, &device, options, &mut monitor).await?,
         };
         let root = verified.report.model.root.as_deref();
         if let (Some(open), Some(root)) = (&mut self.opened, root) {

@@ -21,8 +21,8 @@ use assay_model::{ByteSource, Model, ModelError};
 use assay_trace::Compute;
 use assay_verify::{Options, Report, Verdict};
 use assay_work::message::{
-    Arithmetic, DeviceChoice, Event, Expect, Failure, Job, JobId, ModelSource, News, Outcome, ProveRequest,
-    ProverAt, Sample, Source, Stage, ToWorker,
+    Arithmetic, DeviceChoice, Event, Expect, Failure, Job, JobId, ModelSource, News, Outcome,
+    ProveRequest, ProverAt, Sample, Source, Stage, ToWorker,
 };
 use assay_work::{Fetched, LocalFuture, Platform, Worker};
 

@@ -153,7 +153,13 @@ pub(super) fn arithmetic(ui: &mut Ui, form: &mut Arithmetic, salt: &str) {
         ui.horizontal_wrapped(|ui| {
             ui.spacing_mut().item_spacing = vec2(12.0, 8.0);
             choice(ui, "Precision", &mut form.compute, precisions, precision);
-            choice(ui, "Inputs of products", &mut form.activations, inputs, rounded);
+            choice(
+                ui,
+                "Inputs of products",
+                &mut form.activations,
+                inputs,
+                rounded,
+            );
         });
     });
 }

@@ -195,12 +195,7 @@ pub(crate) fn secret_field(
 }
 
 /// A control with its label above, as fields have it.
-pub(crate) fn labelled(
-    ui: &mut Ui,
-    label: &str,
-    width: f32,
-    control: impl FnOnce(&mut Ui, f32),
-) {
+pub(crate) fn labelled(ui: &mut Ui, label: &str, width: f32, control: impl FnOnce(&mut Ui, f32)) {
     let height = ui.spacing().interact_size.y + 24.0;
     let down = egui::Layout::top_down(egui::Align::Min);
     ui.allocate_ui_with_layout(vec2(width, height), down, |ui| {

@@ -7,6 +7,6 @@ mod layout;
 pub(crate) use button::{Kind, button, icon_button, menu_button, menu_command, wide_button};
 pub(crate) use hash::{Match, hash_line};
 pub(crate) use layout::{
-    card, card_title, chip, facts, field, fit_text, hairline, heading, labelled, muted, name_heading,
-    paragraph, secret_field, segmented, segmented_with, tabs,
+    card, card_title, chip, facts, field, fit_text, hairline, heading, labelled, muted,
+    name_heading, paragraph, secret_field, segmented, segmented_with, tabs,
 };

@@ -3,7 +3,9 @@
 use assay_engine::ActivationType;
 use assay_trace::Compute;
 use assay_ui::{Input, Settings, Source, Start, ThemeChoice};
-use assay_work::message::{Arithmetic, Event, Failure, Job, ModelSource, News, Outcome, Stage, ToWorker};
+use assay_work::message::{
+    Arithmetic, Event, Failure, Job, ModelSource, News, Outcome, Stage, ToWorker,
+};
 use egui_kittest::kittest::Queryable;
 
 use crate::rig::{Rig, WIDE};

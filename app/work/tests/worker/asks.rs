@@ -5,8 +5,8 @@ use assay_trace::Trace;
 use assay_verify::{Method, Report, Verdict};
 use assay_work::live::SUSPICIOUS;
 use assay_work::message::{
-    Arithmetic, AskPrompt, AskRequest, Asked, DeviceChoice, Expect, Failure, Job, LiveNews, ModelSource, News,
-    Outcome, ProverAt, Secret, Source, Stage, ToWorker,
+    Arithmetic, AskPrompt, AskRequest, Asked, DeviceChoice, Expect, Failure, Job, LiveNews,
+    ModelSource, News, Outcome, ProverAt, Secret, Source, Stage, ToWorker,
 };
 
 use super::prover::{Lie, TOKEN};
