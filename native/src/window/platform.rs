@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::future::ready;
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,7 +26,8 @@ const SUBMIT: Duration = Duration::from_millis(20);
 #[derive(Default)]
 pub struct Cancelled {
     jobs: Mutex<(HashSet<JobId>, bool)>,
-    busy: AtomicBool,
+    /// Jobs that were sent and have not ended.
+    left: AtomicUsize,
 }
 
 impl Cancelled {
@@ -45,14 +46,25 @@ impl Cancelled {
         self.jobs().0.remove(&id);
     }
 
-    /// Says whether a job runs.
-    pub fn set_busy(&self, busy: bool) {
-        self.busy.store(busy, Ordering::SeqCst);
+    /// A job is about to be sent: from here on it counts, also while nobody has taken it yet.
+    pub fn begin(&self) {
+        self.left.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Whether a job runs.
+    /// A job has ended.
+    pub fn end(&self) {
+        let less = |left: usize| Some(left.saturating_sub(1));
+        drop(self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less));
+    }
+
+    /// No job will be taken any more.
+    pub fn end_all(&self) {
+        self.left.store(0, Ordering::SeqCst);
+    }
+
+    /// Whether a job runs or waits.
     pub fn is_busy(&self) -> bool {
-        self.busy.load(Ordering::SeqCst)
+        self.left.load(Ordering::SeqCst) > 0
     }
 
     /// Whether a job was told to stop.

@@ -15,8 +15,9 @@ use flume::{Receiver, Sender};
 use super::platform::{Cancelled, NativePlatform};
 use crate::atomic_file::AtomicFile;
 
-/// How long closing waits for a running job to hear of it.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long closing waits for a running job to hear of it. It hears at once, unless a driver compiles for it, and a driver must not be
+/// compiling when a program ends: on a busy machine that takes its time.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Nobody closes a dialog this soon after asking for it.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
@@ -111,14 +112,13 @@ fn work(jobs: &Receiver<(JobId, Job)>, inbox: &Inbox, cancelled: &Arc<Cancelled>
             say: Box::new(move |event: Event| say.push(Input::Event(event))),
         });
         while let Ok((id, job)) = jobs.recv() {
-            cancelled.set_busy(true);
             pollster::block_on(worker.run(id, job));
-            cancelled.set_busy(false);
             cancelled.remove(id);
+            cancelled.end();
         }
     };
     let ended = catch_unwind(AssertUnwindSafe(run));
-    cancelled.set_busy(false);
+    cancelled.end_all();
     if let Err(panic) = ended {
         let words = panic
             .downcast_ref::<String>()
@@ -141,7 +141,15 @@ impl Shell for NativeShell {
                 Ok(())
             }
             ToWorker::Start { id, job } => match self.jobs() {
-                Ok(jobs) => jobs.send((id, job)).map_err(|err| err.to_string()),
+                Ok(jobs) => {
+                    let jobs = jobs.clone();
+                    self.cancelled.begin();
+                    let sent = jobs.send((id, job));
+                    sent.map_err(|err| {
+                        self.cancelled.end();
+                        err.to_string()
+                    })
+                }
                 Err(err) => Err(err.to_string()),
             },
         };

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use desktop::{Desktop, group};
 
 /// How long closing may take while a job runs.
-const CLOSING: Duration = Duration::from_secs(10);
+const CLOSING: Duration = Duration::from_secs(60);
 
 fn sample(name: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
