@@ -119,7 +119,7 @@ pub(crate) fn precision(manifest: &Manifest, wanted: Option<Compute>) -> Check {
         None => Check::skipped(
             ID,
             format!(
-                "no precision was asked for: the trace is judged as one of {}, which it claims",
+                "not asked for: judged as {}, which it claims",
                 claimed.name()
             ),
         ),

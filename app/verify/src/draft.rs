@@ -273,6 +273,9 @@ fn not_covered(options: &Options) -> Vec<String> {
     if options.expect_sampler.is_none() {
         list.push("the sampler: the claimed one was followed, but it was not compared with what was asked");
     }
+    if options.expect_compute.is_none() {
+        list.push("the precision: the claimed one sets the tolerances, but it was not compared with what was asked");
+    }
     if !options.live {
         list.push("the number of tokens asked for: the trace does not bind it");
     }
