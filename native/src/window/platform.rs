@@ -54,7 +54,10 @@ impl Cancelled {
     /// A job has ended.
     pub fn end(&self) {
         let less = |left: usize| Some(left.saturating_sub(1));
-        drop(self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less));
+        drop(
+            self.left
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less),
+        );
     }
 
     /// No job will be taken any more.
