@@ -4,8 +4,7 @@ use std::collections::HashSet;
 use std::future::ready;
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use assay_engine::GpuOptions;
@@ -22,61 +21,62 @@ use crate::live::client::Client;
 /// The window is drawn by the same GPU: a frame waits for what was submitted before it.
 const SUBMIT: Duration = Duration::from_millis(20);
 
-/// Jobs that were cancelled, running or waiting; all of them once the window closes.
+/// The worker's jobs as closing and cancelling see them, from another thread.
 #[derive(Default)]
 pub struct Cancelled {
-    jobs: Mutex<(HashSet<JobId>, bool)>,
-    /// Jobs that were sent and have not ended.
-    left: AtomicUsize,
+    jobs: Mutex<Jobs>,
+}
+
+#[derive(Default)]
+struct Jobs {
+    /// Those that were cancelled, running or waiting.
+    cancelled: HashSet<JobId>,
+    /// Whether all are, because the window closes.
+    all: bool,
+    /// Those that were sent and have not ended.
+    left: usize,
 }
 
 impl Cancelled {
     /// Cancels a job.
     pub fn add(&self, id: JobId) {
-        self.jobs().0.insert(id);
+        self.jobs().cancelled.insert(id);
     }
 
     /// Cancels whatever runs or comes.
     pub fn add_all(&self) {
-        self.jobs().1 = true;
-    }
-
-    /// Forgets a job that has ended.
-    pub fn remove(&self, id: JobId) {
-        self.jobs().0.remove(&id);
+        self.jobs().all = true;
     }
 
     /// A job is about to be sent: from here on it counts, also while nobody has taken it yet.
     pub fn begin(&self) {
-        self.left.fetch_add(1, Ordering::SeqCst);
+        self.jobs().left += 1;
     }
 
-    /// A job has ended.
-    pub fn end(&self) {
-        let less = |left: usize| Some(left.saturating_sub(1));
-        drop(
-            self.left
-                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less),
-        );
+    /// A job has ended, or was not sent after all.
+    pub fn end(&self, id: JobId) {
+        let mut jobs = self.jobs();
+        jobs.cancelled.remove(&id);
+        jobs.left = jobs.left.saturating_sub(1);
     }
 
     /// No job will be taken any more.
     pub fn end_all(&self) {
-        self.left.store(0, Ordering::SeqCst);
+        self.jobs().left = 0;
     }
 
     /// Whether a job runs or waits.
     pub fn is_busy(&self) -> bool {
-        self.left.load(Ordering::SeqCst) > 0
+        self.jobs().left > 0
     }
 
     /// Whether a job was told to stop.
     pub fn has(&self, id: JobId) -> bool {
         let jobs = self.jobs();
-        jobs.1 || jobs.0.contains(&id)
+        jobs.all || jobs.cancelled.contains(&id)
     }
 
-    fn jobs(&self) -> std::sync::MutexGuard<'_, (HashSet<JobId>, bool)> {
+    fn jobs(&self) -> MutexGuard<'_, Jobs> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -113,8 +113,7 @@ fn work(jobs: &Receiver<(JobId, Job)>, inbox: &Inbox, cancelled: &Arc<Cancelled>
         });
         while let Ok((id, job)) = jobs.recv() {
             pollster::block_on(worker.run(id, job));
-            cancelled.remove(id);
-            cancelled.end();
+            cancelled.end(id);
         }
     };
     let ended = catch_unwind(AssertUnwindSafe(run));
@@ -146,7 +145,7 @@ impl Shell for NativeShell {
                     self.cancelled.begin();
                     let sent = jobs.send((id, job));
                     sent.map_err(|err| {
-                        self.cancelled.end();
+                        self.cancelled.end(id);
                         err.to_string()
                     })
                 }
