@@ -9,6 +9,7 @@ pub mod exact;
 pub mod fuzz;
 pub mod logits;
 pub mod null;
+pub mod peaks;
 pub mod plain;
 pub mod profiles;
 pub mod prover;

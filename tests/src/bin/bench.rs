@@ -13,6 +13,7 @@ use assay_engine::sampler::SamplerSpec;
 use assay_engine::{Device, Engine, EngineError, Numerics, Quiet, Want};
 use assay_model::{Dtype, Model, synth};
 use assay_prove::{Request, generate, prove};
+use assay_tests::peaks;
 use assay_tests::timing::{Product, median, product, submit};
 use assay_trace::Trace;
 
@@ -36,11 +37,7 @@ fn main() {
     if only_end_to_end {
         return end_to_end(&Device::Gpu(gpu), 11);
     }
-    let peak = multiply_add_peak(&gpu);
-    println!(
-        "Measured multiply-add peak: {peak:.1} GFLOP/s (eight independent chains of f32 multiply-adds in registers).\n"
-    );
-    products(&gpu, peak);
+    products(&gpu);
     end_to_end(&Device::Gpu(gpu), 3);
 }
 
@@ -103,140 +100,95 @@ fn peak_rss() -> u64 {
         * 1024
 }
 
-/// GFLOP/s of eight independent chains of multiply-adds in every invocation.
-fn multiply_add_peak(gpu: &Gpu) -> f64 {
-    const TEXT: &str = "
-        @group(0) @binding(1) var<storage, read_write> y: array<f32>;
-        @compute @workgroup_size(64)
-        fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-            let b = f32(id.x) * 1e-9 + 0.999;
-            let c = f32(id.x) * 1e-9 + 0.001;
-            var a0 = 0.0; var a1 = 0.1; var a2 = 0.2; var a3 = 0.3;
-            var a4 = 0.4; var a5 = 0.5; var a6 = 0.6; var a7 = 0.7;
-            for (var i = 0u; i < 4096u; i = i + 1u) {
-                a0 = a0 * b + c; a1 = a1 * b + c; a2 = a2 * b + c; a3 = a3 * b + c;
-                a4 = a4 * b + c; a5 = a5 * b + c; a6 = a6 * b + c; a7 = a7 * b + c;
-            }
-            y[id.x] = a0 + a1 + a2 + a3 + a4 + a5 + a6 + a7;
-        }";
-    let module = gpu
-        .device
-        .create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some("peak"),
-            source: wgpu::ShaderSource::Wgsl(TEXT.into()),
-        });
-    let pipeline = gpu
-        .device
-        .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some("peak"),
-            layout: None,
-            module: &module,
-            entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions::default(),
-            cache: None,
-        });
-    let groups: u32 = if gpu.info.software { 64 } else { 4096 };
-    let buffer = pollster::block_on(gpu.storage("peak", u64::from(groups) * 256)).expect("memory");
-    let bind = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
-        label: None,
-        layout: &pipeline.get_bind_group_layout(0),
-        entries: &[wgpu::BindGroupEntry {
-            binding: 1,
-            resource: buffer.as_entire_binding(),
-        }],
-    });
-    let seconds = median(7, || submit(gpu, &pipeline, &bind, [groups, 1, 1], 1));
-    f64::from(groups) * 64.0 * 4096.0 * 8.0 * 2.0 / seconds / 1e9
-}
+/// Rows of products: decoding, small batches, chunks of a prefill.
+const ROWS: [usize; 5] = [1, 8, 32, 128, 512];
+/// A layer's matrices in Llama-3.2-1B: outputs and inputs.
+const SHAPES: [(&str, usize, usize); 4] = [
+    ("q, o", 2048, 2048),
+    ("k, v", 512, 2048),
+    ("gate, up", 8192, 2048),
+    ("down", 2048, 8192),
+];
+/// Stored types besides bf16. (int4 in act-order needs a file's own order, and is left out.)
+const TYPES: [Dtype; 9] = [
+    Dtype::F16,
+    Dtype::F32,
+    Dtype::Q8_0,
+    Dtype::Q4_0,
+    Dtype::Q5_0,
+    Dtype::Q4K,
+    Dtype::Q6K,
+    Dtype::Int8 { group: 0 },
+    Dtype::Int4 { group: 128 },
+];
 
-/// Prefill and decode products at Llama-3.2-1B's shapes, beside the peak.
-fn products(gpu: &Gpu, peak: f64) {
-    println!("| product | kernel | stored | M | N | K | ms | GFLOP/s | of peak | strict / fast |");
+/// Products at Llama-3.2-1B's shapes by the kernels that the engine takes here, beside the smaller roof: multiply-adds, or reading the
+/// weights once.
+fn products(gpu: &Gpu) {
+    let (adds, bytes) = (peaks::multiply_adds(gpu), peaks::bandwidth(gpu));
+    println!(
+        "Measured peaks: {:.1} GFLOP/s of multiply-adds in registers, {:.1} GB/s read from memory. The roof is the smaller of what they allow.\n",
+        adds / 1e9,
+        bytes / 1e9
+    );
+    println!(
+        "| product | kernel | stored | M | N | K | ms | GFLOP/s | of the roof | strict / fast |"
+    );
     println!("|---|---|---|---|---|---|---|---|---|---|");
-    let shapes = [
-        ("q, o", 2048, 2048),
-        ("k, v", 512, 2048),
-        ("gate, up", 8192, 2048),
-        ("down", 2048, 8192),
-    ];
-    let many = gpu.info.variants.matmul;
-    let tiles = if gpu.info.software {
-        vec![
-            many,
-            MatmulKernel::Tile { m: 8, n: 8 },
-            MatmulKernel::Tile { m: 4, n: 8 },
-            MatmulKernel::Shared,
-        ]
-    } else {
-        vec![many]
-    };
-    for (m, dtype) in [
-        (128, Dtype::BF16),
-        (128, Dtype::F16),
-        (128, Dtype::F32),
-        (32, Dtype::BF16),
-        (1, Dtype::BF16),
-    ] {
-        for (i, (name, n, k)) in shapes.into_iter().enumerate() {
-            if i > 0 && dtype != Dtype::BF16 {
-                continue;
-            }
-            let mut single = [1, 2, 4, 8]
-                .map(|n| MatmulKernel::Tile { m: 1, n })
-                .to_vec();
-            if gpu.info.subgroup == 8 {
-                single.extend([MatmulKernel::SUBGROUP_ROW, MatmulKernel::TEXELS_ROW]);
-            }
-            let paths = match m {
-                1 if i == 0 => [&[MatmulKernel::Vector][..], &single].concat(),
-                1 => vec![gpu.info.variants.single],
-                128 if i == 0 => tiles.clone(),
-                _ => vec![many],
-            };
-            for path in paths {
-                let x = vec![0x3c_u8; m * k * 4];
-                let w = vec![0x3c_u8; n * dtype.row_bytes(k)];
-                let one = |numerics| {
-                    let key = matmul::key(path, dtype, k, Epilogue::default(), numerics);
-                    let params = matmul::params(m as u32, n as u32, k as u32, n as u32, 0, 0);
-                    product(
-                        gpu,
-                        &key,
-                        params,
-                        matmul::grid(path, m as u32, n as u32),
-                        &x,
-                        &w,
-                        (m * n * 4) as u64,
-                    )
-                };
-                let (fast, strict) = (one(Numerics::Fast), one(Numerics::Strict));
-                let repeat = if m == 1 { 4 } else { 1 };
-                let (mut fast_s, mut ratios) = (Vec::new(), Vec::new());
-                for _ in 0..5 {
-                    let time = |p: &Product| {
-                        median(1, || {
-                            submit(gpu, &p.kernel.pipeline, &p.bind, p.grid, repeat);
-                        }) / repeat as f64
-                    };
-                    let (a, b) = (time(&fast), time(&strict));
-                    fast_s.push(a);
-                    ratios.push(b / a);
-                }
-                fast_s.sort_by(f64::total_cmp);
-                ratios.sort_by(f64::total_cmp);
-                let (seconds, ratio) = (fast_s[2], ratios[2]);
-                let gflops = 2.0 * (m * n * k) as f64 / seconds / 1e9;
-                let kernel = path.to_string();
-                println!(
-                    "| {name} | {kernel} | {} | {m} | {n} | {k} | {:.2} | {gflops:.1} | {:.0} % | {ratio:.2} |",
-                    dtype.as_str(),
-                    seconds * 1e3,
-                    100.0 * gflops / peak
-                );
-            }
+    let of_bf16 = |m| SHAPES.map(|shape| (m, Dtype::BF16, shape));
+    let of_types = |m| TYPES.map(|dtype| (m, dtype, SHAPES[0]));
+    let all = ROWS
+        .into_iter()
+        .flat_map(|m| of_bf16(m).into_iter().chain(of_types(m)));
+    for (m, dtype, (name, n, k)) in all {
+        let variants = &gpu.info.variants;
+        let in_texels = matmul::takes_texels(gpu, dtype, k);
+        let path = match m {
+            1 => variants.single,
+            _ => variants.matmul,
         }
+        .reading(in_texels);
+        let (seconds, ratio) = raced(gpu, path, dtype, [m, n, k]);
+        let flops = 2.0 * (m * n * k) as f64;
+        let weights = (n * dtype.row_bytes(k)) as f64;
+        let roof = (flops / adds).max(weights / bytes);
+        println!(
+            "| {name} | {path} | {} | {m} | {n} | {k} | {:.2} | {:.1} | {:.0} % | {ratio:.2} |",
+            dtype.as_str(),
+            seconds * 1e3,
+            flops / seconds / 1e9,
+            100.0 * roof / seconds
+        );
     }
     println!();
+}
+
+/// Seconds of a product under fast numerics, and what strict ones take over them: medians of five rounds in turns.
+fn raced(gpu: &Gpu, path: MatmulKernel, dtype: Dtype, [m, n, k]: [usize; 3]) -> (f64, f64) {
+    let x = vec![0x3c_u8; m * k * 4];
+    let w = vec![0x3c_u8; n * dtype.row_bytes(k)];
+    let one = |numerics| {
+        let key = matmul::key(path, dtype, k, Epilogue::default(), numerics);
+        let params = matmul::params(m as u32, n as u32, k as u32, n as u32, 0, 0);
+        let grid = matmul::grid(path, m as u32, n as u32);
+        product(gpu, &key, params, grid, &x, &w, (m * n * 4) as u64)
+    };
+    let (fast, strict) = (one(Numerics::Fast), one(Numerics::Strict));
+    let repeat = if m == 1 { 4 } else { 1 };
+    let time = |p: &Product| {
+        median(1, || {
+            submit(gpu, &p.kernel.pipeline, &p.bind, p.grid, repeat);
+        }) / repeat as f64
+    };
+    let (mut times, mut ratios): (Vec<f64>, Vec<f64>) = (0..5)
+        .map(|_| {
+            let (a, b) = (time(&fast), time(&strict));
+            (a, b / a)
+        })
+        .unzip();
+    times.sort_by(f64::total_cmp);
+    ratios.sort_by(f64::total_cmp);
+    (times[2], ratios[2])
 }
 
 /// Generation with and without a trace, and verification over generation, at 512 + 128 tokens on a
