@@ -77,50 +77,52 @@ fn linear(gpu: &Gpu) {
     println!(
         "| T | re-executed | checked | ratio | multiply-adds: re-executed | checked |\n|---|---|---|---|---|---|"
     );
-    // Outputs, inputs, and how many of them a layer has.
-    let shapes = [
-        (2048, 2048, 2),
-        (512, 2048, 2),
-        (8192, 2048, 2),
-        (2048, 8192, 1),
+    // Products that share an input, by its width: outputs of each. The engine makes them at once, and an audit sees them at once.
+    let groups: [(usize, &[usize]); 4] = [
+        (2048, &[2048, 512, 512]),
+        (2048, &[2048]),
+        (2048, &[8192, 8192]),
+        (8192, &[2048]),
     ];
     // Weights lie where the engine has them; what a key brings lies in buffers.
     let many = gpu.info.variants.matmul;
-    let probe = many.reading(false);
+    let probe = |columns| many.reading(false).for_columns(columns);
+    let key = |path, dtype, k, numerics| matmul::key(path, dtype, k, Epilogue::default(), numerics);
     let mut costs = Vec::new();
     for t in [64usize, 256, 1024] {
         let (mut executed, mut checked) = (0.0, 0.0);
         let (mut full, mut small) = (0u64, 0u64);
-        for (n, k, count) in shapes {
-            let fast = matmul::key(many, Dtype::BF16, k, Epilogue::default(), Numerics::Fast);
-            let strict = matmul::key(probe, Dtype::F32, k, Epilogue::default(), Numerics::Strict);
-            let run = dispatch(gpu, many, &fast, Dtype::BF16, t, n, k);
-            executed += count as f64 * timed(gpu, &run);
-            let seen = PROJECTIONS + ROWS;
-            let parts = [
-                dispatch(gpu, probe, &strict, Dtype::F32, t, seen, k),
+        for (k, outputs) in groups {
+            let all: usize = outputs.iter().sum();
+            let fast = key(many, Dtype::BF16, k, Numerics::Fast);
+            let run = dispatch(gpu, many, &fast, Dtype::BF16, t, all, k);
+            executed += timed(gpu, &run);
+            full += (t * all * k) as u64;
+            let (seen, sizes) = (
+                (PROJECTIONS + ROWS) * outputs.len(),
+                (1 + ROWS) * outputs.len(),
+            );
+            let (path, of_sizes) = (probe(seen), probe(sizes));
+            let magnitudes = matmul::key_of_magnitudes(of_sizes, k, Numerics::Strict);
+            let mut parts = vec![
                 dispatch(
                     gpu,
-                    probe,
-                    &matmul::key_of_magnitudes(probe, k, Numerics::Strict),
+                    path,
+                    &key(path, Dtype::F32, k, Numerics::Strict),
                     Dtype::F32,
                     t,
-                    1 + ROWS,
+                    seen,
                     k,
                 ),
-                dispatch(
-                    gpu,
-                    probe,
-                    &matmul::key(probe, Dtype::F32, n, Epilogue::default(), Numerics::Strict),
-                    Dtype::F32,
-                    t,
-                    PROJECTIONS,
-                    n,
-                ),
+                dispatch(gpu, of_sizes, &magnitudes, Dtype::F32, t, sizes, k),
             ];
-            checked += count as f64 * parts.iter().map(|part| timed(gpu, part)).sum::<f64>();
-            full += (count * t * n * k) as u64;
-            small += (count * t * ((seen + 1 + ROWS) * k + PROJECTIONS * n)) as u64;
+            let path = probe(PROJECTIONS);
+            parts.extend(outputs.iter().map(|n| {
+                let key = key(path, Dtype::F32, *n, Numerics::Strict);
+                dispatch(gpu, path, &key, Dtype::F32, t, PROJECTIONS, *n)
+            }));
+            checked += parts.iter().map(|part| timed(gpu, part)).sum::<f64>();
+            small += (t * ((seen + sizes) * k + PROJECTIONS * all)) as u64;
         }
         costs.push((t, checked));
         println!(

@@ -490,6 +490,7 @@ fn product<'a>(
     k: usize,
     of_magnitudes: bool,
 ) -> Draft<'a> {
+    let path = path.for_columns(n);
     let key = if of_magnitudes {
         matmul::key_of_magnitudes(path, k, STRICT)
     } else {

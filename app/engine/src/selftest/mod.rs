@@ -539,7 +539,16 @@ fn of_audit(gpu: &Gpu, config: &ModelConfig, rounding: Rounding) -> Vec<Case> {
     if let Some(Rope { layout, .. }) = config.rope {
         cases.push(rope(n, rounding, layout, 3, 4, 2, d / 2, 7));
     }
-    for k in [300, 301] {
+    let mut tiles = vec![path];
+    for narrow in [16, 8].map(|columns| path.for_columns(columns)) {
+        if !tiles.contains(&narrow) {
+            tiles.push(narrow);
+        }
+    }
+    for (path, k) in tiles
+        .into_iter()
+        .flat_map(|path| [(path, 300), (path, 301)])
+    {
         cases.push(matmul(n, path, Dtype::F32, 9, 70, k, Epilogue::default()));
         cases.push(magnitudes(n, path, 9, 7, k));
     }
