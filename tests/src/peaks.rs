@@ -69,20 +69,17 @@ pub fn bandwidth(gpu: &Gpu) -> f64 {
         );
         seconds(&text, (&w).into())
     };
-    let of_texture = gpu
-        .info
-        .variants
-        .reads_texels()
-        .then(|| {
-            let row_bytes = width * TEXEL_BYTES;
-            let w = pollster::block_on(gpu.texels_with("read", row_bytes, &data)).expect("memory");
-            let text = text(
-                "var w: texture_storage_2d<rgba32uint, read>;",
-                "textureLoad(w, vec2<u32>(column, row))",
-            );
-            seconds(&text, (&w).into())
-        })
-        .unwrap_or(f64::MAX);
+    let of_texture = if gpu.info.variants.reads_texels() {
+        let row_bytes = width * TEXEL_BYTES;
+        let w = pollster::block_on(gpu.texels_with("read", row_bytes, &data)).expect("memory");
+        let text = text(
+            "var w: texture_storage_2d<rgba32uint, read>;",
+            "textureLoad(w, vec2<u32>(column, row))",
+        );
+        seconds(&text, (&w).into())
+    } else {
+        f64::MAX
+    };
     data.len() as f64 / of_buffer.min(of_texture)
 }
 
