@@ -31,7 +31,7 @@ pub fn multiply_adds(gpu: &Gpu) -> f64 {
 
 /// Bytes a second, read once in vectors of 16, from a buffer or, where that is faster, from a texture: what weights lie in.
 pub fn bandwidth(gpu: &Gpu) -> f64 {
-    let most = (gpu.device.limits().max_texture_dimension_2d as usize).min(4096);
+    let most = gpu.most_texels().min(4096);
     let bytes = READ
         .min(gpu.info.max_binding as usize)
         .min(most * most * TEXEL_BYTES);

@@ -177,6 +177,15 @@ pub fn forced(device: &Device, model: &Model, request: &Request, output: &[u32])
         .to_bytes()
 }
 
+/// The type that stores what such a prover has, without rounding it again.
+pub fn stored_whole(compute: Compute) -> StateDtype {
+    match compute {
+        Compute::F32 => StateDtype::F32,
+        Compute::Bf16 => StateDtype::Bf16,
+        Compute::F16 => StateDtype::F16,
+    }
+}
+
 /// A trace by the plain CPU pass, which shares no kernel with the engine, as `alter` has it; it claims the model whose root is `claimed`,
 /// and to compute as it rounds.
 pub fn prove_plain(
@@ -188,11 +197,7 @@ pub fn prove_plain(
 ) -> Vec<u8> {
     let config = model.config();
     let compute = Compute::from(alter.rounding);
-    let state_dtype = match compute {
-        Compute::F32 => StateDtype::F32,
-        Compute::Bf16 => StateDtype::Bf16,
-        Compute::F16 => StateDtype::F16,
-    };
+    let state_dtype = stored_whole(compute);
     let layers = config.layers as u32;
     let spec = TraceSpec {
         linears: None,

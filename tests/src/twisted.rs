@@ -6,8 +6,10 @@ use assay_engine::{Rounding, linear_widths};
 use assay_model::{LayerRole, Model, Role, RopeLayout};
 use assay_trace::{
     Compute, Digest, Keep, Linear, LinearsSpec, ModelClaim, NumericsClaim, NumericsClass,
-    PositionInput, ProductClaim, Sampler, StateDtype, StopReason, TraceBuilder, TraceSpec,
+    PositionInput, ProductClaim, Sampler, StopReason, TraceBuilder, TraceSpec,
 };
+
+use crate::prover::stored_whole;
 
 /// What is done otherwise than the model says.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -259,11 +261,7 @@ pub fn prove(
     let positions = tokens.len() - 1;
     let passed = run.pass(&tokens[..positions]);
     let compute = Compute::from(rounding);
-    let state_dtype = match compute {
-        Compute::F32 => StateDtype::F32,
-        Compute::Bf16 => StateDtype::Bf16,
-        Compute::F16 => StateDtype::F16,
-    };
+    let state_dtype = stored_whole(compute);
     let widths = linear_widths(c);
     let spec = TraceSpec {
         linears: Some(LinearsSpec {
