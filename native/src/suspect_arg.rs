@@ -1,38 +1,30 @@
 //! `--suspect WHAT`: what may have been run in place of the claimed model.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use assay_engine::CacheFormat;
 use assay_model::Model;
-use assay_verify::suspects::{Ran, Suspect, unfit};
+use assay_verify::suspects::{Cheaper, Ran, Suspect, unfit};
 
-use crate::{model_arg, text};
+use crate::text;
 
-/// Opens or makes it: `kv:FORMAT`, `round:FORMAT`, or a checkpoint's path.
+/// Opens or makes it: `round:FORMAT`, `kv:FORMAT`, or a checkpoint's path.
 pub fn open(claimed: &Model, what: &str) -> anyhow::Result<Suspect> {
-    let shown = || text::quoted(what);
-    let ran = match what.strip_prefix("kv:") {
-        Some(name) => Ran::Cache(cache(name).with_context(|| {
-            let known = CacheFormat::ALL.map(|format| format!("kv:{}", format.name()));
-            format!("{} is not known: want {}", shown(), known.join(", "))
-        })?),
-        None => {
-            let model = model_arg::variant(claimed, what)
-                .with_context(|| format!("cannot suspect {}", shown()))?;
-            if let Some(why) = unfit(model.config(), claimed.config()) {
-                bail!("cannot suspect {}: {why}", shown());
-            }
-            Ran::Model(Arc::new(model))
-        }
-    };
+    let shown = text::quoted(what);
+    if let Some(cheaper) = Cheaper::named(what) {
+        return Ok(cheaper.of(claimed)?);
+    }
+    if what.starts_with("round:") || what.starts_with("kv:") {
+        let known: Vec<String> = Cheaper::all().map(Cheaper::name).collect();
+        bail!("{shown} is not known: want {} or a path", known.join(", "));
+    }
+    let model = Model::open(Path::new(what)).with_context(|| format!("cannot suspect {shown}"))?;
+    if let Some(why) = unfit(model.config(), claimed.config()) {
+        bail!("cannot suspect {shown}: {why}");
+    }
     Ok(Suspect {
         name: what.to_owned(),
-        ran,
+        ran: Ran::Model(Arc::new(model)),
     })
-}
-
-fn cache(name: &str) -> Option<CacheFormat> {
-    let mut all = CacheFormat::ALL.into_iter();
-    all.find(|format| format.name() == name)
 }

@@ -10,7 +10,7 @@ use assay_prove::Request;
 use assay_tests::cheats::{self, Cheat};
 use assay_tests::{adapters, prover};
 use assay_verify::report::{Outcome, Verdict};
-use assay_verify::suspects::Ran;
+use assay_verify::suspects::{Finding, Ran};
 use assay_verify::{Options, Report, Suspect, VerifyError};
 
 fn request(model: &Model) -> Request {
@@ -86,7 +86,7 @@ fn eight_bits_in_bf16_are_accepted_unless_they_are_suspected() {
                 "{name}: {}",
                 report.summary
             );
-            assert_eq!(report.failed_codes(), ["suspect-match"], "{name}");
+            assert_eq!(found(&report).1, "suspect-match", "{name}");
             for lean in &report.statistics.suspects {
                 let is_it = lean.name == format.name();
                 assert_eq!(lean.lean > 0.5, is_it, "{name}: {lean:?}");
@@ -149,13 +149,25 @@ fn a_cheaper_cache_is_found_by_its_format() {
             let leans = &report.statistics.suspects;
             for lean in leans {
                 let is_it = Some(lean.name.as_str()) == is;
-                assert_eq!(lean.lean > 0.5, is_it, "{name}, {kv:?}: {lean:?}");
+                // Beside a coarse cache's rounding, that of a fine one drowns: it cannot be told, but must not be named.
+                let finding = lean.finding();
+                match is_it {
+                    true => assert!(
+                        matches!(finding, Finding::Match | Finding::Leaning),
+                        "{name}: {lean:?}"
+                    ),
+                    false => assert_ne!(finding, Finding::Match, "{name}, {kv:?}: {lean:?}"),
+                }
             }
-            let want = match is {
-                Some(_) => (Outcome::Fail, "suspect-match"),
-                None => (Outcome::Pass, "ok"),
-            };
-            assert_eq!(found(&report), want, "{name}, {kv:?}: {leans:?}");
+            let (outcome, code) = found(&report);
+            match is {
+                // What 8 bits round depends on what bf16 has rounded before: they lean, but not all the way.
+                Some(_) => assert!(
+                    outcome == Outcome::Fail && ["suspect-match", "suspect-lean"].contains(&code),
+                    "{name}, {kv:?}: {code} {leans:?}"
+                ),
+                None => assert_eq!((outcome, code), (Outcome::Pass, "ok"), "{name}: {leans:?}"),
+            }
         }
     }
 }

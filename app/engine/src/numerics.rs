@@ -96,7 +96,9 @@ impl From<Compute> for Rounding {
 }
 
 /// What a cheaper cache keeps of keys and values between tokens; they are decoded before they are used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize,
+)]
 pub enum CacheFormat {
     /// Everything.
     #[default]

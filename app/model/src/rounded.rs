@@ -3,6 +3,7 @@
 //! To the nearest, without calibration data. GPTQ and AWQ choose otherwise, and so are other models than these.
 
 use half::f16;
+use serde::{Deserialize, Serialize};
 
 use crate::{Model, ModelError, Role, TensorRef};
 
@@ -13,7 +14,7 @@ pub const INT4_GROUP: usize = 128;
 const GGML_BLOCK: usize = 32;
 
 /// A format for the matrices of layers. Embedding and output projection stay, as is usual; norms and biases, too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Format {
     /// Symmetric 8 bits, one scale a row: the finest common quantisation.
     Int8,

@@ -1,6 +1,7 @@
 //! A request to a live prover as it is typed, and what the prover has said so far.
 
 use assay_live::{Address, Amount, Ask};
+use assay_verify::suspects::Cheaper;
 use assay_work::live;
 use assay_work::message::{
     Arithmetic, AskPrompt, AskRequest, LiveNews, ModelSource, ProverAt, Secret,
@@ -26,6 +27,7 @@ pub(crate) struct Asking {
     pub layers: String,
     pub logits: String,
     pub arithmetic: Arithmetic,
+    pub suspects: Vec<Cheaper>,
     pub told: Told,
 }
 
@@ -65,6 +67,7 @@ impl Asking {
             layers: Ask::LAYERS.to_string(),
             logits: Ask::LOGITS.to_string(),
             arithmetic: Arithmetic::default(),
+            suspects: Vec::new(),
             told: Told::default(),
         }
     }
@@ -104,6 +107,10 @@ impl Asking {
             layers: amount("layers", &self.layers)?,
             logits: amount("logits", &self.logits)?,
             arithmetic: self.arithmetic,
+            suspects: match model.is_key() {
+                true => Vec::new(),
+                false => self.suspects.clone(),
+            },
         };
         let prover = ProverAt {
             address,

@@ -8,7 +8,9 @@
 //!
 //!   lean = sum <p - e, s - v> / u^2  over  sum |s - v|^2 / u^2,      u = the row's unit of distance times |v|
 //!
-//! is about 1 for the one and about 0 for the other (a matched filter). Its error is estimated from the spread between positions.
+//! is about 1 for the one and about 0 for the other (a matched filter). Its error is estimated from the spread between positions. What is
+//! related to the suspect (part of its layers, another way to round to as many bits) leans some of the way, and so does a cheaper cache, whose
+//! rounding depends on values that honest rounding has moved.
 //!
 //! The suspect is run on the trace's tokens, and nothing of the prover's enters that run either.
 
@@ -16,7 +18,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use assay_engine::{CacheFormat, Engine, EngineError, Monitor, Outputs, Want};
-use assay_model::{Model, ModelConfig};
+use assay_model::rounded::Format;
+use assay_model::{Model, ModelConfig, ModelError};
 use assay_trace::Trace;
 use serde::{Deserialize, Serialize};
 
@@ -25,12 +28,16 @@ use crate::verify::Options;
 
 /// Bytes of the suspects' rows that are kept, all suspects together. More rows than fit are thinned by layers.
 const MOST_BYTES: usize = 256 << 20;
-/// A lean from here on is the suspect's. Half the way: where both hypotheses are equally far.
-pub const LIMIT: f64 = 0.5;
-/// How many standard errors a lean must be away from the limit to be either's.
-const CERTAIN: f64 = 4.0;
-/// Fewer positions say nothing about the spread between them.
-const LEAST_POSITIONS: usize = 4;
+/// Honest rounding does not lean further than this: twice the largest lean of an honest trace (docs/detection.md).
+pub const LIMIT: f64 = 0.15;
+/// Half the way: nearer to the suspect than to the claimed model.
+const HALF: f64 = 0.5;
+/// Beyond this the rows are neither's: what made them is further out than the suspect.
+const BEYOND: f64 = 1.5;
+/// How many standard errors make a lean certain.
+const CERTAIN: f64 = 5.0;
+/// Fewer positions say too little about the spread between them.
+const LEAST_POSITIONS: usize = 16;
 /// A suspect nearer to the claimed model than this, relative to a row, is the claimed model, as far as f32 can say.
 const SAME: f64 = 1e-4;
 
@@ -41,6 +48,58 @@ pub enum Ran {
     Model(Arc<Model>),
     /// The claimed one, with a cheaper cache of keys and values.
     Cache(CacheFormat),
+}
+
+/// What the claimed model may have been made into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cheaper {
+    /// Its weights were rounded to the nearest of this format.
+    Weights(Format),
+    /// Its keys and values were.
+    Cache(CacheFormat),
+}
+
+impl Cheaper {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let weights = Format::ALL.into_iter().map(Self::Weights);
+        weights.chain(CacheFormat::ALL.into_iter().map(Self::Cache))
+    }
+
+    /// `round:FORMAT` or `kv:FORMAT`.
+    pub fn name(self) -> String {
+        match self {
+            Self::Weights(format) => format!("round:{}", format.name()),
+            Self::Cache(format) => format!("kv:{}", format.name()),
+        }
+    }
+
+    /// The same for people.
+    pub fn words(self) -> String {
+        match self {
+            Self::Weights(format) => format!("{} weights", format.name()),
+            Self::Cache(format) => format!("{} KV cache", format.name()),
+        }
+    }
+
+    /// The one of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::all().find(|cheaper| cheaper.name() == name)
+    }
+
+    /// The suspicion that `claimed` was made into this. Rounded weights take 4 bytes each in memory.
+    ///
+    /// # Errors
+    /// A tensor that cannot be read.
+    pub fn of(self, claimed: &Model) -> Result<Suspect, ModelError> {
+        Ok(Suspect {
+            name: self.name(),
+            ran: match self {
+                Self::Weights(format) => Ran::Model(Arc::new(claimed.rounded(format)?)),
+                Self::Cache(format) => Ran::Cache(format),
+            },
+        })
+    }
 }
 
 /// A suspicion.
@@ -252,6 +311,8 @@ pub struct Lean {
 pub enum Finding {
     /// The rows are the suspect's.
     Match,
+    /// They lean towards it, further than honest ones: a part of it, or a relative.
+    Leaning,
     /// They are not.
     Clear,
     /// They could be either's.
@@ -263,13 +324,15 @@ pub enum Finding {
 impl Lean {
     /// What it says.
     pub fn finding(&self) -> Finding {
-        let certain = (self.lean - LIMIT).abs() > CERTAIN * self.error;
-        match self.lean >= LIMIT {
+        let reach = CERTAIN * self.error;
+        let leans = self.lean > LIMIT.max(reach);
+        match self.lean {
             _ if self.positions < LEAST_POSITIONS => Finding::Unclear,
             _ if self.distance < SAME => Finding::Same,
-            _ if !certain => Finding::Unclear,
-            true => Finding::Match,
-            false => Finding::Clear,
+            lean if leans && lean < HALF => Finding::Leaning,
+            lean if leans && lean < BEYOND => Finding::Match,
+            lean if !leans && lean + reach < HALF => Finding::Clear,
+            _ => Finding::Unclear,
         }
     }
 }
@@ -287,13 +350,19 @@ pub(crate) fn check(leans: &[Lean]) -> Check {
         } = lean;
         format!("`{name}`: {lean:+.2} +- {error:.2} of the way from the claimed model to it")
     };
-    let matching = leans
-        .iter()
-        .filter(|lean| lean.finding() == Finding::Match)
-        .max_by(|a, b| a.lean.total_cmp(&b.lean));
-    let (check, lean) = if let Some(lean) = matching {
+    let most = |finding| {
+        let found = leans.iter().filter(move |lean| lean.finding() == finding);
+        found.max_by(|a, b| a.lean.total_cmp(&b.lean))
+    };
+    let (check, lean) = if let Some(lean) = most(Finding::Match) {
         let detail = format!("the hidden states are those of a suspect: {}", told(lean));
         (Check::fail(ID, "suspect-match", detail), lean)
+    } else if let Some(lean) = most(Finding::Leaning) {
+        let detail = format!(
+            "the hidden states lean towards a suspect, as a part or a relative of it would, and honest rounding would not: {}",
+            told(lean)
+        );
+        (Check::fail(ID, "suspect-lean", detail), lean)
     } else if let Some(lean) = of(Finding::Same) {
         let detail = format!(
             "`{}` gives the claimed model's hidden states (apart by {:.1e}): nobody could tell which was run",
@@ -302,7 +371,11 @@ pub(crate) fn check(leans: &[Lean]) -> Check {
         let code = "suspect-same";
         (Check::new(ID, Outcome::Inconclusive, code, detail), lean)
     } else if let Some(lean) = of(Finding::Unclear) {
-        let detail = format!("too few rows to tell, {}", told(lean));
+        let rows = lean.positions;
+        let detail = format!(
+            "{rows} positions are too few to tell, or the hidden states are neither’s: {}",
+            told(lean)
+        );
         let code = "suspect-unclear";
         (Check::new(ID, Outcome::Inconclusive, code, detail), lean)
     } else {
@@ -373,8 +446,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_told_is_not_said() {
-        assert_eq!(lean(0.5, 20, 1.0).finding(), Finding::Unclear);
-        assert_eq!(lean(1.0, 2, 0.0).finding(), Finding::Unclear);
+        assert_eq!(lean(1.0, 15, 0.0).finding(), Finding::Unclear);
+        assert_eq!(lean(5.0, 20, 1.0).finding(), Finding::Unclear);
         assert_eq!(lean(0.0, 20, 30.0).finding(), Finding::Unclear);
         let same = Lean {
             distance: 1e-7,
@@ -386,7 +459,7 @@ mod tests {
     #[test]
     fn the_worst_finding_is_the_checks() {
         let (honest, other) = (lean(0.0, 20, 1.0), lean(1.0, 20, 1.0));
-        let unclear = lean(0.5, 20, 1.0);
+        let (unclear, part) = (lean(0.0, 20, 30.0), lean(0.3, 60, 1.0));
         let codes = |leans: &[&Lean]| {
             let leans: Vec<Lean> = leans.iter().map(|lean| (*lean).clone()).collect();
             let check = check(&leans);
@@ -399,9 +472,22 @@ mod tests {
             (Outcome::Inconclusive, "suspect-unclear")
         );
         assert_eq!(
-            codes(&[&unclear, &other, &honest]),
+            codes(&[&unclear, &part, &honest]),
+            (Outcome::Fail, "suspect-lean")
+        );
+        assert_eq!(
+            codes(&[&unclear, &part, &other, &honest]),
             (Outcome::Fail, "suspect-match")
         );
+    }
+
+    #[test]
+    fn names_lead_back() {
+        assert!(Cheaper::all().count() == 8);
+        for cheaper in Cheaper::all() {
+            assert_eq!(Cheaper::named(&cheaper.name()), Some(cheaper));
+        }
+        assert_eq!(Cheaper::named("kv:exact"), None);
     }
 
     #[test]

@@ -233,7 +233,7 @@ impl Draft {
         for name in &profile.hides {
             let tried = profile.null_forgery.get(name).copied().unwrap_or_default();
             self.coverage.not_covered.push(format!(
-                "{name}: within what honest rounding of the claimed precision is given ({} of {} such traces were accepted when the limits were measured)",
+                "{name}: as far out as honest rounding of the claimed precision, so not found by distance ({} of {} such traces were accepted when the limits were measured), only as a suspect that is named",
                 tried.accepted, tried.of
             ));
         }

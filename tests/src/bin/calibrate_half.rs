@@ -350,9 +350,9 @@ fn lean(made: &[Made], models: &[Measured], devices: &[(String, Device)]) {
         }
     }
     println!(
-        "| prover | suspect | traces | lean, from | to | largest error | apart | match | clear | neither |"
+        "| prover | suspect | traces | lean, from | to | largest error | in errors, at most | apart | match | leaning | clear | neither |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
     for ((by, suspect), all) in leans {
         let of = |value: fn(&Lean) -> f64| {
             all.iter()
@@ -362,11 +362,13 @@ fn lean(made: &[Made], models: &[Measured], devices: &[(String, Device)]) {
         let ((least, largest), (_, error), (_, apart)) =
             (of(|l| l.lean), of(|l| l.error), of(|l| l.distance));
         let found = |finding: Finding| all.iter().filter(|l| l.finding() == finding).count();
-        let (matching, clear) = (found(Finding::Match), found(Finding::Clear));
+        let [matching, leaning, clear] =
+            [Finding::Match, Finding::Leaning, Finding::Clear].map(found);
+        let (_, errors) = of(|l| l.lean / l.error);
         println!(
-            "| {by} | {suspect} | {} | {least:+.2} | {largest:+.2} | {error:.3} | {apart:.1e} | {matching} | {clear} | {} |",
+            "| {by} | {suspect} | {} | {least:+.2} | {largest:+.2} | {error:.3} | {errors:+.1} | {apart:.1e} | {matching} | {leaning} | {clear} | {} |",
             all.len(),
-            all.len() - matching - clear
+            all.len() - matching - leaning - clear
         );
     }
 }

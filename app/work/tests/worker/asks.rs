@@ -28,6 +28,7 @@ fn request(prompt: AskPrompt) -> AskRequest {
         layers: Amount::Count(3),
         logits: Amount::All,
         arithmetic: Arithmetic::default(),
+        suspects: Vec::new(),
     }
 }
 
