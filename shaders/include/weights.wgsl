@@ -15,10 +15,10 @@ struct Eight {
 #if TEXELS
 #include "weights_texels"
 #else
-fn w8(base: u32, k: u32, k4: u32) -> Eight { return Eight(w4(base, k), w4(base, k4)); }
 #if W_PACKED
 #include "weights_packed"
 #else
+fn w8(base: u32, k: u32, k4: u32) -> Eight { return Eight(w4(base, k), w4(base, k4)); }
 fn w_row(row: u32, cols: u32) -> u32 { return row * cols; }
 #if W_F32
 #if VEC

@@ -1,5 +1,6 @@
-// Loaders of quantised weights in row form; model/src/packed.rs has the same as a table, and the twin. Each gives four columns, from
-// one word of quants (two words of Q5_0 and Q6_K) and one or two of scales. A value is hidden from the compiler under STRICT, so that no
+// Loaders of quantised weights in row form; model/src/packed.rs has the same as a table, and the twin. `w4` gives four columns, from
+// one word of quants (two words of Q5_0 and Q6_K) and one or two of scales; `w8` eight, which share their scale, so that it is loaded and
+// decoded once. A value is hidden from the compiler under STRICT, so that no
 // driver multiplies x by the scale first.
 fn opq4(v: vec4<f32>) -> vec4<f32> { return vec4<f32>(opq(v.x), opq(v.y), opq(v.z), opq(v.w)); }
 // Signed bytes, the lowest first.
@@ -18,6 +19,12 @@ fn w4(base: u32, k: u32) -> vec4<f32> {
     let d = half_bits((w[at] >> ((k >> 1u) & 16u)) & 0xFFFFu);
     return opq4(d * bytes4(w[at + 1u + ((k & 63u) >> 2u)]));
 }
+fn w8(base: u32, k: u32, k4: u32) -> Eight {
+    let at = base + (k >> 6u) * 17u;
+    let d = half_bits((w[at] >> ((k >> 1u) & 16u)) & 0xFFFFu);
+    let i = at + 1u + ((k & 63u) >> 2u);
+    return Eight(opq4(d * bytes4(w[i])), opq4(d * bytes4(w[i + 1u])));
+}
 #endif
 #if W_Q4_0
 // Pairs of blocks: 9 words. Columns 0 to 15 of a block are low nibbles, 16 to 31 high ones.
@@ -29,17 +36,38 @@ fn w4(base: u32, k: u32) -> vec4<f32> {
     let quants = w[at + 1u + block * 4u + ((k & 15u) >> 2u)] >> ((k & 16u) >> 2u);
     return opq4(d * (fields4(quants & 0x0F0F0F0Fu) - 8.0));
 }
+fn w8(base: u32, k: u32, k4: u32) -> Eight {
+    let at = base + (k >> 6u) * 9u;
+    let block = (k >> 5u) & 1u;
+    let d = half_bits((w[at] >> (block * 16u)) & 0xFFFFu);
+    let i = at + 1u + block * 4u + ((k & 15u) >> 2u);
+    let nibbles = (vec2<u32>(w[i], w[i + 1u]) >> vec2<u32>((k & 16u) >> 2u)) & vec2<u32>(0x0F0F0F0Fu);
+    return Eight(opq4(d * (fields4(nibbles.x) - 8.0)), opq4(d * (fields4(nibbles.y) - 8.0)));
+}
 #endif
 #if W_Q5_0
 // Pairs of blocks: 11 words. Of a block one word of fifth bits, then nibbles as in Q4_0.
+fn fifth4(bits: u32) -> vec4<f32> { return vec4<f32>(((vec4<u32>(bits) >> vec4<u32>(0u, 1u, 2u, 3u)) & vec4<u32>(1u)) << vec4<u32>(4u)); }
 fn w_row(row: u32, cols: u32) -> u32 { return row * ((cols >> 6u) * 11u + ((cols >> 5u) & 1u) * 6u); }
 fn w4(base: u32, k: u32) -> vec4<f32> {
     let at = base + (k >> 6u) * 11u;
     let block = (k >> 5u) & 1u;
     let d = half_bits((w[at] >> (block * 16u)) & 0xFFFFu);
-    let fifth = (vec4<u32>(w[at + 1u + block * 5u] >> (k & 31u)) >> vec4<u32>(0u, 1u, 2u, 3u)) & vec4<u32>(1u);
+    let fifth = fifth4(w[at + 1u + block * 5u] >> (k & 31u));
     let quants = w[at + 2u + block * 5u + ((k & 15u) >> 2u)] >> ((k & 16u) >> 2u);
-    return opq4(d * (fields4(quants & 0x0F0F0F0Fu) + vec4<f32>(fifth << vec4<u32>(4u)) - 16.0));
+    return opq4(d * (fields4(quants & 0x0F0F0F0Fu) + fifth - 16.0));
+}
+fn w8(base: u32, k: u32, k4: u32) -> Eight {
+    let at = base + (k >> 6u) * 11u;
+    let block = (k >> 5u) & 1u;
+    let d = half_bits((w[at] >> (block * 16u)) & 0xFFFFu);
+    let fifth = w[at + 1u + block * 5u] >> (k & 31u);
+    let i = at + 2u + block * 5u + ((k & 15u) >> 2u);
+    let nibbles = (vec2<u32>(w[i], w[i + 1u]) >> vec2<u32>((k & 16u) >> 2u)) & vec2<u32>(0x0F0F0F0Fu);
+    return Eight(
+        opq4(d * (fields4(nibbles.x) + fifth4(fifth) - 16.0)),
+        opq4(d * (fields4(nibbles.y) + fifth4(fifth >> 4u) - 16.0)),
+    );
 }
 #endif
 #if W_Q4_K
@@ -47,8 +75,8 @@ fn w4(base: u32, k: u32) -> vec4<f32> {
 // same bytes).
 fn w_row(row: u32, cols: u32) -> u32 { return row * ((cols >> 8u) * 36u); }
 fn scale_byte(at: u32, i: u32) -> u32 { return (w[at + 1u + (i >> 2u)] >> ((i & 3u) * 8u)) & 255u; }
-fn w4(base: u32, k: u32) -> vec4<f32> {
-    let at = base + (k >> 8u) * 36u;
+// Scale and minimum of the 32 columns that k is one of.
+fn scale_least(at: u32, k: u32) -> vec2<f32> {
     let j = (k >> 5u) & 7u;
     var scale = scale_byte(at, j);
     var least = scale_byte(at, j + 4u);
@@ -60,10 +88,21 @@ fn w4(base: u32, k: u32) -> vec4<f32> {
         least = (both >> 4u) | ((scale >> 6u) << 4u);
         scale = (both & 15u) | ((scale_byte(at, j - 4u) >> 6u) << 4u);
     }
-    let d = half_bits(w[at] & 0xFFFFu) * f32(scale);
-    let m = half_bits(w[at] >> 16u) * f32(least);
+    let d = w[at];
+    return vec2<f32>(half_bits(d & 0xFFFFu) * f32(scale), half_bits(d >> 16u) * f32(least));
+}
+fn w4(base: u32, k: u32) -> vec4<f32> {
+    let at = base + (k >> 8u) * 36u;
+    let s = scale_least(at, k);
     let quants = w[at + 4u + ((k & 192u) >> 3u) + ((k & 31u) >> 2u)] >> ((k & 32u) >> 3u);
-    return opq4(opq4(d * fields4(quants & 0x0F0F0F0Fu)) - m);
+    return opq4(opq4(s.x * fields4(quants & 0x0F0F0F0Fu)) - s.y);
+}
+fn w8(base: u32, k: u32, k4: u32) -> Eight {
+    let at = base + (k >> 8u) * 36u;
+    let s = scale_least(at, k);
+    let i = at + 4u + ((k & 192u) >> 3u) + ((k & 31u) >> 2u);
+    let nibbles = (vec2<u32>(w[i], w[i + 1u]) >> vec2<u32>((k & 32u) >> 3u)) & vec2<u32>(0x0F0F0F0Fu);
+    return Eight(opq4(opq4(s.x * fields4(nibbles.x)) - s.y), opq4(opq4(s.x * fields4(nibbles.y)) - s.y));
 }
 #endif
 #if W_Q6_K
@@ -82,6 +121,22 @@ fn w4(base: u32, k: u32) -> vec4<f32> {
     let d = half_bits(w[at + 52u] & 0xFFFFu) * f32(scale);
     return opq4(d * (fields4(low | (high << 4u)) - 32.0));
 }
+fn w8(base: u32, k: u32, k4: u32) -> Eight {
+    let at = base + (k >> 8u) * 53u;
+    let half = (k >> 7u) & 1u;
+    let quarter = (k >> 5u) & 3u;
+    let l = (k & 31u) >> 2u;
+    let i = at + half * 16u + (quarter & 1u) * 8u + l;
+    let j = at + 32u + half * 8u + l;
+    let low = (vec2<u32>(w[i], w[i + 1u]) >> vec2<u32>((quarter >> 1u) * 4u)) & vec2<u32>(0x0F0F0F0Fu);
+    let high = (vec2<u32>(w[j], w[j + 1u]) >> vec2<u32>(quarter * 2u)) & vec2<u32>(0x03030303u);
+    let quants = low | (high << vec2<u32>(4u));
+    // Sixteen columns share a scale.
+    let s = half * 8u + (l >> 2u) + 2u * quarter;
+    let scale = (bitcast<i32>(w[at + 48u + (s >> 2u)]) << ((3u - (s & 3u)) * 8u)) >> 24u;
+    let d = half_bits(w[at + 52u] & 0xFFFFu) * f32(scale);
+    return Eight(opq4(d * (fields4(quants.x) - 32.0)), opq4(d * (fields4(quants.y) - 32.0)));
+}
 #endif
 #if W_INT8
 #if GROUP
@@ -91,10 +146,16 @@ fn w4(base: u32, k: u32) -> vec4<f32> {
     let at = base + (k / ${GROUP}u) * ${GROUP_WORDS}u;
     return opq4(bitcast<f32>(w[at]) * bytes4(w[at + 1u + ((k % ${GROUP}u) >> 2u)]));
 }
+// A group may end after four columns.
+fn w8(base: u32, k: u32, k4: u32) -> Eight { return Eight(w4(base, k), w4(base, k4)); }
 #else
 // A row: an f32 scale, then bytes up to a whole word.
 fn w_row(row: u32, cols: u32) -> u32 { return row * (((cols + 3u) >> 2u) + 1u); }
 fn w4(base: u32, k: u32) -> vec4<f32> { return opq4(bitcast<f32>(w[base]) * bytes4(w[base + 1u + (k >> 2u)])); }
+fn w8(base: u32, k: u32, k4: u32) -> Eight {
+    let scale = bitcast<f32>(w[base]);
+    return Eight(opq4(scale * bytes4(w[base + 1u + (k >> 2u)])), opq4(scale * bytes4(w[base + 1u + (k4 >> 2u)])));
+}
 #endif
 #endif
 #if W_INT4
@@ -109,6 +170,16 @@ fn w4(base: u32, k: u32) -> vec4<f32> {
     let q = vec4<f32>((vec4<u32>(quants) >> vec4<u32>(0u, 4u, 8u, 12u)) & vec4<u32>(15u));
     return opq4(half_bits(head & 0xFFFFu) * (q - f32((head >> 16u) & 255u)));
 }
+fn w8(base: u32, k: u32, k4: u32) -> Eight {
+    let at = base + (k / ${GROUP}u) * ${GROUP_WORDS}u;
+    let head = w[at];
+    let quants = w[at + 1u + ((k % ${GROUP}u) >> 3u)];
+    let d = half_bits(head & 0xFFFFu);
+    let zero = f32((head >> 16u) & 255u);
+    let a = vec4<f32>((vec4<u32>(quants) >> vec4<u32>(0u, 4u, 8u, 12u)) & vec4<u32>(15u));
+    let b = vec4<f32>((vec4<u32>(quants) >> vec4<u32>(16u, 20u, 24u, 28u)) & vec4<u32>(15u));
+    return Eight(opq4(d * (a - zero)), opq4(d * (b - zero)));
+}
 #endif
 #if W_INT4_ORDERED
 // Before all rows, which group each of PREFIX * 2 columns is of, 16 bits each. A row: GROUPS words of scale and zero, then nibbles.
@@ -121,5 +192,6 @@ fn w4(base: u32, k: u32) -> vec4<f32> {
     let scale = vec4<f32>(half_bits(heads.x & 0xFFFFu), half_bits(heads.y & 0xFFFFu), half_bits(heads.z & 0xFFFFu), half_bits(heads.w & 0xFFFFu));
     return opq4(scale * (q - vec4<f32>((heads >> vec4<u32>(16u)) & vec4<u32>(255u))));
 }
+fn w8(base: u32, k: u32, k4: u32) -> Eight { return Eight(w4(base, k), w4(base, k4)); }
 #endif
 fn w1(base: u32, k: u32) -> f32 { return w4(base, k & 0xFFFFFFFCu)[k & 3u]; }

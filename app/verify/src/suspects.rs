@@ -28,14 +28,21 @@ use crate::verify::Options;
 
 /// Bytes of the suspects' rows that are kept, all suspects together. More rows than fit are thinned by layers.
 const MOST_BYTES: usize = 256 << 20;
-/// Honest rounding does not lean further than this: twice the largest lean of an honest trace (docs/detection.md).
-pub const LIMIT: f64 = 0.15;
+/// Honest rounding does not lean further towards other weights than this: nearly twice the largest lean of an honest trace, 0.08
+/// (docs/detection.md).
+const LIMIT_OF_WEIGHTS: f64 = 0.15;
+/// Nor towards a cheaper cache than this, from which an 8-bit one is nearly as far as honest rounding: half as much again as the largest,
+/// 0.20.
+const LIMIT_OF_CACHES: f64 = 0.3;
 /// Half the way: nearer to the suspect than to the claimed model.
 const HALF: f64 = 0.5;
 /// Beyond this the rows are neither's: what made them is further out than the suspect.
 const BEYOND: f64 = 1.5;
-/// How many standard errors make a lean certain.
-const CERTAIN: f64 = 5.0;
+/// How many standard errors a lean of somebody who ran the suspect has at least. Neighbouring positions are not quite independent, so that
+/// honest leans were seen at up to 6.2 of them.
+const CERTAIN: f64 = 8.0;
+/// How many errors away half the way must be, for a lean that could not be the suspect's.
+const EXCLUDED: f64 = 5.0;
 /// Fewer positions say too little about the spread between them.
 const LEAST_POSITIONS: usize = 16;
 /// A suspect nearer to the claimed model than this, relative to a row, is the claimed model, as far as f32 can say.
@@ -148,6 +155,7 @@ pub(crate) fn refuse_unfit(options: &Options, model: &Model) -> Result<(), Engin
 #[derive(Debug)]
 pub struct SuspectRun {
     name: String,
+    is_cache: bool,
     hidden: usize,
     /// Hidden states that are kept, ascending, with their rows: f32 [positions, hidden].
     layers: Vec<(u32, Vec<f32>)>,
@@ -160,7 +168,7 @@ impl SuspectRun {
     /// # Errors
     /// The device's.
     pub async fn run(
-        name: &str,
+        (name, ran): (&str, &Ran),
         n: usize,
         trace: &Trace<'_>,
         engine: &mut Engine,
@@ -173,6 +181,7 @@ impl SuspectRun {
         let kept = thinned(&compared, MOST_BYTES / n.max(1) / layer_bytes);
         let mut run = Self {
             name: name.to_owned(),
+            is_cache: matches!(ran, Ran::Cache(_)),
             hidden,
             layers: kept.into_iter().map(|layer| (layer, Vec::new())).collect(),
         };
@@ -280,6 +289,7 @@ impl<'s> LeanCheck<'s> {
         let error = (spread * count / (count - 1.0).max(1.0)).sqrt() / d.max(f64::MIN_POSITIVE);
         Lean {
             name: self.run.name.clone(),
+            is_cache: self.run.is_cache,
             lean,
             error,
             distance: (self.apart / self.rows.max(1) as f64).sqrt(),
@@ -294,6 +304,8 @@ impl<'s> LeanCheck<'s> {
 pub struct Lean {
     /// The user's name for the suspect.
     pub name: String,
+    /// Whether it is the claimed model with a cheaper cache.
+    pub is_cache: bool,
     /// The share of the way.
     pub lean: f64,
     /// Its standard error, from the spread between positions.
@@ -322,16 +334,24 @@ pub enum Finding {
 }
 
 impl Lean {
+    /// Beyond this it says that the suspect, or a part or relative of it, was run.
+    pub fn limit(&self) -> f64 {
+        let of_kind = match self.is_cache {
+            true => LIMIT_OF_CACHES,
+            false => LIMIT_OF_WEIGHTS,
+        };
+        of_kind.max(CERTAIN * self.error)
+    }
+
     /// What it says.
     pub fn finding(&self) -> Finding {
-        let reach = CERTAIN * self.error;
-        let leans = self.lean > LIMIT.max(reach);
+        let leans = self.lean > self.limit();
         match self.lean {
             _ if self.positions < LEAST_POSITIONS => Finding::Unclear,
             _ if self.distance < SAME => Finding::Same,
             lean if leans && lean < HALF => Finding::Leaning,
             lean if leans && lean < BEYOND => Finding::Match,
-            lean if !leans && lean + reach < HALF => Finding::Clear,
+            lean if !leans && lean + EXCLUDED * self.error < HALF => Finding::Clear,
             _ => Finding::Unclear,
         }
     }
@@ -385,7 +405,7 @@ pub(crate) fn check(leans: &[Lean]) -> Check {
         );
         (Check::pass(ID, detail), highest)
     };
-    check.numbers(lean.lean, LIMIT)
+    check.numbers(lean.lean, lean.limit())
 }
 
 #[cfg(test)]
@@ -404,6 +424,7 @@ mod tests {
         let s: Vec<f32> = v.iter().zip(&off).map(|(v, o)| v + 0.01 * o).collect();
         let run = SuspectRun {
             name: "other".to_owned(),
+            is_cache: false,
             hidden,
             layers: vec![(3, s)],
         };

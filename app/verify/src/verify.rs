@@ -288,7 +288,7 @@ impl Draft {
                 &mut part,
             )
             .await?;
-            suspected.push(SuspectRun::run(name, n, trace, &mut engine, &mut part).await?);
+            suspected.push(SuspectRun::run((name, ran), n, trace, &mut engine, &mut part).await?);
         }
         let sparse_model = options.sparse.clone();
         let mut engine = Engine::load_rounding(
@@ -306,11 +306,13 @@ impl Draft {
 
         let begun = Instant::now();
         for Suspect { name, ran } in suspects {
-            let &Ran::Cache(format) = ran else { continue };
+            let Ran::Cache(format) = *ran else {
+                continue;
+            };
             selftest::run_for_cache(device, numerics, model, format).await?;
             engine.round_cache(format).await?;
             let mut part = Part::new(monitor, suspected.len(), runs);
-            suspected.push(SuspectRun::run(name, n, trace, &mut engine, &mut part).await?);
+            suspected.push(SuspectRun::run((name, ran), n, trace, &mut engine, &mut part).await?);
             engine.round_cache(CacheFormat::Exact).await?;
         }
         let mut part = Part::new(monitor, suspects.len(), runs);

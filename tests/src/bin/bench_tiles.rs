@@ -38,6 +38,13 @@ fn main() {
         (1, Dtype::BF16),
         (1, Dtype::F16),
         (1, Dtype::F32),
+        (128, Dtype::Q8_0),
+        (128, Dtype::Q4_0),
+        (128, Dtype::Q4K),
+        (128, Dtype::Q6K),
+        (128, Dtype::Int4 { group: 128 }),
+        (1, Dtype::Q8_0),
+        (1, Dtype::Q4K),
     ] {
         for numerics in [Numerics::Fast, Numerics::Strict] {
             compare(&gpu, m, dtype, numerics, rounds);
@@ -46,7 +53,7 @@ fn main() {
 }
 
 /// What can be run, the portable choice first.
-fn kernels(info: &AdapterInfo, m: usize) -> Vec<MatmulKernel> {
+fn kernels(info: &AdapterInfo, m: usize, dtype: Dtype) -> Vec<MatmulKernel> {
     let tiles: &[(u8, u8)] = if m == 1 {
         &[(1, 8), (1, 2)]
     } else {
@@ -65,7 +72,9 @@ fn kernels(info: &AdapterInfo, m: usize) -> Vec<MatmulKernel> {
         let subgroup = |(m, n): &(u8, u8)| MatmulKernel::Subgroup { m: *m, n: *n };
         let texels = |(m, n): &(u8, u8)| MatmulKernel::Texels { m: *m, n: *n };
         all.extend(tiles.iter().map(subgroup));
-        all.extend(tiles.iter().map(texels));
+        if dtype.is_float() {
+            all.extend(tiles.iter().map(texels));
+        }
     }
     if !info.software {
         all.push(if m == 1 {
@@ -83,7 +92,7 @@ fn compare(gpu: &Gpu, m: usize, dtype: Dtype, numerics: Numerics, rounds: usize)
         vec![0x3c_u8; N * dtype.row_bytes(K)],
     );
     let (m32, n, k) = (m as u32, N as u32, K as u32);
-    let made: Vec<(MatmulKernel, Product)> = kernels(&gpu.info, m)
+    let made: Vec<(MatmulKernel, Product)> = kernels(&gpu.info, m, dtype)
         .into_iter()
         .map(|path| {
             let key = matmul::key(path, dtype, K, Epilogue::default(), numerics);
