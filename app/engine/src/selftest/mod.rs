@@ -170,6 +170,27 @@ pub async fn run_for_emulation(
     }
 }
 
+/// Pipelines that are compiled between two looks at whether anybody still wants them: several, since all processors compile.
+#[cfg(all(feature = "parallel", not(target_arch = "wasm32")))]
+const AT_ONCE: usize = 8;
+
+/// Compiles what `cases` need and is not compiled yet, on all processors where there are threads; elsewhere each case compiles its own.
+async fn compile(
+    gpu: &Gpu,
+    cases: &[Case],
+    alive: &impl Fn() -> Result<(), EngineError>,
+) -> Result<(), EngineError> {
+    #[cfg(all(feature = "parallel", not(target_arch = "wasm32")))]
+    for cases in cases.chunks(AT_ONCE) {
+        alive()?;
+        let keys: Vec<_> = cases.iter().map(|case| &case.key).collect();
+        gpu.compile_all(&keys).await?;
+    }
+    #[cfg(not(all(feature = "parallel", not(target_arch = "wasm32"))))]
+    let _unused = (gpu, cases, alive);
+    Ok(())
+}
+
 async fn run_cases(
     gpu: &Gpu,
     numerics: Numerics,
@@ -190,6 +211,7 @@ async fn run_cases_while(
     } else {
         FAST_LIMIT
     };
+    compile(gpu, &cases, &alive).await?;
     let mut result = SelfTest::default();
     for case in cases {
         alive()?;
@@ -421,23 +443,28 @@ fn of_fused(numerics: Numerics, loaders: &Loaders<'_>) -> Vec<Case> {
         loaders.model,
         loaders.gpu.info.variants,
     );
-    let mut seen: Vec<(Dtype, Loader, bool)> = Vec::new();
+    let mut seen: Vec<(Dtype, Loader, bool, bool)> = Vec::new();
     for gate in (0..config.layers).filter_map(|l| model.layer(l, R::Gate)) {
+        let loader = loaders.of_layer(R::Gate, gate);
+        // Gate and up lie in one texture.
+        let is_full = 2 * gate.rows() == loaders.gpu.most_texels();
         let of_type = (
             gate.dtype,
-            loaders.of_layer(R::Gate, gate),
+            loader,
             model.layer(0, R::GateBias).is_some(),
+            loader == Loader::Texels && is_full,
         );
         if !seen.contains(&of_type) {
             seen.push(of_type);
         }
     }
     let mut cases = Vec::new();
-    for (dtype, loader, bias) in seen {
+    for (dtype, loader, bias, is_full) in seen {
         let k = columns(dtype, loader);
         let mut add = |path: MatmulKernel, m| {
-            let case = gated(numerics, loader.by(path), dtype, m, 37, k, bias);
-            cases.push(case);
+            let n = if is_full { 32 } else { 37 };
+            let case = gated(numerics, loader.by(path), dtype, m, n, k, bias);
+            cases.push(if is_full { case.full() } else { case });
         };
         if variants.fused.gated {
             add(variants.matmul, 9);
