@@ -111,6 +111,9 @@ fn variants(kernel: &str) -> Vec<Defines> {
     if kernel == "add" {
         all = cross(all, flag("BIAS"));
     }
+    if kernel == "add_rmsnorm" {
+        all = cross(all, flag("IN_PLACE"));
+    }
     if kernel.starts_with("sparse_rows") || kernel.starts_with("sparse_sum") {
         all = of_sparse_products(all, kernel);
         let of_rows = ["BIAS", "SLOTS", "GATED", "WITH_GATE"];
@@ -134,7 +137,7 @@ fn variants(kernel: &str) -> Vec<Defines> {
         }
         _ => {}
     }
-    let rounds = ["rmsnorm", "rope_kv", "silu_mul", "add"].contains(&kernel);
+    let rounds = ["rmsnorm", "rope_kv", "silu_mul", "add", "add_rmsnorm"].contains(&kernel);
     if rounds || kernel.starts_with("attention") {
         for name in ["ROUND_BF16", "ROUND_F16"] {
             all = cross(all, flag(name));

@@ -11,8 +11,9 @@ use crate::gpu::{AttentionKernel, Bound, Kernel, MatmulKernel, PipelineKey};
 use crate::kernels::round8::{self, Blocks};
 use crate::kernels::sparse::{Mask, Tile};
 use crate::kernels::{
-    Grid, ParamBytes, add_position, attention, elementwise, embed, kv_write, matmul, matmul_fixed,
-    matmul_i8, project, residual, rmsnorm, rope_kv, round_heads, row_energy, scale_sums, sparse,
+    Grid, ParamBytes, add_position, add_rmsnorm, attention, elementwise, embed, kv_write, matmul,
+    matmul_fixed, matmul_i8, project, residual, rmsnorm, rope_kv, round_heads, row_energy,
+    scale_sums, sparse,
 };
 use crate::profile::{Profiler, Timed};
 use crate::{EngineError, Gpu};
@@ -38,6 +39,11 @@ pub(crate) enum Work {
         count: u32,
     },
     Norm {
+        width: u32,
+        eps: f32,
+    },
+    /// A sum, and its norm.
+    AddNorm {
         width: u32,
         eps: f32,
     },
@@ -156,6 +162,7 @@ impl Work {
                 count: table_rows,
             } => embed::dispatch(count, width, first, table_rows),
             Self::Norm { width, eps } => rmsnorm::dispatch(count, width, head_row, eps),
+            Self::AddNorm { width, eps } => add_rmsnorm::dispatch(count, width, eps),
             Self::Matmul {
                 path,
                 n,
@@ -254,7 +261,7 @@ impl Work {
                 let positions = u64::from(rows.pos0 + rows.count);
                 2 * per_row(heads * head_dim) + 8 * positions * u64::from(kv_heads * head_dim)
             }
-            Self::KvWrite { width } => 4 * per_row(width),
+            Self::KvWrite { width } | Self::AddNorm { width, .. } => 4 * per_row(width),
             Self::RoundHeads { heads, head_dim } => 2 * per_row(heads * head_dim),
             Self::Element { width } => 3 * per_row(width),
             _ => 0,

@@ -8,8 +8,8 @@ use assay_engine::kernels::add::Addend;
 use assay_engine::kernels::matmul::Epilogue;
 use assay_engine::kernels::round8::Blocks;
 use assay_engine::selftest::{
-    Case, FAST_LIMIT, add, add_position, attention, embed, embed_texels, fixed_sums, gated,
-    kv_write, layernorm, magnitudes, matmul, matmul_behind, matmul_fixed, matmul_i8,
+    Case, FAST_LIMIT, add, add_position, add_rmsnorm, attention, embed, embed_texels, fixed_sums,
+    gated, kv_write, layernorm, magnitudes, matmul, matmul_behind, matmul_fixed, matmul_i8,
     matmul_keeping, project, quantize_blocks, quantize_rows, relu, residual, rmsnorm, rope,
     rope_stacked, round_blocks, round_heads, row_energy, scale_sums, silu_mul,
 };
@@ -541,6 +541,20 @@ fn add_matches_its_twin() {
                 })
             })
             .collect()
+    });
+}
+
+#[test]
+fn add_rmsnorm_matches_its_twin() {
+    on_every_adapter(|numerics| {
+        let shapes = [(1, 1), (2, 63), (3, 64), (5, 200), (2, 4097)];
+        let of = |(r, n)| {
+            let places = [false, true].into_iter();
+            places.flat_map(move |in_place| {
+                roundings(numerics).map(move |how| add_rmsnorm(in_place, numerics, how, r, n))
+            })
+        };
+        shapes.into_iter().flat_map(of).collect()
     });
 }
 

@@ -8,7 +8,9 @@ use crate::forward::check_loops;
 use crate::gpu::{MatmulKernel, floats};
 use crate::kernels::add::{self, Addend};
 use crate::kernels::matmul::Epilogue;
-use crate::kernels::{attention, matmul, residual, rmsnorm, rope_kv, row_energy, silu_mul};
+use crate::kernels::{
+    add_rmsnorm, attention, matmul, residual, rmsnorm, rope_kv, row_energy, silu_mul,
+};
 use crate::plan::{Draft, Rows, Stage, Submit, Work};
 use crate::{EngineError, Gpu, Numerics, Rounding};
 use assay_model::{Dtype, ModelConfig, RopeLayout};
@@ -192,8 +194,7 @@ impl GpuAuditor {
             },
         ));
         self.see(&mut steps, &given[1], &looks[1], &a.attended, GROUPS[1]);
-        steps.push(self.sum(Addend::Rows, &a.before, used(3), &a.mid, config.hidden));
-        steps.push(self.norm(&a.mid, &mlp_norm));
+        steps.push(self.sum_and_norm(&a.before, used(3), &a.mid, &mlp_norm));
         self.see(&mut steps, &given[2], &looks[2], &a.x, GROUPS[2]);
         steps.push(Draft::new(
             silu_mul::key(STRICT, self.rounding),
@@ -444,6 +445,24 @@ impl GpuAuditor {
             rmsnorm::key(STRICT, self.rounding),
             vec![(1, x), (2, weight), (3, &self.acts.x)],
             Work::Norm {
+                width: self.config.hidden as u32,
+                eps: self.config.norm_eps,
+            },
+        )
+    }
+
+    /// `a + b` into `sum`, and its norm into `x`.
+    fn sum_and_norm<'a>(
+        &'a self,
+        a: &'a wgpu::Buffer,
+        b: &'a wgpu::Buffer,
+        sum: &'a wgpu::Buffer,
+        weight: &'a wgpu::Buffer,
+    ) -> Draft<'a> {
+        Draft::new(
+            add_rmsnorm::key(false, STRICT, self.rounding),
+            vec![(1, a), (2, b), (3, weight), (4, sum), (5, &self.acts.x)],
+            Work::AddNorm {
                 width: self.config.hidden as u32,
                 eps: self.config.norm_eps,
             },

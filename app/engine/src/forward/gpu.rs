@@ -105,6 +105,7 @@ impl GpuForward {
             table: &table,
             lm_head: lm_head.as_ref().unwrap_or(&table),
             positions: &positions,
+            is_sparse: sparse.is_some(),
         };
         let sparse = match sparse {
             Some(sparse) => Some(GpuSparse::new(&gpu, model, sparse, chunk).await?),
@@ -518,6 +519,7 @@ impl GpuForward {
             table: &self.table,
             lm_head: self.lm_head.as_ref().unwrap_or(&self.table),
             positions: &self.positions,
+            is_sparse: self.sparse.is_some(),
         }
     }
 

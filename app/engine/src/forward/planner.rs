@@ -3,10 +3,11 @@
 use super::upload::{GpuMatrix, Sums};
 use super::weights::{Activations, GpuLayer, GpuNorm, GpuPositions, Rounded};
 use crate::gpu::{Bound, Fused, MatmulKernel, Variants};
+use crate::kernels::add::{self, Addend};
 use crate::kernels::matmul::Epilogue;
 use crate::kernels::{
-    add_position, attention, embed, fixed_sums, kv_write, layernorm, matmul, matmul_fixed,
-    matmul_i8, relu, rmsnorm, rope_kv, round_heads, round8, scale_sums, silu_mul,
+    add_position, add_rmsnorm, attention, embed, fixed_sums, kv_write, layernorm, matmul,
+    matmul_fixed, matmul_i8, relu, rmsnorm, rope_kv, round_heads, round8, scale_sums, silu_mul,
 };
 use crate::plan::{Draft, Stage, Work};
 use crate::{ActivationType, CacheFormat, EngineError, Gpu, Numerics, Rounding};
@@ -72,6 +73,8 @@ pub(super) struct Planner<'a> {
     pub table: &'a GpuMatrix,
     pub lm_head: &'a GpuMatrix,
     pub positions: &'a GpuPositions,
+    /// Whether MLPs are computed by listed neurons, or by products as a whole.
+    pub is_sparse: bool,
 }
 
 impl<'a> Planner<'a> {
@@ -83,7 +86,9 @@ impl<'a> Planner<'a> {
     ) -> Result<Program, EngineError> {
         let mut layers = Vec::with_capacity(self.layers.len());
         for (l, layer) in self.layers.iter().enumerate() {
-            let mut steps = self.attention_half(layer, products);
+            let mut steps = Vec::new();
+            self.begin(&mut steps, l);
+            self.attention_half(&mut steps, layer, products);
             mlp(&mut steps, l, layer);
             layers.push(Stage::new(self.gpu, steps).await?);
         }
@@ -105,12 +110,47 @@ impl<'a> Planner<'a> {
 
     /// The same with the MLP that computes every neuron.
     pub async fn dense(&self, products: Products) -> Result<Program, EngineError> {
-        self.program(products, |steps, _, layer| {
+        self.program(products, |steps, l, layer| {
             self.activations(steps, layer, products);
             let (a, path) = (self.acts, products.kernel);
+            if self.sums_in_norm(&layer.down) {
+                self.product(steps, path, &layer.down, &a.gated, None, &a.x);
+                self.end(steps, l, &a.x);
+                return;
+            }
             self.product(steps, path, &layer.down, &a.gated, Some(&a.mid), &a.h);
         })
         .await
+    }
+
+    /// Whether a product with `w` leaves its residual to the norm behind it.
+    fn sums_in_norm(&self, w: &GpuMatrix) -> bool {
+        let is_rms = self.final_norm.bias.is_none();
+        self.gpu.info.variants.sums_in_norm && is_rms && w.sums.is_none()
+    }
+
+    /// The norm that begins layer `l`, if the layer before has not made it.
+    pub fn begin(&self, steps: &mut Vec<Draft<'a>>, l: usize) {
+        let before = l.checked_sub(1).map(|before| &self.layers[before]);
+        if !before.is_some_and(|before| self.ends_with_norm(before)) {
+            steps.push(self.norm(&self.acts.h, &self.layers[l].attn_norm));
+        }
+    }
+
+    /// Whether `layer` ends with the next one's norm: if its MLP is computed whole, by products that add no residual.
+    fn ends_with_norm(&self, layer: &GpuLayer) -> bool {
+        !self.is_sparse && self.sums_in_norm(&layer.down)
+    }
+
+    /// The residual stream behind layer `l`, whose MLP gave `down`; and the next layer's norm, where that does not make it itself.
+    pub fn end(&self, steps: &mut Vec<Draft<'a>>, l: usize, down: &'a wgpu::Buffer) {
+        let a = self.acts;
+        match self.layers.get(l + 1) {
+            Some(next) if self.ends_with_norm(&self.layers[l]) => {
+                self.sum_and_norm(steps, &a.mid, down, &a.h, &next.attn_norm);
+            }
+            _ => steps.push(self.sum(&a.mid, down, &a.h)),
+        }
     }
 
     fn embedding(&self) -> Vec<Draft<'a>> {
@@ -147,27 +187,30 @@ impl<'a> Planner<'a> {
         steps
     }
 
-    /// A layer up to its MLP: what that takes is in `x`, and `mid` is added to what it gives.
-    fn attention_half(&self, layer: &'a GpuLayer, products: Products) -> Vec<Draft<'a>> {
+    /// A layer from its first products up to its MLP: what that takes is in `x`, and `mid` is added to what it gives.
+    fn attention_half(&self, steps: &mut Vec<Draft<'a>>, layer: &'a GpuLayer, products: Products) {
         let (a, path) = (self.acts, products.kernel);
-        let mut steps = vec![self.norm(&a.h, &layer.attn_norm)];
         match (&layer.qkv, self.cache_stacked(layer)) {
             (Some(qkv), Some(cache)) if products.fused.qkv => {
-                self.product(&mut steps, path, qkv, &a.x, None, &a.qkv);
+                self.product(steps, path, qkv, &a.x, None, &a.qkv);
                 steps.push(cache);
             }
             _ => {
-                self.product(&mut steps, path, &layer.q, &a.x, None, &a.q);
-                self.product(&mut steps, path, &layer.k, &a.x, None, &a.k);
-                self.product(&mut steps, path, &layer.v, &a.x, None, &a.v);
+                self.product(steps, path, &layer.q, &a.x, None, &a.q);
+                self.product(steps, path, &layer.k, &a.x, None, &a.k);
+                self.product(steps, path, &layer.v, &a.x, None, &a.v);
                 steps.push(self.cache(&a.k, &a.v, layer));
             }
         }
         steps.extend(self.cheaper_cache(layer));
         steps.push(self.attention(layer));
-        self.product(&mut steps, path, &layer.o, &a.attended, Some(&a.h), &a.mid);
+        if self.sums_in_norm(&layer.o) {
+            self.product(steps, path, &layer.o, &a.attended, None, &a.x);
+            self.sum_and_norm(steps, &a.h, &a.x, &a.mid, &layer.mlp_norm);
+            return;
+        }
+        self.product(steps, path, &layer.o, &a.attended, Some(&a.h), &a.mid);
         steps.push(self.norm(&a.mid, &layer.mlp_norm));
-        steps
     }
 
     /// What the down projection takes, from the normed hidden state.
@@ -343,6 +386,44 @@ impl<'a> Planner<'a> {
             eps: self.config.norm_eps,
         };
         Draft::new(key, buffers, work)
+    }
+
+    /// `a + b` into `sum`, and its norm into `x`, where `b` may lie: one dispatch where the norm has a kernel for both.
+    pub fn sum_and_norm(
+        &self,
+        steps: &mut Vec<Draft<'a>>,
+        a: &'a wgpu::Buffer,
+        b: &'a wgpu::Buffer,
+        sum: &'a wgpu::Buffer,
+        norm: &'a GpuNorm,
+    ) {
+        if norm.bias.is_some() {
+            steps.push(self.sum(a, b, sum));
+            steps.push(self.norm(sum, norm));
+            return;
+        }
+        let in_place = *b == self.acts.x;
+        let mut buffers = vec![(1, a), (3, &norm.weight), (4, sum), (5, &self.acts.x)];
+        if !in_place {
+            buffers.push((2, b));
+        }
+        let work = Work::AddNorm {
+            width: self.config.hidden as u32,
+            eps: self.config.norm_eps,
+        };
+        let key = add_rmsnorm::key(in_place, self.numerics, self.rounding);
+        steps.push(Draft::new(key, buffers, work));
+    }
+
+    /// Hidden states `a + b`.
+    pub fn sum(&self, a: &'a wgpu::Buffer, b: &'a wgpu::Buffer, y: &'a wgpu::Buffer) -> Draft<'a> {
+        Draft::new(
+            add::key(Addend::Rows, self.numerics, self.rounding),
+            vec![(1, a), (2, b), (3, y)],
+            Work::Element {
+                width: self.config.hidden as u32,
+            },
+        )
     }
 
     /// A product with the matrix's bias, if it has one, and a residual.

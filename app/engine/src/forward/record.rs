@@ -3,7 +3,6 @@
 
 use super::planner::Planner;
 use super::upload::GpuMatrix;
-use super::weights::GpuLayer;
 use crate::engine::linear_widths;
 use crate::gpu::MatmulKernel;
 use crate::kernels::add::{self, Addend};
@@ -51,9 +50,9 @@ impl Recorder {
             .try_into()
             .map_err(|_| EngineError::Device("seven buffers are not seven".to_owned()))?;
         let (mut manys, mut ones) = (Vec::new(), Vec::new());
-        for layer in planner.layers {
-            manys.push(recorded(planner, layer, many, &raw).await?);
-            ones.push(recorded(planner, layer, one, &raw).await?);
+        for l in 0..planner.layers.len() {
+            manys.push(recorded(planner, l, many, &raw).await?);
+            ones.push(recorded(planner, l, one, &raw).await?);
         }
         Ok(Self {
             raw,
@@ -101,10 +100,11 @@ impl Recorder {
 
 async fn recorded<'a>(
     planner: &Planner<'a>,
-    layer: &'a GpuLayer,
+    l: usize,
     path: MatmulKernel,
     raw: &'a [wgpu::Buffer; 7],
 ) -> Result<Recorded, EngineError> {
+    let layer = &planner.layers[l];
     let Some(gate_weight) = &layer.gate else {
         return Err(EngineError::Unsupported(
             "linear outputs of an MLP without a gate".to_owned(),
@@ -113,7 +113,8 @@ async fn recorded<'a>(
     let a = planner.acts;
     let [raw_q, raw_k, raw_v, raw_o, raw_gate, raw_up, raw_down] = raw;
     let [q_width, kv_width, _, hidden, wide, ..] = linear_widths(planner.config);
-    let mut before = vec![planner.norm(&a.h, &layer.attn_norm)];
+    let mut before = Vec::new();
+    planner.begin(&mut before, l);
     product(
         planner,
         &mut before,
@@ -158,8 +159,7 @@ async fn recorded<'a>(
         &a.x,
         hidden,
     );
-    after.push(sum(planner, &a.h, o, &a.mid, hidden));
-    after.push(planner.norm(&a.mid, &layer.mlp_norm));
+    planner.sum_and_norm(&mut after, &a.h, o, &a.mid, &layer.mlp_norm);
     let gate = product(
         planner,
         &mut after,
@@ -184,7 +184,7 @@ async fn recorded<'a>(
         &a.x,
         hidden,
     );
-    after.push(sum(planner, &a.mid, down, &a.h, hidden));
+    planner.end(&mut after, l, down);
     Ok(Recorded {
         before: Stage::new(planner.gpu, before).await?,
         after: Stage::new(planner.gpu, after).await?,
@@ -219,20 +219,4 @@ fn product<'a>(
         },
     ));
     to
-}
-
-fn sum<'a>(
-    planner: &Planner<'a>,
-    a: &'a wgpu::Buffer,
-    b: &'a wgpu::Buffer,
-    y: &'a wgpu::Buffer,
-    width: usize,
-) -> Draft<'a> {
-    Draft::new(
-        add::key(Addend::Rows, planner.numerics, Rounding::Keep),
-        vec![(1, a), (2, b), (3, y)],
-        Work::Element {
-            width: width as u32,
-        },
-    )
 }

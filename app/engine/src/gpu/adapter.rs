@@ -196,6 +196,9 @@ pub struct Variants {
     pub fused: Fused,
     /// The same with one row.
     pub fused_single: Fused,
+    /// Whether residuals are added by the norms behind them (`add_rmsnorm`), not by the products before. On llvmpipe products of 8 rows and
+    /// more take 8 % longer if they add a residual, and a kernel less is compiled; on SwiftShader it is the same; no GPU was measured.
+    pub sums_in_norm: bool,
     /// Attention.
     pub attention: AttentionKernel,
     /// How sparse products are laid out.
@@ -249,6 +252,7 @@ impl Variants {
                 },
                 fused,
                 fused_single: fused,
+                sums_in_norm: true,
                 attention: AttentionKernel::Row,
                 sparse: sparse::Path::Registers,
                 chunk: 128,
@@ -260,6 +264,7 @@ impl Variants {
                 single: MatmulKernel::Vector,
                 fused,
                 fused_single: fused,
+                sums_in_norm: false,
                 attention: AttentionKernel::Group,
                 sparse: sparse::Path::Lanes,
                 chunk: 512,

@@ -14,6 +14,8 @@ pub const TEXEL_BYTES: usize = 16;
 pub struct Texels {
     texture: wgpu::Texture,
     view: wgpu::TextureView,
+    /// Texels of a row that weights lie in.
+    width: u32,
 }
 
 impl Texels {
@@ -21,6 +23,16 @@ impl Texels {
     pub fn view(&self) -> &wgpu::TextureView {
         &self.view
     }
+}
+
+/// The side of a texture for so many rows, or texels of a row, of at most `most`: one more if that is a power of two, where there is room.
+///
+/// llvmpipe compiles a kernel anew for each answer to whether the sides of what is bound to it are powers of two, though nothing here
+/// depends on it: the self-test's small matrices and a model's would not share what was compiled. And rows that are a power of two
+/// bytes apart all fall into a few sets of a processor's cache: products are a tenth to a fourth faster without.
+fn side(count: usize, most: usize) -> usize {
+    let has_spare = count.is_power_of_two() && count < most;
+    count + usize::from(has_spare)
 }
 
 /// Where weights lie. A clone is the same memory.
@@ -98,6 +110,26 @@ impl Gpu {
         rows: usize,
         row_bytes: usize,
     ) -> Result<Texels, EngineError> {
+        let height = side(rows, self.most_texels());
+        self.texels_of_height(what, (rows, row_bytes), height).await
+    }
+
+    /// The same without a row to spare, as where `rows` are as many as can be: a self-test's stand-in for those.
+    pub(crate) async fn texels_full(
+        &self,
+        what: &str,
+        rows: usize,
+        row_bytes: usize,
+    ) -> Result<Texels, EngineError> {
+        self.texels_of_height(what, (rows, row_bytes), rows).await
+    }
+
+    async fn texels_of_height(
+        &self,
+        what: &str,
+        (rows, row_bytes): (usize, usize),
+        height: usize,
+    ) -> Result<Texels, EngineError> {
         if !self.fits_texels(rows, row_bytes) {
             return Err(EngineError::LimitTooSmall {
                 what: format!("{what} ({rows} rows of {row_bytes} bytes as texels)"),
@@ -105,13 +137,15 @@ impl Gpu {
                 have: self.most_texels() as u64,
             });
         }
+        let width = row_bytes / TEXEL_BYTES;
+        let size = wgpu::Extent3d {
+            width: side(width, self.most_texels()) as u32,
+            height: height as u32,
+            depth_or_array_layers: 1,
+        };
         let descriptor = wgpu::TextureDescriptor {
             label: Some(what),
-            size: wgpu::Extent3d {
-                width: (row_bytes / TEXEL_BYTES) as u32,
-                height: rows as u32,
-                depth_or_array_layers: 1,
-            },
+            size,
             mip_level_count: 1,
             sample_count: 1,
             dimension: wgpu::TextureDimension::D2,
@@ -119,16 +153,20 @@ impl Gpu {
             usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_DST,
             view_formats: &[],
         };
-        let bytes = rows as u64 * row_bytes as u64;
+        let bytes = u64::from(size.width) * u64::from(size.height) * TEXEL_BYTES as u64;
         let make = || self.device.create_texture(&descriptor);
         let texture = self.allocated(what, bytes, make).await?;
         let view = texture.create_view(&wgpu::TextureViewDescriptor::default());
-        Ok(Texels { texture, view })
+        Ok(Texels {
+            texture,
+            view,
+            width: width as u32,
+        })
     }
 
     /// Queues whole rows for a texture, from row `first` on.
     pub fn write_texels(&self, texels: &Texels, first: usize, data: &[u8]) {
-        let row_bytes = texels.texture.width() as usize * TEXEL_BYTES;
+        let row_bytes = texels.width as usize * TEXEL_BYTES;
         let rows = data.len() / row_bytes;
         self.queue.write_texture(
             wgpu::TexelCopyTextureInfo {
@@ -148,7 +186,7 @@ impl Gpu {
                 rows_per_image: None,
             },
             wgpu::Extent3d {
-                width: texels.texture.width(),
+                width: texels.width,
                 height: rows as u32,
                 depth_or_array_layers: 1,
             },
@@ -167,5 +205,16 @@ impl Gpu {
             .await?;
         self.write_texels(&texels, 0, data);
         Ok(texels)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::side;
+
+    #[test]
+    fn a_side_is_no_power_of_two_where_there_is_room() {
+        let sides = [1, 3, 64, 4096, 16_384].map(|count| side(count, 16_384));
+        assert_eq!(sides, [2, 3, 65, 4097, 16_384]);
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod add;
 pub mod add_position;
+pub mod add_rmsnorm;
 pub mod attention;
 pub mod elementwise;
 pub mod embed;

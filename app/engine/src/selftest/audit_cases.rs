@@ -4,7 +4,7 @@ use super::cases::{Case, Seeded, bytes, zeros};
 use crate::gpu::MatmulKernel;
 use crate::kernels::add::{self, Addend};
 use crate::kernels::matmul::{self, Stored};
-use crate::kernels::{project, residual, row_energy};
+use crate::kernels::{add_rmsnorm, project, residual, row_energy};
 use crate::{Numerics, Rounding};
 use assay_model::Dtype;
 
@@ -37,6 +37,41 @@ pub fn add(
         grid,
         buffers: vec![(1, bytes(&a)), (2, bytes(&b)), (3, zeros(y.len()))],
         expected: vec![(3, y)],
+    }
+}
+
+/// A sum of `rows` rows of `n` columns with another, and its norm, which may take the other's place.
+pub fn add_rmsnorm(
+    in_place: bool,
+    numerics: Numerics,
+    rounding: Rounding,
+    rows: usize,
+    n: usize,
+) -> Case {
+    let mut seeded = Seeded((rows * 73 + n) as u64);
+    let mut a = seeded.floats(rows * n);
+    // As in `add`, but nothing beyond f16: one number of that size would hide the others from a norm.
+    for (a, odd) in a.iter_mut().zip([1.003_906_3, 5.9e-8, 2.98e-8, -1.0]) {
+        *a = odd;
+    }
+    let mut b = seeded.floats(rows * n);
+    b.iter_mut().take(3).for_each(|b| *b = 0.0);
+    let weight = seeded.floats(n);
+    let (mut sum, mut y) = (vec![0.0; a.len()], vec![0.0; a.len()]);
+    add_rmsnorm::cpu(&a, &b, &weight, 1e-5, rounding, &mut sum, &mut y);
+    let (params, grid) = add_rmsnorm::dispatch(rows as u32, n as u32, 1e-5);
+    let mut buffers = vec![(1, bytes(&a)), (3, bytes(&weight)), (4, zeros(sum.len()))];
+    buffers.extend(match in_place {
+        true => vec![(5, bytes(&b))],
+        false => vec![(2, bytes(&b)), (5, zeros(y.len()))],
+    });
+    Case {
+        texel_row: None,
+        key: add_rmsnorm::key(in_place, numerics, rounding),
+        params,
+        grid,
+        buffers,
+        expected: vec![(4, sum), (5, y)],
     }
 }
 

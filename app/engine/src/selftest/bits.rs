@@ -5,8 +5,8 @@
 
 use super::cases::Case;
 use super::{
-    LONG, add, add_position, attention, embed, gated, kv_write, layernorm, magnitudes, matmul,
-    matmul_i8, project, relu, residual, rmsnorm, rope, rope_stacked, row_energy, silu_mul,
+    LONG, add, add_position, add_rmsnorm, attention, embed, gated, kv_write, layernorm, magnitudes,
+    matmul, matmul_i8, project, relu, residual, rmsnorm, rope, rope_stacked, row_energy, silu_mul,
     sparse_index, sparse_rows, sparse_sum, sparse_threshold, sparse_topk,
 };
 use crate::engine::Device;
@@ -62,6 +62,12 @@ pub async fn strict_bits(device: &Device) -> Result<StrictBits, EngineError> {
         }
         let layout = RopeLayout::RotateHalf;
         own.push(rope_stacked(Numerics::Strict, layout, 3, 4, 2, 10, 7));
+        for rounding in [Rounding::Keep, Rounding::Bf16, Rounding::F16] {
+            own.extend(
+                [false, true]
+                    .map(|in_place| add_rmsnorm(in_place, Numerics::Strict, rounding, 3, 200)),
+            );
+        }
     }
     let mut bytes = Vec::new();
     let mut differing = Vec::new();
@@ -178,7 +184,8 @@ mod tests {
         ["matmul_subgroup", "sparse_rows_texels", "sparse_sum_texels"];
     /// Kernels that came after the digest was published: with them every digest that somebody noted would be another one. Their own tests
     /// hold them to the twins' bits.
-    const LATER: [&str; 5] = [
+    const LATER: [&str; 6] = [
+        "add_rmsnorm",
         "quantize_rows",
         "round_blocks",
         "scale_sums",

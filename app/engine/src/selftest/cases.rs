@@ -7,6 +7,25 @@ use crate::kernels::{self, Grid, ParamBytes};
 use crate::{EngineError, Numerics, Rounding};
 use assay_model::{Dtype, RopeLayout};
 
+/// How a case's weights lie in a texture.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TexelRow {
+    /// Bytes of a row.
+    bytes: usize,
+    /// Whether it is what textures are that have as many rows as can be: without one to spare.
+    is_full: bool,
+}
+
+impl TexelRow {
+    /// Rows of so many bytes, with one to spare.
+    pub fn of(bytes: usize) -> Self {
+        Self {
+            bytes,
+            is_full: false,
+        }
+    }
+}
+
 /// One dispatch with its known answer.
 pub struct Case {
     /// The pipeline.
@@ -15,7 +34,7 @@ pub struct Case {
     pub(super) grid: Grid,
     pub(super) buffers: Vec<(u32, Vec<u8>)>,
     /// Bytes of a row of the weights, where they are textures.
-    pub(super) texel_row: Option<usize>,
+    pub(super) texel_row: Option<TexelRow>,
     /// Bindings that are compared with the twin, and the twin's values.
     pub(super) expected: Vec<(u32, Vec<f32>)>,
 }
@@ -34,6 +53,14 @@ impl Case {
             });
         }
         Ok(worst)
+    }
+
+    /// The same, with weights in a texture that has no row to spare.
+    pub(super) fn full(mut self) -> Self {
+        if let Some(row) = &mut self.texel_row {
+            row.is_full = true;
+        }
+        self
     }
 
     fn is_weights(&self, binding: u32) -> bool {
@@ -58,7 +85,13 @@ impl Case {
         for (binding, data) in &self.buffers {
             match self.texel_row.filter(|_| self.is_weights(*binding)) {
                 Some(row) => {
-                    textures.push((*binding, gpu.texels_with("self-test", row, data).await?));
+                    let rows = data.len() / row.bytes.max(1);
+                    let texels = match row.is_full {
+                        true => gpu.texels_full("self-test", rows, row.bytes).await?,
+                        false => gpu.texels("self-test", rows, row.bytes).await?,
+                    };
+                    gpu.write_texels(&texels, 0, data);
+                    textures.push((*binding, texels));
                 }
                 None => buffers.push((*binding, gpu.storage_with("self-test", data).await?)),
             }
@@ -223,7 +256,7 @@ pub fn matmul(
         buffers.push((4, bytes(&residual)));
     }
     Case {
-        texel_row: path.is_texels().then(|| dtype.row_bytes(k)),
+        texel_row: path.is_texels().then(|| TexelRow::of(dtype.row_bytes(k))),
         key: kernels::matmul::key(path, dtype, k, epilogue, numerics),
         params: kernels::matmul::params(m as u32, n as u32, k as u32, n as u32, 0, 0),
         grid: kernels::matmul::grid(path, m as u32, n as u32),
@@ -314,7 +347,7 @@ pub fn gated(
         buffers.push((3, bytes(&biases)));
     }
     Case {
-        texel_row: path.is_texels().then(|| dtype.row_bytes(k)),
+        texel_row: path.is_texels().then(|| TexelRow::of(dtype.row_bytes(k))),
         key: kernels::matmul::gated_key(path, dtype, k, bias, numerics),
         params: kernels::matmul::params(m as u32, n as u32, k as u32, n as u32, 0, 0),
         grid: kernels::matmul::gated_grid(path, m as u32, n as u32),
@@ -348,7 +381,7 @@ fn embed_from(in_texels: bool, dtype: Dtype, rows: usize, hidden: usize, vocab: 
         (3, zeros(y.len())),
     ];
     Case {
-        texel_row: in_texels.then(|| dtype.row_bytes(hidden)),
+        texel_row: in_texels.then(|| TexelRow::of(dtype.row_bytes(hidden))),
         key: kernels::embed::key(dtype, hidden, in_texels),
         params,
         grid,

@@ -11,7 +11,7 @@ mod opt_cases;
 mod sparse_cases;
 mod warm;
 
-pub use audit_cases::{add, magnitudes, project, residual, row_energy};
+pub use audit_cases::{add, add_rmsnorm, magnitudes, project, residual, row_energy};
 pub use bits::{EXPECTED as EXPECTED_BITS, StrictBits, strict_bits};
 #[cfg(test)]
 pub(crate) use cases::Seeded;
@@ -188,6 +188,27 @@ pub async fn run_for_cache(
     }
 }
 
+/// Pipelines that are compiled between two looks at whether anybody still wants them: several, since all processors compile.
+#[cfg(all(feature = "parallel", not(target_arch = "wasm32")))]
+const AT_ONCE: usize = 8;
+
+/// Compiles what `cases` need and is not compiled yet, on all processors where there are threads; elsewhere each case compiles its own.
+async fn compile(
+    gpu: &Gpu,
+    cases: &[Case],
+    alive: &impl Fn() -> Result<(), EngineError>,
+) -> Result<(), EngineError> {
+    #[cfg(all(feature = "parallel", not(target_arch = "wasm32")))]
+    for cases in cases.chunks(AT_ONCE) {
+        alive()?;
+        let keys: Vec<_> = cases.iter().map(|case| &case.key).collect();
+        gpu.compile_all(&keys).await?;
+    }
+    #[cfg(not(all(feature = "parallel", not(target_arch = "wasm32"))))]
+    let _unused = (gpu, cases, alive);
+    Ok(())
+}
+
 async fn run_cases(
     gpu: &Gpu,
     numerics: Numerics,
@@ -208,6 +229,7 @@ async fn run_cases_while(
     } else {
         FAST_LIMIT
     };
+    compile(gpu, &cases, &alive).await?;
     let mut result = SelfTest::default();
     for case in cases {
         alive()?;
@@ -297,6 +319,27 @@ impl Loaders<'_> {
         Loader::of(weight, is_texels)
     }
 
+    /// Whether residuals are added by norms, and not by the layers' products.
+    fn sums_in_norm(&self) -> bool {
+        let is_float = matches!(
+            self.activations,
+            ActivationType::Float | ActivationType::Ggml
+        );
+        let is_rms = self.model.config().family.norm() == Norm::Rms;
+        self.gpu.info.variants.sums_in_norm && is_rms && is_float
+    }
+
+    /// Residuals as this model adds them outside of products, and their norms.
+    fn sums(&self, numerics: Numerics, rounding: Rounding) -> Vec<Case> {
+        match self.sums_in_norm() {
+            true => vec![
+                add_rmsnorm(true, numerics, rounding, 3, 200),
+                add(numerics, rounding, Addend::Rows, 3, 77),
+            ],
+            false => Vec::new(),
+        }
+    }
+
     /// Types, loaders and epilogues of the products.
     fn products(&self) -> Vec<(Dtype, Loader, Epilogue)> {
         use LayerRole as R;
@@ -312,7 +355,7 @@ impl Loaders<'_> {
             for role in R::LINEARS {
                 let bias = role.bias().and_then(|bias| model.layer(l, bias)).is_some();
                 if let Some(weight) = model.layer(l, role) {
-                    let residual = matches!(role, R::O | R::Down);
+                    let residual = matches!(role, R::O | R::Down) && !self.sums_in_norm();
                     add(weight.dtype, self.of_layer(role, weight), bias, residual);
                 }
             }
@@ -336,6 +379,7 @@ fn of_model(numerics: Numerics, loaders: &Loaders<'_>) -> Vec<Case> {
         cases.push(matmul(numerics, many, dtype, 9, 70, k, epilogue));
         cases.push(matmul(numerics, one, dtype, 1, 21, k, epilogue));
     }
+    cases.extend(loaders.sums(numerics, Rounding::Keep));
     cases.extend(of_fused(numerics, loaders));
     let table = model.tensor(Role::Embedding);
     cases.push(match table.map(|t| (t.dtype, loaders.of_outside(t))) {
@@ -439,23 +483,28 @@ fn of_fused(numerics: Numerics, loaders: &Loaders<'_>) -> Vec<Case> {
         loaders.model,
         loaders.gpu.info.variants,
     );
-    let mut seen: Vec<(Dtype, Loader, bool)> = Vec::new();
+    let mut seen: Vec<(Dtype, Loader, bool, bool)> = Vec::new();
     for gate in (0..config.layers).filter_map(|l| model.layer(l, R::Gate)) {
+        let loader = loaders.of_layer(R::Gate, gate);
+        // Gate and up lie in one texture.
+        let is_full = 2 * gate.rows() == loaders.gpu.most_texels();
         let of_type = (
             gate.dtype,
-            loaders.of_layer(R::Gate, gate),
+            loader,
             model.layer(0, R::GateBias).is_some(),
+            loader == Loader::Texels && is_full,
         );
         if !seen.contains(&of_type) {
             seen.push(of_type);
         }
     }
     let mut cases = Vec::new();
-    for (dtype, loader, bias) in seen {
+    for (dtype, loader, bias, is_full) in seen {
         let k = columns(dtype, loader);
         let mut add = |path: MatmulKernel, m| {
-            let case = gated(numerics, loader.by(path), dtype, m, 37, k, bias);
-            cases.push(case);
+            let n = if is_full { 32 } else { 37 };
+            let case = gated(numerics, loader.by(path), dtype, m, n, k, bias);
+            cases.push(if is_full { case.full() } else { case });
         };
         if variants.fused.gated {
             add(variants.matmul, 9);
@@ -551,6 +600,7 @@ fn of_audit(gpu: &Gpu, config: &ModelConfig, rounding: Rounding) -> Vec<Case> {
         silu_mul(n, rounding, 3, 77),
         add(n, rounding, Addend::Rows, 3, 77),
         add(n, rounding, Addend::Bias, 3, 77),
+        add_rmsnorm(false, n, rounding, 3, 200),
         row_energy(n, 3, 200),
         residual(n, 9, 16, 5),
     ];
@@ -593,6 +643,7 @@ fn of_emulation(gpu: &Gpu, model: &Model, rounding: Rounding) -> Vec<Case> {
         activations: ActivationType::Float,
         rule: None,
     };
+    cases.extend(loaders.sums(n, rounding));
     for (dtype, loader, epilogue) in loaders.products() {
         let k = columns(dtype, loader);
         for (path, m) in [(variants.matmul, 9), (variants.single, 1)] {
@@ -613,6 +664,8 @@ fn standard(gpu: &Gpu, numerics: Numerics) -> Vec<Case> {
     let mut cases = vec![
         embed(Dtype::BF16, 5, 40, 23),
         rmsnorm(numerics, Rounding::Keep, 3, 200),
+        add_rmsnorm(false, numerics, Rounding::Keep, 3, 200),
+        add_rmsnorm(true, numerics, Rounding::Keep, 3, 200),
         matmul(numerics, many, Dtype::BF16, 9, 70, 300, both),
         matmul(numerics, many, Dtype::F16, 3, 11, 54, Epilogue::default()),
         matmul(numerics, many, Dtype::Q8_0, 3, 11, 352, Epilogue::default()),

@@ -2,7 +2,7 @@
 //!
 //! A case compares floats, and masks are integers: few bits are set, so that no word of them is a NaN.
 
-use super::cases::{Case, Seeded, bytes, zeros};
+use super::cases::{Case, Seeded, TexelRow, bytes, zeros};
 use crate::kernels::matmul::{Epilogue, Stored};
 use crate::kernels::sparse::{Mask, Path, Tile, index, rows, sum, threshold, topk};
 use crate::{Numerics, kernels::Grid, kernels::ParamBytes};
@@ -180,7 +180,7 @@ pub fn sparse_rows(
     }
     let dispatch = rows::dispatch(variant, few.mask, k as u32, 0);
     Case {
-        texel_row: (path == Path::Texels).then(|| dtype.row_bytes(k)),
+        texel_row: (path == Path::Texels).then(|| TexelRow::of(dtype.row_bytes(k))),
         ..case(
             rows::key(variant, k, numerics),
             dispatch,
@@ -242,7 +242,7 @@ pub fn sparse_sum(
     }
     let dispatch = sum::dispatch(path, few.mask, d as u32, 0);
     Case {
-        texel_row: (path == Path::Texels).then(|| dtype.row_bytes(d)),
+        texel_row: (path == Path::Texels).then(|| TexelRow::of(dtype.row_bytes(d))),
         ..case(
             sum::key(variant, d, numerics),
             dispatch,

@@ -14,10 +14,6 @@ use crate::sparsity::Sparsity;
 use crate::{ActivationType, EngineError, Numerics};
 use assay_model::Model;
 
-/// Pipelines that are compiled between two looks at whether anybody still wants them: several, since all processors compile.
-#[cfg(all(feature = "parallel", not(target_arch = "wasm32")))]
-const AT_ONCE: usize = 8;
-
 /// A self-test that runs beside other work. Who drops it stops it, and waits until the driver is let go: a program that ends while a driver
 /// compiles is killed by it.
 #[derive(Debug, Default)]
@@ -63,11 +59,6 @@ impl Warming {
                 true => Err(EngineError::Cancelled),
                 false => Ok(()),
             };
-            let keys: Vec<_> = cases.iter().map(|case| &case.key).collect();
-            for keys in keys.chunks(AT_ONCE) {
-                alive()?;
-                gpu.compile_all(keys).await?;
-            }
             super::run_cases_while(&gpu, numerics, cases, alive).await
         };
         let thread = std::thread::Builder::new().name("warming".to_owned());
