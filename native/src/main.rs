@@ -28,6 +28,7 @@ mod prompt_arg;
 mod sampler_arg;
 mod serve;
 mod sparse;
+mod suspect_arg;
 mod text;
 mod token_file;
 mod toploc;

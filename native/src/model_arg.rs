@@ -1,9 +1,11 @@
 //! Which model: `--model PATH`, or the demo model that is compiled in.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use assay_engine::Phase;
 use assay_model::Model;
+use assay_model::rounded::Format;
 use assay_trace::Digest;
 
 use crate::interrupt;
@@ -48,6 +50,27 @@ impl ModelArgs {
         match &self.model {
             Some(path) => path.display().to_string(),
             None => "the demo model".to_owned(),
+        }
+    }
+}
+
+/// Another model than `claimed`: `round:FORMAT` is the claimed one in that format, rounded to the nearest; anything else a path.
+pub fn variant(claimed: &Model, what: &str) -> anyhow::Result<Model> {
+    let Some(name) = what.strip_prefix("round:") else {
+        return Ok(Model::open(Path::new(what))?);
+    };
+    match Format::ALL.into_iter().find(|format| format.name() == name) {
+        Some(format) => Ok(claimed.rounded(format)?),
+        None => {
+            let known: Vec<String> = Format::ALL
+                .iter()
+                .map(|format| format!("round:{}", format.name()))
+                .collect();
+            bail!(
+                "{} is not known: want {} or a path",
+                text::quoted(what),
+                known.join(", ")
+            )
         }
     }
 }

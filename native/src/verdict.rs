@@ -4,6 +4,7 @@ use assay_trace::Sampler;
 use assay_verify::audit::report::{AuditReport, StreamReport};
 use assay_verify::report::{Freshness, ProfileReport, ProverSays};
 use assay_verify::shown::number;
+use assay_verify::suspects::Lean;
 use assay_verify::{Check, Outcome, Report, Verdict};
 
 use crate::device_arg::{in_a_line, is_cpu};
@@ -186,6 +187,9 @@ fn facts(report: &Report, model: &str) -> Vec<(&'static str, String)> {
         facts.push(("prover", prover(claims)));
     }
     facts.push(("coverage", coverage(report)));
+    if !report.statistics.suspects.is_empty() {
+        facts.push(("suspects", suspects(&report.statistics.suspects)));
+    }
     if let Some(profile) = &report.profile {
         facts.push(("limits", limits(profile)));
         facts.push(("forgeries", forgeries(profile)));
@@ -315,6 +319,21 @@ fn stream_row(stream: &StreamReport) -> String {
         shown(stream.detects),
         shown(stream.element_over_bound),
         shown(stream.residual_over_bound),
+    )
+}
+
+/// How far the way to each the hidden states are.
+fn suspects(leans: &[Lean]) -> String {
+    let told = |lean: &Lean| {
+        let Lean {
+            name, lean, error, ..
+        } = lean;
+        format!("{} {lean:+.2} ± {error:.2}", text::plain(name))
+    };
+    let told: Vec<String> = leans.iter().map(told).collect();
+    format!(
+        "{} of the way from the claimed model to it",
+        told.join(", ")
     )
 }
 

@@ -81,3 +81,56 @@ fn a_prover_in_half_precision_is_accepted_and_the_report_says_how_it_was_measure
         assert!(shown.contains(part), "{shown}");
     }
 }
+
+#[test]
+fn suspects_are_named_on_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = ["--adapter", "cpu"];
+    let made = [
+        "prove",
+        "--compute",
+        "bf16",
+        "--prompt",
+        "To be, or not to be",
+        "-n",
+        "20",
+        "--trace",
+        "trace.bin",
+    ];
+    let proved = run(folder.path(), &[&made[..], &base].concat());
+    assert_eq!(proved.status.code(), Some(0));
+    let verify = |extra: &[&str]| {
+        let args = ["--verify", "trace.bin"];
+        run(folder.path(), &[&args[..], &base, extra].concat())
+    };
+    let named = ["--suspect", "round:q8_0", "--suspect", "kv:int4"];
+    let verified = verify(&named);
+    let shown = String::from_utf8_lossy(&verified.stdout);
+    assert_eq!(verified.status.code(), Some(0), "{shown}");
+    assert!(shown.contains("\n✓ suspects "), "{shown}");
+    assert!(shown.contains("round:q8_0 "), "{shown}");
+    let verified = verify(&[&named[..], &["--json"]].concat());
+    let report: Value = serde_json::from_slice(&verified.stdout).unwrap();
+    let leans = report["statistics"]["suspects"].as_array().unwrap();
+    assert_eq!(leans.len(), 2, "{leans:?}");
+    for lean in leans {
+        assert!(lean["lean"].as_f64().unwrap().abs() < 0.15, "{lean}");
+        assert!(lean["distance"].as_f64().unwrap() > 1e-3, "{lean}");
+    }
+
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../app/model/demo-llama");
+    let same = verify(&["--suspect", demo.to_str().unwrap()]);
+    let shown = String::from_utf8_lossy(&same.stdout);
+    assert_eq!(same.status.code(), Some(3), "{shown}");
+    assert!(shown.contains("suspect-same"), "{shown}");
+    for (wrong, part) in [
+        ("round:int9", "want round:q8_0, round:int8"),
+        ("kv:exact", "kv:int4 or a path"),
+        ("/nowhere/at/all", "cannot suspect \"/nowhere/at/all\""),
+    ] {
+        let refused = verify(&["--suspect", wrong]);
+        let shown = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{shown}");
+        assert!(shown.contains(part), "{shown}");
+    }
+}

@@ -12,7 +12,7 @@ use crate::forward::{CpuForward, GpuForward};
 use crate::gpu::{AdapterInfo, Gpu};
 use crate::profile::{Clock, Span};
 use crate::sparsity::{Bits, Inside, LayerMasks, LayerScores, SparseModel};
-use crate::{ActivationType, EngineError, Numerics, Rounding};
+use crate::{ActivationType, CacheFormat, EngineError, Numerics, Rounding};
 
 /// Where a model runs.
 #[derive(Clone)]
@@ -386,6 +386,23 @@ impl Engine {
             Backend::Cpu(cpu) => cpu.keep(rounding),
         }
         self.rounding = rounding;
+        self.reset();
+        Ok(())
+    }
+
+    /// Keeps keys and values like that from here on, as a prover with a cheaper cache does. Forgets the KV cache.
+    ///
+    /// # Errors
+    /// [`EngineError::Unsupported`] for a sparse MLP, whose plans are made as masks come.
+    pub async fn round_cache(&mut self, format: CacheFormat) -> Result<(), EngineError> {
+        if self.sparse.is_some() {
+            let what = "a rounded KV cache with a sparse MLP";
+            return Err(EngineError::Unsupported(what.to_owned()));
+        }
+        match &mut self.backend {
+            Backend::Gpu(gpu) => gpu.round_cache(format).await?,
+            Backend::Cpu(cpu) => cpu.round_cache(format),
+        }
         self.reset();
         Ok(())
     }

@@ -26,4 +26,4 @@ pub use engine::{
 };
 pub use error::EngineError;
 pub use gpu::{AdapterInfo, Gpu, GpuOptions, list_adapters};
-pub use numerics::{Numerics, Rounding};
+pub use numerics::{CacheFormat, Numerics, Rounding};

@@ -95,6 +95,37 @@ impl From<Compute> for Rounding {
     }
 }
 
+/// What a cheaper cache keeps of keys and values between tokens; they are decoded before they are used.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize,
+)]
+pub enum CacheFormat {
+    /// Everything.
+    #[default]
+    Exact,
+    /// Symmetric 8 bits, one scale a head and position.
+    Int8,
+    /// e4m3 with the scale 1, as vLLM does without calibration.
+    Fp8,
+    /// Symmetric 4 bits, one scale a head and position.
+    Int4,
+}
+
+impl CacheFormat {
+    /// Those that round, the finest first.
+    pub const ALL: [Self; 3] = [Self::Int8, Self::Fp8, Self::Int4];
+
+    /// Its name on a command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Int8 => "int8",
+            Self::Fp8 => "fp8",
+            Self::Int4 => "int4",
+        }
+    }
+}
+
 #[inline]
 fn to_bf16(x: f32) -> f32 {
     let u = x.to_bits();

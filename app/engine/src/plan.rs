@@ -12,7 +12,7 @@ use crate::kernels::round8::{self, Blocks};
 use crate::kernels::sparse::{Mask, Tile};
 use crate::kernels::{
     Grid, ParamBytes, add_position, attention, elementwise, embed, kv_write, matmul, matmul_fixed,
-    matmul_i8, project, residual, rmsnorm, rope_kv, row_energy, scale_sums, sparse,
+    matmul_i8, project, residual, rmsnorm, rope_kv, round_heads, row_energy, scale_sums, sparse,
 };
 use crate::profile::{Profiler, Timed};
 use crate::{EngineError, Gpu};
@@ -89,6 +89,10 @@ pub(crate) enum Work {
     },
     KvWrite {
         width: u32,
+    },
+    RoundHeads {
+        heads: u32,
+        head_dim: u32,
     },
     /// Any kernel that sees each element alone.
     Element {
@@ -186,6 +190,9 @@ impl Work {
             } => attention::dispatch(kernel, count, heads, kv_heads, pos0, head_dim as usize),
             Self::Position { width, offset } => add_position::dispatch(count, width, pos0 + offset),
             Self::KvWrite { width } => kv_write::dispatch(count, width, pos0),
+            Self::RoundHeads { heads, head_dim } => {
+                round_heads::dispatch(count, heads, head_dim, pos0)
+            }
             Self::Element { width } => elementwise::dispatch(count, width, 0),
             Self::TopK { n, keep } => sparse::topk::dispatch(count, n, keep, 0),
             Self::Threshold { n, t } => sparse::threshold::dispatch(count, n, t, 0),
@@ -248,6 +255,7 @@ impl Work {
                 2 * per_row(heads * head_dim) + 8 * positions * u64::from(kv_heads * head_dim)
             }
             Self::KvWrite { width } => 4 * per_row(width),
+            Self::RoundHeads { heads, head_dim } => 2 * per_row(heads * head_dim),
             Self::Element { width } => 3 * per_row(width),
             _ => 0,
         }

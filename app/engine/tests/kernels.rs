@@ -11,9 +11,9 @@ use assay_engine::selftest::{
     Case, FAST_LIMIT, add, add_position, attention, embed, embed_texels, fixed_sums, gated,
     kv_write, layernorm, magnitudes, matmul, matmul_behind, matmul_fixed, matmul_i8,
     matmul_keeping, project, quantize_blocks, quantize_rows, relu, residual, rmsnorm, rope,
-    rope_stacked, round_blocks, row_energy, scale_sums, silu_mul,
+    rope_stacked, round_blocks, round_heads, row_energy, scale_sums, silu_mul,
 };
-use assay_engine::{Gpu, GpuOptions, Numerics, Rounding, kernels, list_adapters};
+use assay_engine::{CacheFormat, Gpu, GpuOptions, Numerics, Rounding, kernels, list_adapters};
 use assay_model::{Dtype, RopeLayout};
 
 const BOTH: [Numerics; 2] = [Numerics::Fast, Numerics::Strict];
@@ -511,6 +511,20 @@ fn kv_write_and_relu_match_their_twins() {
             relu(1, 1),
             relu(7, 129),
         ]
+    });
+}
+
+#[test]
+fn rounded_caches_match_their_twins() {
+    on_every_adapter(|numerics| {
+        let shapes = [(1, 1, 1, 0), (3, 2, 63, 5), (5, 3, 64, 0), (2, 2, 129, 7)];
+        shapes
+            .into_iter()
+            .flat_map(|(rows, heads, d, pos0)| {
+                CacheFormat::ALL.map(move |f| round_heads(numerics, f, rows, heads, d, pos0))
+            })
+            .flatten()
+            .collect()
     });
 }
 

@@ -3,21 +3,19 @@
 //! Values are rounded as the format would and decoded again, so that any device can run them; a real deployment would pack them.
 //! Rounding is to the nearest, without calibration data (GPTQ and AWQ do better by the model, and so lie nearer to it).
 
+use assay_model::rounded::{Format, fp8, symmetric};
 use assay_model::{LayerRole, Model, ModelError, Role, TensorRef};
 use serde::{Deserialize, Serialize};
-
-/// Weights in a group of [`Weights::Int4`], as AWQ and GPTQ checkpoints usually have; rows that are no multiple end in a shorter one.
-pub const INT4_GROUP: usize = 128;
 
 /// What is done to the weights. Matrices only, the embedding included where nothing else is said; norms and biases stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Weights {
-    /// Symmetric 8 bits, one scale a row: the finest common quantisation. The embedding and the head stay, as is usual.
+    /// [`Format::Int8`].
     Int8,
-    /// Asymmetric 4 bits with a zero point, one scale for [`INT4_GROUP`] weights. The embedding and the head stay.
+    /// [`Format::Int4`].
     Int4,
-    /// Float8 (e4m3), one scale a row. The embedding and the head stay.
+    /// [`Format::Fp8`].
     Fp8,
     /// Every weight times 1 + 0.01 u with u uniform in (-1, 1): as far as a light fine-tune moves them. No training took place.
     FineTune,
@@ -41,17 +39,11 @@ impl Weights {
     }
 
     fn change(self, role: Role, tensor: &TensorRef, values: &mut [f32], index: u32) {
-        let is_table = matches!(role, Role::Embedding | Role::LmHead | Role::Positions);
         let is_matrix = tensor.shape.len() == 2;
-        let cols = tensor.cols().max(1);
         match self {
-            Self::Int8 | Self::Int4 | Self::Fp8 if is_table || !is_matrix => {}
-            Self::Int8 => values.chunks_mut(cols).for_each(|row| to_int(row, 127.0)),
-            Self::Fp8 => values.chunks_mut(cols).for_each(to_fp8),
-            Self::Int4 => values
-                .chunks_mut(cols)
-                .flat_map(|row| row.chunks_mut(INT4_GROUP))
-                .for_each(to_int4),
+            Self::Int8 => Format::Int8.round(role, tensor, values),
+            Self::Int4 => Format::Int4.round(role, tensor, values),
+            Self::Fp8 => Format::Fp8.round(role, tensor, values),
             Self::FineTune if is_matrix => {
                 for (v, i) in values.iter_mut().zip(0u32..) {
                     let u = assay_engine::philox::uniform(0x17E5, index, i);
@@ -75,45 +67,6 @@ fn silence(role: Role, values: &mut [f32], layers: std::ops::RangeInclusive<usiz
     }
 }
 
-fn to_int(group: &mut [f32], steps: f32) {
-    let largest = group.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
-    let scale = largest / steps;
-    if scale > 0.0 {
-        group
-            .iter_mut()
-            .for_each(|v| *v = (*v / scale).round() * scale);
-    }
-}
-
-fn to_int4(group: &mut [f32]) {
-    let (low, high) = group
-        .iter()
-        .fold((0.0_f32, 0.0_f32), |(l, h), v| (l.min(*v), h.max(*v)));
-    let scale = (high - low) / 15.0;
-    if scale > 0.0 {
-        let zero = (-low / scale).round();
-        group.iter_mut().for_each(|v| {
-            *v = ((*v / scale + zero).round().clamp(0.0, 15.0) - zero) * scale;
-        });
-    }
-}
-
-/// e4m3: four exponent bits, three of mantissa, largest 448.
-fn to_fp8(row: &mut [f32]) {
-    let largest = row.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
-    let scale = largest / 448.0;
-    if scale > 0.0 {
-        row.iter_mut().for_each(|v| *v = fp8(*v / scale) * scale);
-    }
-}
-
-/// The nearest number of e4m3; beyond the largest, that.
-pub(crate) fn fp8(x: f32) -> f32 {
-    let exponent = x.abs().max(1e-30).log2().floor().max(-6.0);
-    let step = (exponent - 3.0).exp2();
-    ((x / step).round_ties_even() * step).clamp(-448.0, 448.0)
-}
-
 /// How keys and values are kept between tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -130,8 +83,8 @@ impl KvCache {
     /// Rounds one head's row.
     pub(crate) fn round(self, head: &mut [f32]) {
         match self {
-            Self::Int8 => to_int(head, 127.0),
-            Self::Int4 => to_int(head, 7.0),
+            Self::Int8 => symmetric(head, 127.0),
+            Self::Int4 => symmetric(head, 7.0),
             Self::Fp8 => head.iter_mut().for_each(|v| *v = fp8(*v)),
         }
     }
@@ -140,22 +93,6 @@ impl KvCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn formats_hold_what_they_can_hold() {
-        for exact in [0.0, 1.0, -1.125, 448.0, 0.001_953_125, 240.0] {
-            assert_eq!(fp8(exact), exact);
-        }
-        assert_eq!((fp8(500.0), fp8(1.06), fp8(17.0)), (448.0, 1.0, 16.0));
-        let mut row = [1.0, -0.5, 0.25, 0.0];
-        to_int(&mut row, 127.0);
-        assert!((row[1] + 0.5).abs() < 0.5 / 127.0 && row[0] == 1.0);
-        let mut group: Vec<f32> = (0..16).map(|i| i as f32 - 7.0).collect();
-        let before = group.clone();
-        to_int4(&mut group);
-        assert_eq!(group, before, "sixteen levels hold sixteen values");
-        to_int4(&mut [0.0; 4]);
-    }
 
     #[test]
     fn rounding_moves_weights_as_far_as_the_format_says() {

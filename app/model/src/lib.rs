@@ -47,6 +47,7 @@ mod partial;
 pub mod quantize;
 mod root;
 mod rope;
+pub mod rounded;
 mod safetensors_file;
 #[cfg(feature = "native")]
 pub mod synth;

@@ -1,6 +1,7 @@
 //! A request to a live prover as it is typed, and what the prover has said so far.
 
 use assay_live::{Address, Amount, Ask};
+use assay_verify::suspects::Cheaper;
 use assay_work::live;
 use assay_work::message::{
     Arithmetic, AskPrompt, AskRequest, LiveNews, ModelSource, ProverAt, Secret,
@@ -28,6 +29,7 @@ pub(crate) struct Asking {
     /// Whether the prover may skip neurons, by a rule of its own.
     pub skips: bool,
     pub arithmetic: Arithmetic,
+    pub suspects: Vec<Cheaper>,
     pub told: Told,
 }
 
@@ -94,6 +96,7 @@ impl Asking {
             logits: Ask::LOGITS.to_string(),
             skips: false,
             arithmetic: Arithmetic::default(),
+            suspects: Vec::new(),
             told: Told::default(),
         }
     }
@@ -135,6 +138,10 @@ impl Asking {
             // A key cannot judge what skips.
             skips: self.skips && !model.is_key(),
             arithmetic: self.arithmetic,
+            suspects: match model.is_key() {
+                true => Vec::new(),
+                false => self.suspects.clone(),
+            },
         };
         let prover = ProverAt {
             address,

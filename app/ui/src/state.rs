@@ -6,6 +6,7 @@ use std::time::Duration;
 use assay_engine::AdapterInfo;
 use assay_sheet::Sheet;
 use assay_trace::Manifest;
+use assay_verify::suspects::Cheaper;
 use assay_work::message::{
     Arithmetic, CacheEntry, Claims, DeviceChoice, Failure, Hashes, Job, KeptId, KeyFacts,
     ModelFacts, ModelSource, Proved, Secret, Source,
@@ -160,6 +161,7 @@ pub(crate) struct ExpectForm {
     /// Whether skipping by the trace's own rule was asked for.
     pub skips: bool,
     pub arithmetic: Arithmetic,
+    pub suspects: Vec<Cheaper>,
 }
 
 /// A request of the Prove page.

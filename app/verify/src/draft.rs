@@ -98,6 +98,7 @@ impl Draft {
                 tokens: None,
                 sequential: None,
                 masks: None,
+                suspects: Vec::new(),
             },
             profile: None,
             prover_says: None,

@@ -8,7 +8,7 @@
 //!
 //! Nothing of the prover's enters either run.
 
-use assay_engine::{Engine, EngineError, Monitor, Outputs, Phase, Rounding, Want};
+use assay_engine::{Engine, EngineError, Monitor, Outputs, Rounding, Want};
 use assay_trace::{StateDtype, Trace};
 use half::{bf16, f16};
 
@@ -94,8 +94,7 @@ impl Emulated {
             }
             Ok(())
         };
-        let mut first = FirstHalf(monitor);
-        engine.prefill(fed, &want, &mut first, keep).await?;
+        engine.prefill(fed, &want, monitor, keep).await?;
         engine.keep(Rounding::Keep).await?;
         Ok(Some(emulated))
     }
@@ -103,12 +102,21 @@ impl Emulated {
     /// What the verifier's two runs differ by at hidden state `layer` and `position`, relative to its f32 row `v`; `None` where the
     /// emulated one was not kept.
     pub fn unit(&self, layer: u32, position: usize, v: &[f32]) -> Option<f64> {
+        Some(self.unit_of(&self.row(layer, position)?, v))
+    }
+
+    /// The same for a `row` that [`row`](Self::row) gave.
+    pub(crate) fn unit_of(&self, row: &[f32], v: &[f32]) -> f64 {
+        let between = statistics::rel_l2(row, v, StateDtype::F32);
+        between.max(LEAST_UNITS * self.rounding.unit())
+    }
+
+    /// The emulated hidden state `layer` at `position`, if it was kept.
+    pub(crate) fn row(&self, layer: u32, position: usize) -> Option<Vec<f32>> {
         let index = self.layers.binary_search_by_key(&layer, |(l, _)| *l).ok()?;
         let (_, rows) = self.layers.get(index)?;
         let row = rows.get(position * self.hidden..(position + 1) * self.hidden)?;
-        let row: Vec<f32> = row.iter().map(|x| restored(self.rounding, *x)).collect();
-        let between = statistics::rel_l2(&row, v, StateDtype::F32);
-        Some(between.max(LEAST_UNITS * self.rounding.unit()))
+        Some(row.iter().map(|x| restored(self.rounding, *x)).collect())
     }
 
     /// The unit of logits at `position`: that of the last hidden state, which is among the f32 run's `outputs`.
@@ -131,31 +139,5 @@ fn restored(rounding: Rounding, bits: u16) -> f32 {
     match rounding {
         Rounding::F16 => f16::from_bits(bits).to_f32(),
         _ => bf16::from_bits(bits).to_f32(),
-    }
-}
-
-/// Shows a run as the first of two.
-struct FirstHalf<'m>(&'m mut dyn Monitor);
-
-/// Shows a run as the second of two.
-pub struct SecondHalf<'m>(pub &'m mut dyn Monitor);
-
-impl Monitor for FirstHalf<'_> {
-    fn progress(&mut self, phase: Phase, done: u64, total: u64) -> Result<(), EngineError> {
-        self.0.progress(phase, done, 2 * total)
-    }
-
-    fn alive(&mut self) -> Result<(), EngineError> {
-        self.0.alive()
-    }
-}
-
-impl Monitor for SecondHalf<'_> {
-    fn progress(&mut self, phase: Phase, done: u64, total: u64) -> Result<(), EngineError> {
-        self.0.progress(phase, total + done, 2 * total)
-    }
-
-    fn alive(&mut self) -> Result<(), EngineError> {
-        self.0.alive()
     }
 }

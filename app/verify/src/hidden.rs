@@ -12,6 +12,7 @@ use crate::profile::{Profile, Unit};
 use crate::report::{AcceptRate, Check, Outcome, Where};
 use crate::sequential::{self, Sequential, SequentialState};
 use crate::statistics::{self, LayerStatistics, LayerSums, RowComparison};
+use crate::suspects::{Lean, LeanCheck, Rows, SuspectRun};
 
 /// A layer whose digests repeat at this fraction of positions was skipped.
 const REPEATED: f64 = 0.5;
@@ -34,6 +35,8 @@ pub struct StateCheck<'t> {
     profile: Option<&'t Profile>,
     /// Where the prover claims half precision: distances are counted in what the verifier's own emulation makes of it.
     yardstick: Option<&'t Emulated>,
+    /// What else may have been run.
+    suspects: Vec<LeanCheck<'t>>,
     /// Largest distance, as it is counted.
     largest: f64,
     layers: Vec<LayerState>,
@@ -52,6 +55,7 @@ impl<'t> StateCheck<'t> {
             trace,
             profile,
             yardstick: None,
+            suspects: Vec::new(),
             largest: 0.0,
             layers: vec![LayerState::default(); trace.manifest().state_rows()],
             evidence: Evidence::default(),
@@ -67,6 +71,13 @@ impl<'t> StateCheck<'t> {
     #[must_use]
     pub fn by(mut self, yardstick: Option<&'t Emulated>) -> Self {
         self.yardstick = yardstick;
+        self
+    }
+
+    /// Also asks whether the prover's rows lean towards these.
+    #[must_use]
+    pub fn suspecting(mut self, runs: &'t [SuspectRun]) -> Self {
+        self.suspects = runs.iter().map(LeanCheck::new).collect();
         self
     }
 
@@ -122,9 +133,10 @@ impl<'t> StateCheck<'t> {
                 continue;
             };
             let mut row = statistics::compare_row(&p, v, &dtype.decode(&bytes), dtype);
-            let unit = self
+            let emulated = self
                 .yardstick
-                .and_then(|emulated| emulated.unit(layer, position, v));
+                .and_then(|emulated| Some((emulated, emulated.row(layer, position)?)));
+            let unit = emulated.as_ref().map(|(by, row)| by.unit_of(row, v));
             if unit.is_some() {
                 // What such a prover stores is what it had: storing rounded nothing away.
                 row.rel_l2 = statistics::rel_l2(&p, v, StateDtype::F32);
@@ -134,6 +146,17 @@ impl<'t> StateCheck<'t> {
                 rel_l2: row.rel_l2 / unit,
                 ..row
             };
+            let e = emulated.as_ref().map_or(*v, |(_, row)| row.as_slice());
+            for suspect in &mut self.suspects {
+                suspect.add(&Rows {
+                    layer,
+                    position,
+                    p: &p,
+                    e,
+                    v,
+                    unit,
+                });
+            }
             self.values += p.len() as u64;
             state.sums.add(&counted);
             if let (Some(figures), Ok(index)) =
@@ -162,6 +185,11 @@ impl<'t> StateCheck<'t> {
         if let Some((test, state)) = self.test.as_mut().filter(|_| shifted > 0) {
             test.add(state, shift / shifted as f64);
         }
+    }
+
+    /// How far the rows lean towards each suspect.
+    pub fn leans(&self) -> Vec<Lean> {
+        self.suspects.iter().map(LeanCheck::finish).collect()
     }
 
     /// What distances are counted in.

@@ -14,6 +14,7 @@
 //! | `claims` | what the manifest says, without inference |
 //! | `hidden` | hidden states as they stream |
 //! | `emulated` | the yardstick of provers in half precision |
+//! | `suspects` | models that may have been run instead |
 //! | `diagnose` | a name for those that fail |
 //! | `tokens` | emitted tokens against own logits |
 //! | `strict` | digests of a strict trace, all of them, and the first that differs |
@@ -39,6 +40,7 @@ mod facts;
 pub mod fingerprint;
 pub mod hidden;
 pub mod masks;
+mod part;
 pub mod profile;
 pub mod report;
 pub mod sequential;
@@ -46,6 +48,7 @@ pub mod shown;
 pub mod statement;
 pub mod statistics;
 mod strict;
+pub mod suspects;
 #[cfg(test)]
 mod testing;
 pub mod tokens;
@@ -59,4 +62,5 @@ pub use details::Details;
 pub use emulated::Emulated;
 pub use profile::{Profile, Profiles};
 pub use report::{Check, Method, Outcome, Report, Verdict};
+pub use suspects::Suspect;
 pub use verify::{Options, Verified, VerifyError, verify, verify_in_detail, verify_with};

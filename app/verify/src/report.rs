@@ -13,6 +13,7 @@ use crate::masks::MaskReport;
 use crate::profile::{NearestCheat, Tried, Unit};
 use crate::sequential::SequentialState;
 use crate::statistics::LayerStatistics;
+use crate::suspects::Lean;
 use crate::word::{self, Word};
 
 /// Version of the report's form.
@@ -154,7 +155,7 @@ impl Check {
 }
 
 /// Every check's id in the order in which they run, with its source.
-pub const CHECKS: [(&str, &str); 26] = [
+pub const CHECKS: [(&str, &str); 27] = [
     ("live", "VeriLLM commit, challenge, reveal; Verathos nonces"),
     ("structure", "assay; CommitLLM fail-closed parsing"),
     ("commitment", "llama2-rs Merkle trace; CommitLLM; VeriLLM"),
@@ -183,6 +184,7 @@ pub const CHECKS: [(&str, &str); 26] = [
     ("token-agreement", "Token-DiFR exact-match rate"),
     ("stop-reason", "CommitLLM"),
     ("sequential", "OGONG sequential test (Ville)"),
+    ("suspects", "assay"),
     ("strict", "llama2-rs hashes, made portable"),
 ];
 
@@ -296,6 +298,9 @@ pub struct Statistics {
     /// Masks of a sparse MLP; absent for a dense one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub masks: Option<MaskReport>,
+    /// How the hidden states lean towards the models that were suspected; absent where none was named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suspects: Vec<Lean>,
 }
 
 /// The profile that the limits come from.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use assay_engine::sparsity::SparseModel;
 use assay_engine::{
-    ActivationType, Device, Engine, EngineError, MasksOf, Monitor, Numerics, Outputs, Phase,
-    Rounding, Want,
+    ActivationType, CacheFormat, Device, Engine, EngineError, MasksOf, Monitor, Numerics, Outputs,
+    Phase, Rounding, Want,
     sampler::SamplerSpec,
     selftest::{self, Warming},
 };
@@ -19,13 +19,15 @@ use crate::claims;
 use crate::details::{Details, TokenFigures};
 use crate::draft::{Draft, self_test, structure_failure};
 use crate::early::{self, FIRST_ROWS, Halt};
-use crate::emulated::{self, Emulated, SecondHalf};
+use crate::emulated::{self, Emulated};
 use crate::facts::Facts;
 use crate::hidden::StateCheck;
 use crate::masks::MaskCheck;
+use crate::part::Part;
 use crate::profile::{Profile, Profiles};
 use crate::report::{Check, Method, Outcome, ProfileReport, Report, Statistics};
 use crate::strict::{self, StrictCheck};
+use crate::suspects::{self, Ran, Suspect, SuspectRun};
 use crate::tokens::TokenCheck;
 
 /// What the verifier asked for, and how it computes. What is `None` is not compared, and the report says so.
@@ -47,6 +49,9 @@ pub struct Options {
     pub activations: ActivationType,
     /// The rule for active neurons that was asked for. Without one a trace of a sparse MLP is refused.
     pub sparse: Option<Arc<SparseModel>>,
+    /// What may have been run in place of the claimed model: each is run, too, and takes as long as the claimed one. Not together with a
+    /// rule for active neurons.
+    pub suspects: Vec<Suspect>,
     /// Whether to stop at the first evidence that suffices for a reject. Only a reject may come early: a trace that is honest so
     /// far may turn.
     pub stop_early: bool,
@@ -148,6 +153,7 @@ async fn run(
     monitor: &mut dyn Monitor,
     in_detail: bool,
 ) -> Result<Verified, VerifyError> {
+    suspects::refuse_unfit(options, model)?;
     let facts = Facts::of_model(model);
     let mut draft = Draft::new(trace_bytes, &facts, Method::Replay, device, options);
     draft.in_detail = in_detail;
@@ -227,7 +233,7 @@ impl Draft {
         for name in &profile.hides {
             let tried = profile.null_forgery.get(name).copied().unwrap_or_default();
             self.coverage.not_covered.push(format!(
-                "{name}: within what honest rounding of the claimed precision is given ({} of {} such traces were accepted when the limits were measured)",
+                "{name}: as far out as honest rounding of the claimed precision, so not found by distance ({} of {} such traces were accepted when the limits were measured), only as a suspect that is named",
                 tried.accepted, tried.of
             ));
         }
@@ -253,23 +259,45 @@ impl Draft {
         warming: Warming,
         monitor: &mut dyn Monitor,
     ) -> Result<(), VerifyError> {
-        let begun = Instant::now();
         let sparse = options.sparse.as_deref();
+        let suspects = &options.suspects;
+        let is_emulated = emulated::rounding(trace) != Rounding::Keep && profile.is_some();
+        let runs = suspects.len() + usize::from(is_emulated) + 1;
+        let begun = Instant::now();
         let mut how = Arithmetic::choose(trace, model, device, options, warming).await?;
         let rounding = emulated::rounding(trace);
-        let is_emulated = rounding != Rounding::Keep && profile.is_some();
         if is_emulated {
             let rounds = selftest::run_for_emulation(device, model, rounding).await?;
             how.tested.kernels.extend(rounds.kernels);
         }
         self.checks.push(self_test(&how.tested));
+        let (positions, n) = (trace.positions(), suspects.len());
+        let (numerics, activations) = (how.numerics, options.activations);
+        let mut suspected = Vec::new();
+        // Other models come first, one after another: no two of them lie on the device at once.
+        for Suspect { name, ran } in suspects {
+            let Ran::Model(other) = ran else { continue };
+            let mut part = Part::new(monitor, suspected.len(), runs);
+            let mut engine = Engine::load_rounding(
+                device,
+                other,
+                positions,
+                numerics,
+                activations,
+                None,
+                &mut part,
+            )
+            .await?;
+            suspected.push(SuspectRun::run(name, n, trace, &mut engine, &mut part).await?);
+        }
+        let sparse_model = options.sparse.clone();
         let mut engine = Engine::load_rounding(
             device,
             model,
-            trace.positions(),
-            how.numerics,
-            options.activations,
-            options.sparse.clone(),
+            positions,
+            numerics,
+            activations,
+            sparse_model,
             monitor,
         )
         .await?;
@@ -277,15 +305,23 @@ impl Draft {
         self.timings.load_s = begun.elapsed().as_secs_f64();
 
         let begun = Instant::now();
+        for Suspect { name, ran } in suspects {
+            let &Ran::Cache(format) = ran else { continue };
+            selftest::run_for_cache(device, numerics, model, format).await?;
+            engine.round_cache(format).await?;
+            let mut part = Part::new(monitor, suspected.len(), runs);
+            suspected.push(SuspectRun::run(name, n, trace, &mut engine, &mut part).await?);
+            engine.round_cache(CacheFormat::Exact).await?;
+        }
+        let mut part = Part::new(monitor, suspects.len(), runs);
         let (profile, yardstick) =
-            Emulated::for_profile(profile, trace, &mut engine, monitor).await?;
+            Emulated::for_profile(profile, trace, &mut engine, &mut part).await?;
         let emulated_s = begun.elapsed().as_secs_f64();
-        let mut second = SecondHalf(monitor);
-        let monitor: &mut dyn Monitor = match is_emulated {
-            true => &mut second,
-            false => second.0,
-        };
-        let mut states = StateCheck::new(trace, profile).by(yardstick.as_ref());
+        let mut last = Part::new(monitor, runs - 1, runs);
+        let monitor: &mut dyn Monitor = &mut last;
+        let mut states = StateCheck::new(trace, profile)
+            .by(yardstick.as_ref())
+            .suspecting(&suspected);
         let mut tokens = TokenCheck::new(trace, profile);
         let mut bits = how.compares_bits.then(|| StrictCheck::new(trace));
         let is_exact = how.compares_bits;
@@ -447,6 +483,7 @@ impl Draft {
             tokens.agreement(),
             claims::stop_reason(trace, &Facts::of_model(model)),
             states.sequential_check(),
+            suspects::check(&states.leans()),
         ]);
         let coverage = &mut self.coverage;
         coverage.positions = states.positions();
@@ -472,6 +509,7 @@ impl Draft {
             tokens: (tokens.judged() > 0).then(|| tokens.statistics()),
             sequential: states.sequential_state(),
             masks: None,
+            suspects: states.leans(),
         };
     }
 }

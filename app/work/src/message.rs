@@ -14,6 +14,7 @@ use assay_engine::sampler::SamplerSpec;
 use assay_engine::{ActivationType, AdapterInfo, Phase};
 use assay_trace::Compute;
 use assay_verify::Details;
+use assay_verify::suspects::Cheaper;
 use serde::{Deserialize, Serialize};
 
 pub use experiment::{ExperimentRequest, PromptLength};
@@ -169,6 +170,8 @@ pub struct Expect {
     pub skips: bool,
     /// How it was to compute.
     pub arithmetic: Arithmetic,
+    /// What the model may have been made into instead; none with a key.
+    pub suspects: Vec<Cheaper>,
 }
 
 /// How a prover was asked to compute.

@@ -14,7 +14,8 @@ use assay_prove::{Request, prove};
 use assay_sheet::{Sheet, SheetError};
 use assay_trace::{Digest, Trace, TraceError, merkle};
 use assay_verify::audit::audit;
-use assay_verify::{Options, Profiles, Verified, verify_in_detail};
+use assay_verify::suspects::Cheaper;
+use assay_verify::{Options, Profiles, Suspect, Verified, verify_in_detail};
 
 use crate::message::{
     Arithmetic, Claims, DeviceChoice, Event, Expect, ExperimentRequest, Failure, Hashes, Job,
@@ -519,6 +520,35 @@ fn activations(asked: Arithmetic, against: &Against) -> ActivationType {
     })
 }
 
+/// Bytes of rounded weights that a browser's 32-bit memory has room for, beside the rest.
+const MOST_ROUNDED: u64 = 1 << 30;
+
+/// What the model may have been made into.
+fn suspects(asked: &[Cheaper], against: &Against) -> Result<Vec<Suspect>, Failure> {
+    let Against::Model(model) = against else {
+        return match asked {
+            [] => Ok(Vec::new()),
+            _ => Err(Failure::new(
+                "needs-weights",
+                "a key cannot tell what the model may have been made into",
+            )
+            .with_next("suspect nothing, or verify with the model")),
+        };
+    };
+    let is_rounded = asked.iter().any(|c| matches!(c, Cheaper::Weights(_)));
+    let room = MOST_ROUNDED / size_of::<f32>() as u64 / asked.len().max(1) as u64;
+    if cfg!(target_arch = "wasm32") && is_rounded && model.parameters() > room {
+        return Err(Failure::new(
+            "too-large",
+            "rounded copies of these weights do not fit into a browser’s memory",
+        )
+        .with_next(
+            "suspect fewer formats, or use `assay --verify --suspect` of the desktop program",
+        ));
+    }
+    asked.iter().map(|cheaper| Ok(cheaper.of(model)?)).collect()
+}
+
 fn options(expect: &Expect, against: &Against) -> Result<Options, Failure> {
     let prompt = match (&expect.prompt, against.tokenizer()) {
         (None, _) => None,
@@ -544,6 +574,7 @@ fn options(expect: &Expect, against: &Against) -> Result<Options, Failure> {
         expect_sampler: expect.sampler,
         expect_compute: expect.arithmetic.compute,
         activations: activations(expect.arithmetic, against),
+        suspects: suspects(&expect.suspects, against)?,
         ..Options::default()
     })
 }

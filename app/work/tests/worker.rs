@@ -303,6 +303,7 @@ fn what_was_asked_for_is_compared() {
         }),
         skips: false,
         arithmetic: Arithmetic::default(),
+        suspects: Vec::new(),
     };
     let honest = || Source::Sample(Sample::Honest);
     let job = verify(honest(), asked("To be, or not", None));

@@ -13,7 +13,7 @@ use assay_key::VerifierKey;
 use assay_model::Model;
 use assay_trace::{Compute, Digest, Trace};
 use assay_verify::audit::audit;
-use assay_verify::{Profiles, Verdict, Verified, statement, verify_in_detail};
+use assay_verify::{Profiles, Suspect, Verdict, Verified, statement, verify_in_detail};
 
 use crate::atomic_file::AtomicFile;
 use crate::device_arg::DeviceArgs;
@@ -23,7 +23,7 @@ use crate::model_arg::{self, ModelArgs};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::sparse::rule::Rule;
-use crate::{live, llama2rs, prompt_arg, sampler_arg, trace_file, verdict};
+use crate::{live, llama2rs, prompt_arg, sampler_arg, suspect_arg, trace_file, verdict};
 
 /// `assay verify FILE`, the same thing as a verb.
 #[derive(Debug, clap::Args)]
@@ -111,6 +111,12 @@ pub struct Options {
     /// Calibration profiles to use before the shipped ones; `assay calibrate --apply FILE` makes such a file
     #[arg(long, value_name = "FILE", requires = "verify", conflicts_with = "key")]
     profile: Option<PathBuf>,
+
+    /// What may have been run in place of the claimed model: its weights rounded (round:int8, round:q8_0, round:fp8, round:int4,
+    /// round:q4_0), its KV cache rounded (kv:int8, kv:fp8, kv:int4), or another checkpoint, by its path. Repeat it for several; each is run,
+    /// too. Finds in half precision what distances cannot
+    #[arg(long, value_name = "WHAT", requires = "verify", conflicts_with_all = ["key", "sparse"])]
+    pub suspect: Vec<String>,
 
     /// Stop at the first evidence that suffices for REJECT; positions after it are left out, and the report says so
     #[arg(long, requires = "verify", conflicts_with = "key")]
@@ -361,6 +367,7 @@ impl Options {
             ("--expect-compute", self.expect_compute.is_some()),
             ("--csv", self.csv.is_some()),
             ("--stop-early", self.stop_early),
+            ("--suspect", !self.suspect.is_empty()),
             ("--statement", self.statement.is_some()),
             ("--expect-top-k", self.expect_top_k.is_some()),
         ];
@@ -411,6 +418,7 @@ impl Options {
             expect_compute: self.expect_compute,
             activations: self.activations(against),
             sparse: self.sparse(against)?,
+            suspects: self.suspects(against)?,
             stop_early: self.stop_early,
             expect_prompt,
             expect_sampler: self
@@ -428,6 +436,15 @@ impl Options {
         };
         let root = || model_arg::root(model, &mut Progress::start(!self.is_quiet()));
         Ok(Some(Arc::new(rule.load(model, root)?)))
+    }
+
+    /// What may have been run in place of the claimed model.
+    pub fn suspects(&self, against: &Against) -> anyhow::Result<Vec<Suspect>> {
+        let Against::Model(claimed) = against else {
+            return Ok(Vec::new());
+        };
+        let open = |name: &String| suspect_arg::open(claimed, name);
+        self.suspect.iter().map(open).collect()
     }
 
     /// What linear products must have rounded their inputs to: what the user says, or what the key was made for.

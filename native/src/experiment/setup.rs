@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use assay_engine::sampler::SamplerSpec;
-use assay_experiment::alter::Weights;
 use assay_experiment::config::{self, Config, Layers};
 use assay_experiment::trial::ClaimOf;
 use assay_experiment::{Experiment, Precision};
@@ -287,13 +286,5 @@ fn named(model: Model, name: String, hash: &mut Hash<'_>) -> anyhow::Result<Name
 }
 
 fn quantised(full: &Model, what: &str, hash: &mut Hash<'_>) -> anyhow::Result<Named> {
-    let weights = match what {
-        "round:int4" => Weights::Int4,
-        "round:int8" => Weights::Int8,
-        rounding if rounding.starts_with("round:") => {
-            bail!("{rounding} is not known: want round:int4, round:int8 or a path")
-        }
-        path => return named(Model::open(Path::new(path))?, path.to_owned(), hash),
-    };
-    named(weights.of(full)?, what.to_owned(), hash)
+    named(model_arg::variant(full, what)?, what.to_owned(), hash)
 }

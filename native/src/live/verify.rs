@@ -42,6 +42,8 @@ pub fn verify(
             (None, known)
         }
     };
+    // A suspect that cannot be opened is found out before anybody is asked.
+    let suspects = options.suspects(against)?;
     match ask(address, &options.live, known, output, quiet)? {
         Asked::Answered(answered) => {
             if !quiet {
@@ -54,6 +56,7 @@ pub fn verify(
             } = *answered;
             expected.stop_early = options.stop_early;
             expected.expect_compute = options.expect_compute;
+            expected.suspects = suspects;
             expected.activations = options.activations(against);
             expected.sparse = sparse;
             results.conclude(&trace, against, &expected, options, device, output)

@@ -1,14 +1,17 @@
 //! The window: the same app as in the browser, with a thread for a worker.
 
+mod adapter;
 mod experiment;
 mod platform;
 mod script;
 mod shell;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use assay_ui::{App, ModelSource, Settings, Source, Start};
 use eframe::egui;
+use eframe::egui_wgpu::WgpuSetup;
 
 pub use script::Script;
 use shell::NativeShell;
@@ -48,10 +51,13 @@ pub fn run(
         .with_inner_size([1280.0, 800.0])
         .with_min_inner_size([390.0, 480.0])
         .with_drag_and_drop(true);
-    let options = eframe::NativeOptions {
+    let mut options = eframe::NativeOptions {
         viewport,
         ..Default::default()
     };
+    if let WgpuSetup::CreateNew(setup) = &mut options.wgpu_options.wgpu_setup {
+        setup.native_adapter_selector = Some(Arc::new(adapter::choose));
+    }
     let make = move |cc: &eframe::CreationContext<'_>| -> Result<Box<dyn eframe::App>, _> {
         let ctx = cc.egui_ctx.clone();
         let settings = cc

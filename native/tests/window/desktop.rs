@@ -105,9 +105,24 @@ impl Desktop {
 
     /// Opens the window.
     pub fn open(&mut self, args: &[&str]) -> Opened<'_> {
+        let command = self.assay();
+        self.run(command, args)
+    }
+
+    /// Opens it where the loader finds every driver that the tests' caller names; `None` where those are no two.
+    pub fn open_with_all_drivers(&mut self) -> Option<Opened<'_>> {
+        let files = std::env::var_os("VK_DRIVER_FILES")
+            .filter(|files| std::env::split_paths(files).count() > 1)?;
+        let mut command = self.assay();
+        for name in ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"] {
+            command.env(name, &files);
+        }
+        Some(self.run(command, &[]))
+    }
+
+    fn run(&mut self, mut command: Command, args: &[&str]) -> Opened<'_> {
         let (state, stderr) = (self.path("state.json"), self.path("stderr"));
         drop(fs::remove_file(&state));
-        let mut command = self.assay();
         command
             .arg("window")
             .arg("--state")

@@ -336,6 +336,19 @@ fn settings_are_kept() {
 }
 
 #[test]
+fn it_opens_beside_a_driver_that_knows_no_windows() {
+    let Some(mut desktop) = Desktop::start() else {
+        return;
+    };
+    let Some(mut app) = desktop.open_with_all_drivers() else {
+        println!("skipped: VK_DRIVER_FILES does not name two drivers");
+        return;
+    };
+    let state = app.wait(is_idle);
+    assert_eq!(state["error"], Value::Null);
+}
+
+#[test]
 fn without_a_display_it_says_so() {
     let Some(desktop) = Desktop::start() else {
         return;

@@ -1,23 +1,29 @@
 //! Measures the profiles of provers in half precision and writes them to app/verify/profiles.
 //!
-//! `calibrate_half DATE (bf16 | f16) [FOLDER] [--large]`, or `... --cheats` to try only cheats, on the profile that is there: honest provers are the plain CPU pass, with its gated product rounded twice and
+//! `calibrate_half DATE (bf16 | f16) [FOLDER] [--large]`, `... --cheats` to try only cheats, on the profile that is there, or `... --suspects` to
+//! print how all of them lean towards quantised copies (docs/detection.md): honest provers are the plain CPU pass, with its gated product rounded twice and
 //! once and with sums in four rounded parts, and whatever stands in FOLDER: traces by others, `MODEL--*.bin`, such as those that provers/transformers/tests/calibration.sh
 //! makes with torch. Each is verified on every device of this machine. Cheats are tried on the demo model. Prints, beside what `calibrate`
 //! prints, the mean distance of each honest implementation and cheat, which says how far apart they are.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use assay_engine::sampler::SamplerSpec;
-use assay_engine::{Device, Numerics, Quiet, Rounding};
+use assay_engine::{CacheFormat, Device, Numerics, Quiet, Rounding};
 use assay_experiment::alter::{KvCache, Weights};
 use assay_experiment::plain::{Alter, Plain};
+use assay_model::rounded::Format;
 use assay_model::{Dtype, Model, synth};
 use assay_prove::Request;
 use assay_tests::cheats::{self, Cheat};
 use assay_tests::profiles::keep;
 use assay_tests::{adapters, data, prover};
 use assay_trace::Trace;
+use assay_verify::Suspect;
 use assay_verify::calibrate::{Case, Kind, Plan, measure, try_cheats};
+use assay_verify::suspects::{Finding, Lean, Ran};
 
 /// A model, its name, and the lengths (prompt, output) that are proven on it.
 type Measured = (String, Model, Vec<(usize, usize)>);
@@ -33,15 +39,13 @@ struct Made {
 
 fn main() {
     let mut args = std::env::args().skip(1).collect::<Vec<_>>();
-    let only_cheats = args
-        .iter()
-        .position(|a| a == "--cheats")
-        .map(|at| args.remove(at));
-    const USAGE: &str = "usage: calibrate_half DATE (bf16 | f16) [FOLDER] [--large | --cheats]";
-    let large = args
-        .iter()
-        .position(|a| a == "--large")
-        .map(|at| args.remove(at));
+    const USAGE: &str =
+        "usage: calibrate_half DATE (bf16 | f16) [FOLDER] [--large] [--cheats | --suspects]";
+    let mut has = |flag: &str| match args.iter().position(|a| a == flag) {
+        Some(at) => args.remove(at) == flag,
+        None => false,
+    };
+    let (large, only_cheats, suspects) = (has("--large"), has("--cheats"), has("--suspects"));
     let (date, word) = match &args[..] {
         [date, word, ..] => (date.clone(), word.clone()),
         _ => panic!("{USAGE}"),
@@ -52,10 +56,10 @@ fn main() {
         _ => panic!("{USAGE}"),
     };
     let folder = tempfile::tempdir().expect("a folder");
-    let models = models(rounding, folder.path(), large.is_some());
+    let models = models(rounding, folder.path(), large);
     let mut made = Vec::new();
     for (m, (name, model, lengths)) in models.iter().enumerate() {
-        if only_cheats.is_none() {
+        if !only_cheats {
             eprintln!("{name}");
             plain_traces(&mut made, m, model, lengths, rounding);
         }
@@ -65,6 +69,9 @@ fn main() {
     }
     dishonest(&mut made, &models[0].1, rounding);
     let devices = adapters::devices();
+    if suspects {
+        return lean(&made, &models, &devices);
+    }
     let cases: Vec<Case> = made
         .iter()
         .enumerate()
@@ -87,7 +94,7 @@ fn main() {
         })
         .collect();
     let may_hide = ["int8", "fine_tune_1_percent", "int8 KV", "fp8 KV"].map(str::to_owned);
-    if only_cheats.is_some() {
+    if only_cheats {
         let id = format!("{word}-2026-11");
         let mut known = assay_tests::profiles::kept().into_iter();
         let mut profile = known.find(|p| p.id == id).expect("a profile of that name");
@@ -301,6 +308,68 @@ fn dishonest(made: &mut Vec<Made>, honest: &Model, rounding: Rounding) {
     let plain = Plain::load(honest).expect("a model that it runs");
     for (name, kv) in kv {
         push(&plain, name.to_owned(), Some(kv));
+    }
+}
+
+/// How far each implementation and cheat leans towards quantised copies of what it claims.
+fn lean(made: &[Made], models: &[Measured], devices: &[(String, Device)]) {
+    let mut leans: BTreeMap<(String, String), Vec<Lean>> = BTreeMap::new();
+    for (index, (name, model, _)) in models.iter().enumerate() {
+        let altered = |name: &str, model: Model| Suspect {
+            name: name.to_owned(),
+            ran: Ran::Model(Arc::new(model)),
+        };
+        let mut suspects: Vec<Suspect> = Format::ALL
+            .into_iter()
+            .map(|format| altered(format.name(), model.rounded(format).expect("a copy")))
+            .collect();
+        let tuned = Weights::FineTune.of(model).expect("a copy");
+        suspects.push(altered("fine-tune", tuned));
+        suspects.extend(CacheFormat::ALL.map(|format| Suspect {
+            name: format!("{} KV", format.name()),
+            ran: Ran::Cache(format),
+        }));
+        let options = assay_verify::Options {
+            suspects,
+            ..assay_verify::Options::default()
+        };
+        let of_model = made.iter().filter(|one| one.model == index);
+        for (turn, one) in of_model.enumerate() {
+            let (_, device) = &devices[turn % devices.len()];
+            let mut quiet = Quiet;
+            let report = assay_verify::verify(&one.bytes, model, device, &options, &mut quiet);
+            let report = pollster::block_on(report).expect("it verifies");
+            eprintln!("{name}, {}: {:?}", one.by, report.verdict);
+            for lean in report.statistics.suspects {
+                let by = match one.kind {
+                    Kind::Honest => format!("honest: {}", one.by),
+                    _ => one.by.clone(),
+                };
+                leans.entry((by, lean.name.clone())).or_default().push(lean);
+            }
+        }
+    }
+    println!(
+        "| prover | suspect | traces | lean, from | to | largest error | in errors, at most | apart | match | leaning | clear | neither |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
+    for ((by, suspect), all) in leans {
+        let of = |value: fn(&Lean) -> f64| {
+            all.iter()
+                .map(value)
+                .fold((f64::MAX, f64::MIN), |(a, b), x| (a.min(x), b.max(x)))
+        };
+        let ((least, largest), (_, error), (_, apart)) =
+            (of(|l| l.lean), of(|l| l.error), of(|l| l.distance));
+        let found = |finding: Finding| all.iter().filter(|l| l.finding() == finding).count();
+        let [matching, leaning, clear] =
+            [Finding::Match, Finding::Leaning, Finding::Clear].map(found);
+        let (_, errors) = of(|l| l.lean / l.error);
+        println!(
+            "| {by} | {suspect} | {} | {least:+.2} | {largest:+.2} | {error:.3} | {errors:+.1} | {apart:.1e} | {matching} | {leaning} | {clear} | {} |",
+            all.len(),
+            all.len() - matching - leaning - clear
+        );
     }
 }
 

@@ -9,10 +9,10 @@ use crate::kernels::matmul::Stored;
 use crate::kernels::round8::{self, Rows8};
 use crate::kernels::{
     add, add_position, attention, embed, fixed_sums, kv_write, layernorm, matmul, matmul_fixed,
-    matmul_i8, rmsnorm, rope_kv, scale_sums, silu_mul,
+    matmul_i8, rmsnorm, rope_kv, round_heads, scale_sums, silu_mul,
 };
 use crate::sparsity::{Inside, LayerMasks, SparseModel};
-use crate::{ActivationType, EngineError, Rounding};
+use crate::{ActivationType, CacheFormat, EngineError, Rounding};
 use assay_model::{Dtype, LayerRole, Model, ModelConfig, Role, RopeLayout, TensorRef};
 
 /// A matrix in its stored type and row form, in host memory.
@@ -239,6 +239,8 @@ pub(super) struct Layer {
     pub down: Matrix,
     /// What is kept of values between operations.
     pub keep: Rounding,
+    /// What the cache keeps of keys and values.
+    pub cache: CacheFormat,
     k_cache: Vec<f32>,
     v_cache: Vec<f32>,
 }
@@ -269,6 +271,7 @@ impl Layer {
             up: matrix(R::Up)?,
             down: matrix(R::Down)?,
             keep: Rounding::Keep,
+            cache: CacheFormat::Exact,
             k_cache: vec![0.0; capacity * config.kv_dim()],
             v_cache: vec![0.0; capacity * config.kv_dim()],
         })
@@ -303,12 +306,10 @@ impl Layer {
         products: &mut Products,
     ) -> Vec<f32> {
         let mut q = products.apply(0, &self.q, x, None);
-        let mut k = products.apply(1, &self.k, x, None);
+        let k = products.apply(1, &self.k, x, None);
         let v = products.apply(2, &self.v, x, None);
         positions.rotate(config, &mut q, config.heads, pos0, self.keep);
-        positions.rotate(config, &mut k, config.kv_heads, pos0, self.keep);
-        kv_write::cpu(&k, config.kv_dim(), pos0, &mut self.k_cache);
-        kv_write::cpu(&v, config.kv_dim(), pos0, &mut self.v_cache);
+        self.store(config, positions, k, v, pos0);
         q
     }
 
@@ -349,11 +350,25 @@ impl Layer {
     /// Keys and values of the residual stream `h`, from position 0 on, into the cache.
     pub fn fill_cache(&mut self, config: &ModelConfig, positions: &Positions, h: &[f32]) {
         let x = self.attn_norm.of(h);
-        let mut k = self.k.apply(&x, None);
+        let k = self.k.apply(&x, None);
         let v = self.v.apply(&x, None);
-        positions.rotate(config, &mut k, config.kv_heads, 0, self.keep);
-        kv_write::cpu(&k, config.kv_dim(), 0, &mut self.k_cache);
-        kv_write::cpu(&v, config.kv_dim(), 0, &mut self.v_cache);
+        self.store(config, positions, k, v, 0);
+    }
+
+    /// Keys and values from position `pos0` on into the cache.
+    fn store(
+        &mut self,
+        config: &ModelConfig,
+        positions: &Positions,
+        mut k: Vec<f32>,
+        mut v: Vec<f32>,
+        pos0: usize,
+    ) {
+        positions.rotate(config, &mut k, config.kv_heads, pos0, self.keep);
+        for (rows, cache) in [(&mut k, &mut self.k_cache), (&mut v, &mut self.v_cache)] {
+            round_heads::cpu(self.cache, rows, config.head_dim);
+            kv_write::cpu(rows, config.kv_dim(), pos0, cache);
+        }
     }
 
     /// What the down projection takes of `mid`, the residual stream after attention, where every neuron is computed.
@@ -487,6 +502,13 @@ impl CpuForward {
         if let Some(head) = &mut self.lm_head {
             head.keep = rounding;
         }
+    }
+
+    /// Rounds keys and values like that from here on.
+    pub fn round_cache(&mut self, format: CacheFormat) {
+        self.layers
+            .iter_mut()
+            .for_each(|layer| layer.cache = format);
     }
 
     /// Runs one chunk.

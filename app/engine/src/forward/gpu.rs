@@ -14,7 +14,7 @@ use crate::gpu::floats;
 use crate::plan::{Rows, Submit};
 use crate::profile::{Clock, Profiler, Span};
 use crate::sparsity::{Bits, Inside, LayerMasks, LayerScores, SparseModel, Sparsity};
-use crate::{ActivationType, EngineError, Gpu, Numerics, Rounding};
+use crate::{ActivationType, CacheFormat, EngineError, Gpu, Numerics, Rounding};
 use assay_model::{Model, ModelConfig, Role};
 
 /// Rows of the largest register tile: fewer at a time waste it.
@@ -36,6 +36,7 @@ pub struct GpuForward {
     positions: GpuPositions,
     numerics: Numerics,
     rounding: Rounding,
+    cache: CacheFormat,
     activations: ActivationType,
     plans: Plans,
     sparse: Option<GpuSparse>,
@@ -96,6 +97,7 @@ impl GpuForward {
             config: &config,
             numerics,
             rounding: Rounding::Keep,
+            cache: CacheFormat::Exact,
             activations,
             acts: &acts,
             layers: &layers,
@@ -124,6 +126,7 @@ impl GpuForward {
             positions,
             numerics,
             rounding: Rounding::Keep,
+            cache: CacheFormat::Exact,
             activations,
             plans,
             sparse,
@@ -140,6 +143,19 @@ impl GpuForward {
             return Ok(());
         }
         self.rounding = rounding;
+        self.plan_again().await
+    }
+
+    /// Rounds keys and values like that from here on; a dense model's.
+    pub async fn round_cache(&mut self, format: CacheFormat) -> Result<(), EngineError> {
+        if format == self.cache {
+            return Ok(());
+        }
+        self.cache = format;
+        self.plan_again().await
+    }
+
+    async fn plan_again(&mut self) -> Result<(), EngineError> {
         self.plans = Plans::default();
         self.recorder = None;
         let programs = Programs::dense(&self.planner()).await?;
@@ -494,6 +510,7 @@ impl GpuForward {
                 _ => Numerics::Strict,
             },
             rounding: self.rounding,
+            cache: self.cache,
             activations: self.activations,
             acts: &self.acts,
             layers: &self.layers,

@@ -6,10 +6,10 @@ use crate::gpu::{Bound, Fused, MatmulKernel, Variants};
 use crate::kernels::matmul::Epilogue;
 use crate::kernels::{
     add_position, attention, embed, fixed_sums, kv_write, layernorm, matmul, matmul_fixed,
-    matmul_i8, relu, rmsnorm, rope_kv, round8, scale_sums, silu_mul,
+    matmul_i8, relu, rmsnorm, rope_kv, round_heads, round8, scale_sums, silu_mul,
 };
 use crate::plan::{Draft, Stage, Work};
-use crate::{ActivationType, EngineError, Gpu, Numerics, Rounding};
+use crate::{ActivationType, CacheFormat, EngineError, Gpu, Numerics, Rounding};
 use assay_model::{ModelConfig, Rope};
 
 /// A whole forward pass for one batch size class (many rows, or one).
@@ -63,6 +63,8 @@ pub(super) struct Planner<'a> {
     pub numerics: Numerics,
     /// What is kept of values between operations.
     pub rounding: Rounding,
+    /// What the cache keeps of keys and values.
+    pub cache: CacheFormat,
     pub activations: ActivationType,
     pub acts: &'a Activations,
     pub layers: &'a [GpuLayer],
@@ -161,6 +163,7 @@ impl<'a> Planner<'a> {
                 steps.push(self.cache(&a.k, &a.v, layer));
             }
         }
+        steps.extend(self.cheaper_cache(layer));
         steps.push(self.attention(layer));
         self.product(&mut steps, path, &layer.o, &a.attended, Some(&a.h), &a.mid);
         steps.push(self.norm(&a.mid, &layer.mlp_norm));
@@ -264,6 +267,19 @@ impl<'a> Planner<'a> {
             ],
             self.rotation(),
         ))
+    }
+
+    /// What a cheaper cache makes of the chunk's keys and values.
+    pub fn cheaper_cache(&self, layer: &'a GpuLayer) -> impl Iterator<Item = Draft<'a>> {
+        let work = Work::RoundHeads {
+            heads: self.config.kv_heads as u32,
+            head_dim: self.config.head_dim as u32,
+        };
+        let key = round_heads::key(self.cache, self.numerics);
+        let caches = [&layer.k_cache, &layer.v_cache];
+        key.into_iter().flat_map(move |key| {
+            caches.map(|cache| Draft::new(key.clone(), vec![(1, cache)], work))
+        })
     }
 
     fn rotation(&self) -> Work {

@@ -145,7 +145,9 @@ async fn recorded<'a>(
         kv_width,
     );
 
-    let mut after = vec![planner.cache(k, v, layer), planner.attention(layer)];
+    let mut after = vec![planner.cache(k, v, layer)];
+    after.extend(planner.cheaper_cache(layer));
+    after.push(planner.attention(layer));
     let o = product(
         planner,
         &mut after,

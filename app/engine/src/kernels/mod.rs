@@ -21,6 +21,7 @@ pub mod residual;
 pub mod rmsnorm;
 pub mod rope_kv;
 pub mod round8;
+pub mod round_heads;
 pub mod row_energy;
 pub mod scale_sums;
 pub mod silu_mul;

@@ -206,7 +206,7 @@ fn quant(x: f32, inverse: f32) -> f32 {
 }
 
 /// The largest magnitude of some numbers.
-enum Top {
+pub(super) enum Top {
     /// All are about zero.
     Nothing,
     Some(f32),
@@ -215,7 +215,7 @@ enum Top {
 }
 
 impl Top {
-    fn of(x: &[f32]) -> Self {
+    pub(super) fn of(x: &[f32]) -> Self {
         let top = x.iter().fold(0.0f32, |top, x| match x.is_finite() {
             true => top.max(x.abs()),
             false => f32::INFINITY,
@@ -227,11 +227,15 @@ impl Top {
         }
     }
 
-    fn is_some(&self) -> bool {
+    pub(super) fn is_some(&self) -> bool {
         matches!(self, Self::Some(_))
     }
 
-    fn divisor(&self) -> f32 {
+    pub(super) fn is_no_number(&self) -> bool {
+        matches!(self, Self::Invalid)
+    }
+
+    pub(super) fn divisor(&self) -> f32 {
         match self {
             Self::Some(top) => *top,
             _ => 1.0,
@@ -239,7 +243,7 @@ impl Top {
     }
 
     /// The scale that is kept.
-    fn kept(&self, scale: f32) -> f32 {
+    pub(super) fn kept(&self, scale: f32) -> f32 {
         match self {
             Self::Nothing => 0.0,
             Self::Some(_) => scale,

@@ -2,10 +2,10 @@
 
 use super::Case;
 use super::cases::{Seeded, bytes, zeros};
-use crate::Numerics;
 use crate::kernels::matmul::Epilogue;
 use crate::kernels::round8::{self, Blocks, Blocks8};
-use crate::kernels::{fixed_sums, matmul_fixed, matmul_i8, scale_sums};
+use crate::kernels::{fixed_sums, matmul_fixed, matmul_i8, round_heads, scale_sums};
+use crate::{CacheFormat, Numerics};
 use assay_model::{Dtype, FIXED_COLUMNS};
 use assay_trace::NO_SUM;
 
@@ -102,6 +102,32 @@ pub fn quantize_rows(numerics: Numerics, rows: usize, k: usize) -> Case {
         ],
         expected: vec![(2, as_floats), (3, quantised.scales)],
     }
+}
+
+/// Keys or values of `rows` tokens from position `pos0` on, in a cache with room for one more; none for a cache that rounds nothing.
+pub fn round_heads(
+    numerics: Numerics,
+    format: CacheFormat,
+    rows: usize,
+    heads: usize,
+    d: usize,
+    pos0: usize,
+) -> Option<Case> {
+    let width = heads * d;
+    let before = uneven((pos0 + rows + 1) * heads, d);
+    let mut after = before.clone();
+    let chunk = after.get_mut(pos0 * width..(pos0 + rows) * width)?;
+    round_heads::cpu(format, chunk, d);
+    let [rows, heads, d, pos0] = [rows, heads, d, pos0].map(|n| n as u32);
+    let (params, grid) = round_heads::dispatch(rows, heads, d, pos0);
+    Some(Case {
+        texel_row: None,
+        key: round_heads::key(format, numerics)?,
+        params,
+        grid,
+        buffers: vec![(1, bytes(&before))],
+        expected: vec![(1, after)],
+    })
 }
 
 /// Rows rounded in blocks.

@@ -20,7 +20,8 @@ pub use cases::{
     rope, rope_stacked, silu_mul,
 };
 pub use integer_cases::{
-    fixed_sums, matmul_fixed, matmul_i8, quantize_blocks, quantize_rows, round_blocks, scale_sums,
+    fixed_sums, matmul_fixed, matmul_i8, quantize_blocks, quantize_rows, round_blocks, round_heads,
+    scale_sums,
 };
 pub use opt_cases::{add_position, kv_write, layernorm, relu};
 pub use sparse_cases::{sparse_index, sparse_rows, sparse_sum, sparse_threshold, sparse_topk};
@@ -35,7 +36,7 @@ use crate::kernels::matmul::Epilogue;
 use crate::kernels::round8::Blocks;
 use crate::kernels::sparse::{Path, rows, threshold, topk};
 use crate::sparsity::Sparsity;
-use crate::{ActivationType, EngineError, Numerics, Rounding, kernels};
+use crate::{ActivationType, CacheFormat, EngineError, Numerics, Rounding, kernels};
 use assay_model::{
     Dtype, FIXED_COLUMNS, LayerRole, Mlp, Model, ModelConfig, Norm, Role, Rope, RopeLayout,
     TensorRef,
@@ -165,6 +166,23 @@ pub async fn run_for_emulation(
         Device::Gpu(gpu) => {
             let cases = of_emulation(gpu, model, rounding);
             run_cases(gpu, Numerics::Strict, cases).await
+        }
+        Device::Cpu => Ok(SelfTest::default()),
+    }
+}
+
+/// The same for the pipelines of [`Engine::round_cache`](crate::Engine::round_cache).
+pub async fn run_for_cache(
+    device: &Device,
+    numerics: Numerics,
+    model: &Model,
+    format: CacheFormat,
+) -> Result<SelfTest, EngineError> {
+    match device {
+        Device::Gpu(gpu) => {
+            let d = model.config().head_dim;
+            let cases = round_heads(numerics, format, 3, 2, d, 5);
+            run_cases(gpu, numerics, cases.into_iter().collect()).await
         }
         Device::Cpu => Ok(SelfTest::default()),
     }

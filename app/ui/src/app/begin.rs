@@ -233,5 +233,9 @@ fn expectation(form: &crate::state::ExpectForm, model: &ModelSource) -> Result<E
         },
         skips: form.skips,
         arithmetic: form.arithmetic,
+        suspects: match model.is_key() {
+            true => Vec::new(),
+            false => form.suspects.clone(),
+        },
     })
 }

@@ -108,6 +108,9 @@ fn form(ui: &mut Ui, state: &mut State) {
                 }
             }
             super::expect::arithmetic(ui, &mut state.asking.arithmetic, "ask");
+            if !state.model.source.is_key() {
+                super::expect::suspects(ui, &mut state.asking.suspects, "ask");
+            }
         });
         ui.add_space(4.0);
         ui.horizontal(|ui| {

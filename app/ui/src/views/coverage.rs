@@ -142,6 +142,10 @@ fn covered(report: &Report) -> Vec<String> {
         ("prompt", "The prompt is the one that you asked."),
         ("sampler", "The sampler is the one that you asked for."),
         ("precision", "The precision is the one that you asked for."),
+        (
+            "suspects",
+            "No model that you suspected: the hidden states do not lean towards any.",
+        ),
     ] {
         if passed(id) {
             all.push(words.to_owned());

@@ -2,6 +2,7 @@
 
 use assay_engine::ActivationType;
 use assay_trace::Compute;
+use assay_verify::suspects::Cheaper;
 use assay_work::message::Arithmetic;
 use egui::{Rect, Role, Sense, Ui, WidgetInfo, vec2};
 
@@ -68,6 +69,9 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
             sampler(ui, &mut form.sampler, "expected");
         }
         arithmetic(ui, &mut form.arithmetic, "expected");
+        if !is_audit {
+            suspects(ui, &mut form.suspects, "expected");
+        }
     });
 }
 
@@ -104,7 +108,7 @@ fn head(ui: &mut Ui, is_open: &mut bool) {
         ui.painter().text(
             at,
             egui::Align2::LEFT_CENTER,
-            "optional: nonce, prompt, sampler, precision",
+            "optional: nonce, prompt, sampler, precision, suspects",
             theme::fonts::small(),
             colors.muted,
         );
@@ -160,6 +164,31 @@ pub(super) fn arithmetic(ui: &mut Ui, form: &mut Arithmetic, salt: &str) {
                 inputs,
                 rounded,
             );
+        });
+    });
+}
+
+/// Choices of what the claimed model may have been made into.
+pub(super) fn suspects(ui: &mut Ui, chosen: &mut Vec<Cheaper>, salt: &str) {
+    ui.push_id((salt, "suspects"), |ui| {
+        ui.label("Suspect that cheaper arithmetic was run");
+        widgets::muted(
+            ui,
+            "In bf16, weights or a cache of 8 bits are no further off than honest rounding. Whoever names them can find them: the error \
+             of what was run instead has a direction. Each one takes a run of its own.",
+        );
+        ui.horizontal_wrapped(|ui| {
+            ui.spacing_mut().item_spacing = vec2(16.0, 4.0);
+            for cheaper in Cheaper::all() {
+                let was_chosen = chosen.contains(&cheaper);
+                let mut is_chosen = was_chosen;
+                ui.checkbox(&mut is_chosen, cheaper.words());
+                match (was_chosen, is_chosen) {
+                    (false, true) => chosen.push(cheaper),
+                    (true, false) => chosen.retain(|each| *each != cheaper),
+                    _ => {}
+                }
+            }
         });
     });
 }

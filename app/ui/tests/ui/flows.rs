@@ -1,8 +1,9 @@
 //! What happens when: samples, drops, jobs, cancels, errors, links, exports.
 
-use assay_engine::ActivationType;
+use assay_engine::{ActivationType, CacheFormat};
 use assay_trace::Compute;
 use assay_ui::{Input, Settings, Source, Start, ThemeChoice};
+use assay_verify::suspects::Cheaper;
 use assay_work::message::{
     Arithmetic, Event, Failure, Job, ModelSource, News, Outcome, Stage, ToWorker,
 };
@@ -117,6 +118,12 @@ fn what_was_asked_for_is_compared() {
     rig.harness.run();
     choose(&mut rig, "Precision", "f16");
     choose(&mut rig, "Inputs of products", "ggml: as llama.cpp rounds");
+    for suspect in ["int8 weights", "fp8 KV cache", "int8 weights"] {
+        rig.harness.get_by_label(suspect).scroll_to_me();
+        rig.harness.run();
+        rig.harness.get_by_label(suspect).click();
+        rig.harness.run();
+    }
     rig.command("verify");
     let jobs = rig.jobs();
     let Some((_, Job::Verify { expect, .. })) = jobs.last() else {
@@ -129,6 +136,8 @@ fn what_was_asked_for_is_compared() {
         activations: Some(ActivationType::Ggml),
     };
     assert_eq!(expect.arithmetic, asked);
+    // The first was taken back.
+    assert_eq!(expect.suspects, [Cheaper::Cache(CacheFormat::Fp8)]);
 }
 
 fn choose(rig: &mut Rig, list: &str, item: &str) {

@@ -35,6 +35,10 @@ const NOT_MADE: &[(&str, &str)] = &[
     ),
     ("masks", "not needed: every neuron was computed"),
     (
+        "suspects",
+        "not made: an audit has no hidden states of its own to compare with",
+    ),
+    (
         "token-agreement",
         "not needed: each checked token must be exactly the sampler's",
     ),
@@ -414,6 +418,7 @@ impl Draft {
             tokens: statistics,
             sequential: None,
             masks: None,
+            suspects: Vec::new(),
         };
         self.uncovered(manifest, trace, layers, checked);
         let audit = report(trace, key, layers, seen, &streams, honest);

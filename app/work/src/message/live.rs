@@ -5,6 +5,8 @@ use assay_live::Amount;
 use assay_verify::Details;
 use serde::{Deserialize, Serialize};
 
+use assay_verify::suspects::Cheaper;
+
 use super::{Arithmetic, Claims, KeptId, Secret};
 
 /// Where a live prover is, and what it wants to hear.
@@ -37,6 +39,8 @@ pub struct AskRequest {
     pub skips: bool,
     /// How its answer must say that it computed. A request has no word for it: a prover offers one arithmetic.
     pub arithmetic: Arithmetic,
+    /// What the model may have been made into instead; none with a key.
+    pub suspects: Vec<Cheaper>,
 }
 
 /// A prompt, as it was typed.

@@ -6,7 +6,7 @@ use assay_live::{Address, Answer, Ask, ExchangeError, Failed, Wanted, exchange};
 use assay_trace::{Digest, SparseClaim};
 use assay_verify::{Options, Verified};
 
-use super::{Worker, activations, claims, report, skipped};
+use super::{Worker, activations, claims, report, skipped, suspects};
 use crate::live::{self, SUSPICIOUS};
 use crate::message::{
     AskPrompt, AskRequest, Asked, DeviceChoice, Failure, JobId, LiveNews, ModelSource, News,
@@ -34,6 +34,7 @@ impl<P: Platform> Worker<P> {
         })?;
         let against = self.open(id, &model).await?.against.clone();
         let prompt = prompt(&request.prompt, &against)?;
+        let suspects = suspects(&request.suspects, &against)?;
         let (root, layers) = self.known(id, &against).await?;
         let wanted = Wanted {
             prompt,
@@ -60,6 +61,7 @@ impl<P: Platform> Worker<P> {
                     },
                     expect_compute: request.arithmetic.compute,
                     activations: activations(request.arithmetic, &against),
+                    suspects,
                     ..live::expected(&answer, wanted.prompt.clone(), sampler)
                 };
                 let verified = self

@@ -29,6 +29,7 @@ fn request(prompt: AskPrompt) -> AskRequest {
         logits: Amount::All,
         skips: false,
         arithmetic: Arithmetic::default(),
+        suspects: Vec::new(),
     }
 }
 
