@@ -70,6 +70,8 @@ pub enum Lie {
     FewerLayers,
     /// Opens everything.
     MoreLayers,
+    /// Opens all hidden states, of which a few were asked for.
+    MoreStates,
     /// Opens no rows of logits.
     NoLogits,
     /// Opens bytes that are no trace.
@@ -265,6 +267,11 @@ impl Liar {
                 let answer = self.honest("GET", routes::INFO, None)?;
                 let info: Info = from_json(&answer.body)?;
                 request.layers = (0..info.model.layers).collect();
+            }
+            Lie::MoreStates => {
+                let answer = self.honest("GET", routes::INFO, None)?;
+                let info: Info = from_json(&answer.body)?;
+                request.states = (0..=info.model.layers).collect();
             }
             Lie::NoLogits => request.logits.clear(),
             _ => {}

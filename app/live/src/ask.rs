@@ -1,5 +1,6 @@
 //! How much to look at, and the draw.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -47,9 +48,9 @@ impl fmt::Display for Amount {
 pub struct Ask {
     /// The layers to draw from, strictly ascending, where the verifier can judge some only; any if `None`.
     pub among: Option<Vec<u32>>,
-    /// Layers whose linear outputs to open, with the hidden states before and after.
+    /// Layers whose linear outputs to open, with the hidden states before and after; of a sparse run these states alone.
     pub layers: Amount,
-    /// Output tokens whose logits to open.
+    /// Output tokens whose logits to open; of a sparse run none can be.
     pub logits: Amount,
 }
 
@@ -60,7 +61,8 @@ impl Ask {
     pub const LOGITS: Amount = Amount::Count(16);
 
     /// Draws. `seed` must be random, and must not have existed when the receipt was given. Hidden state 0 is always part of it:
-    /// it ties a trace to its tokens.
+    /// it ties a trace to its tokens. A run without linear outputs (sparse MLPs) has hidden states alone: those before and after each
+    /// layer that is drawn.
     pub fn draw(&self, receipt: &Manifest, seed: [u8; 32]) -> OpeningRequest {
         let count = |amount, of: u32| match amount {
             Amount::All => of,
@@ -76,6 +78,15 @@ impl Ask {
         let of = u32::try_from(among.len()).unwrap_or(u32::MAX);
         let drawn = challenge::draw_layers(seed, None, count(self.layers, of), of);
         let layers = drawn.iter().filter_map(|index| among.get(*index as usize));
+        if receipt.linears.is_none() {
+            let around = layers.flat_map(|layer| [*layer, layer.saturating_add(1)]);
+            let states: BTreeSet<u32> = around.chain([0]).collect();
+            return OpeningRequest {
+                states: states.into_iter().collect(),
+                layers: Vec::new(),
+                logits: Vec::new(),
+            };
+        }
         OpeningRequest {
             states: vec![0],
             layers: layers.copied().collect(),

@@ -1,6 +1,6 @@
 //! First part: ask, take tokens, judge the receipt.
 
-use assay_trace::{Digest, Manifest, Sampler, StopReason, prompt_digest};
+use assay_trace::{Digest, Manifest, Sampler, SparseClaim, StopReason, prompt_digest};
 
 use crate::open::Challenged;
 use crate::{Ask, ExchangeError, Info, Line, ReceiptLine, RunId, RunRequest};
@@ -192,6 +192,19 @@ impl<'a> Commit<'a> {
             return Err(ExchangeError::Model(
                 "the receipt has other sizes of the model than the prover said".to_owned(),
             ));
+        }
+        // A model that skips neurons is another function. Whether this one was wanted is for the verdict to say.
+        let (said, got) = (&self.info.sparse, &receipt.sparse);
+        if said != got {
+            let words = |claim: Option<&SparseClaim>| match claim {
+                Some(claim) => format!("sparse MLPs ({})", claim.in_words()),
+                None => "dense MLPs".to_owned(),
+            };
+            return Err(ExchangeError::Model(format!(
+                "the receipt is of {}, the prover said that it runs {}",
+                words(got.as_ref()),
+                words(said.as_ref())
+            )));
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use assay_trace::limits::{MAX_HIDDEN, MAX_LAYERS};
 use assay_trace::limits::{MAX_TEXT_BYTES, MAX_TOKENS, MAX_VOCAB, MAX_WORD_BYTES};
-use assay_trace::{Manifest, ModelClaim};
+use assay_trace::{Manifest, ModelClaim, SparseClaim};
 use serde::{Deserialize, Serialize};
 
 use crate::{ExchangeError, PROTOCOL};
@@ -19,6 +19,9 @@ pub struct Info {
     pub adapter: String,
     /// The model that it says it runs. Receipts must repeat it.
     pub model: ModelClaim,
+    /// The rule by which it says that it skips neurons; absent where it computes all. Receipts must repeat it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sparse: Option<SparseClaim>,
     /// What it takes.
     pub limits: Limits,
 }
@@ -36,8 +39,8 @@ pub struct Limits {
 }
 
 impl Info {
-    /// Most bytes of its JSON.
-    pub const MAX_BYTES: usize = 16 << 10;
+    /// Most bytes of its JSON. Two thresholds a layer, of at most 19 bytes each, are most of it.
+    pub const MAX_BYTES: usize = 64 << 10;
 
     /// Reads and checks it.
     ///
@@ -81,6 +84,9 @@ impl Info {
                 return fault(&format!("`{name}` is {got}, want 1 to {max}"));
             }
         }
-        Ok(())
+        match self.sparse.as_ref().map(|claim| claim.check(model.layers)) {
+            Some(Err(err)) => fault(&format!("rule for sparse MLPs: {err}")),
+            _ => Ok(()),
+        }
     }
 }

@@ -31,9 +31,10 @@ pub struct ReceiptLine {
 }
 
 impl Line {
-    /// Most bytes of a line of a run with so many tokens in all: a receipt's manifest opens nothing, so it is short.
+    /// Most bytes of a line of a run with so many tokens in all: a receipt's manifest opens nothing, so it is short. Two thresholds a
+    /// layer, of at most 21 bytes each as JSON in JSON, are most of it.
     pub fn max_bytes(tokens: usize) -> usize {
-        (16 << 10) + tokens.saturating_mul(11)
+        (64 << 10) + tokens.saturating_mul(11)
     }
 
     /// The line with its line break.

@@ -97,7 +97,7 @@ impl Challenged {
         match got.receipt() {
             Some(receipt) if receipt == self.receipt => {}
             Some(receipt) => return changed(&difference(&self.receipt, &receipt)),
-            None => return changed("the trace does not commit to linear outputs"),
+            None => return changed("the trace does not commit to what the receipt does"),
         }
         if trace.tokens() != self.tokens {
             return changed("it has other tokens");
@@ -139,6 +139,8 @@ fn difference(want: &Manifest, got: &Manifest) -> String {
         ("another prompt", want.prompt == got.prompt),
         ("another sampler", want.sampler == got.sampler),
         ("another number of tokens", want.output == got.output),
+        ("other streams", want.streams == got.streams),
+        ("another rule for sparse MLPs", want.sparse == got.sparse),
         ("another root", want.root == got.root),
     ];
     let first = pairs.iter().find(|(_, same)| !same);

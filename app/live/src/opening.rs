@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 pub struct OpeningRequest {
     /// Hidden states, besides those that layers and logits call for.
     pub states: Vec<u32>,
-    /// Layers whose linear outputs to open.
+    /// Layers whose linear outputs to open. Empty of a run that does not commit to them.
     pub layers: Vec<u32>,
-    /// Output tokens whose logits to open.
+    /// Output tokens whose logits to open, likewise.
     pub logits: Vec<u32>,
 }
 
@@ -21,6 +21,11 @@ impl OpeningRequest {
     /// Most bytes of its JSON, for a run with so many layers and output tokens.
     pub fn max_bytes(layers: u32, outputs: u32) -> usize {
         (2 * layers as usize + outputs as usize + 1) * 11 + 128
+    }
+
+    /// Whether hidden states are all that it asks for, which is all that a sparse run has to open.
+    pub fn is_of_states(&self) -> bool {
+        self.states.len() > 1 && self.layers.is_empty() && self.logits.is_empty()
     }
 
     /// The manifest of the trace that answers it, of a run with this receipt.

@@ -23,8 +23,13 @@ pub(crate) fn max_file_bytes(manifest: &Manifest) -> u64 {
         row += claim.layers.len() as u64 * widths * element;
         logits = claim.logits.len() as u64 * u64::from(manifest.model.vocab) * 4;
     }
+    let masks = manifest.sparse.as_ref().map_or(0, |claim| {
+        (positions * layers).saturating_mul(claim.layer_bytes() as u64)
+    });
     // Within the format's caps no product above leaves 64 bits; the sum of rows may.
     let rows = positions.saturating_mul(row);
     let tokens = 4 * manifest.total_tokens() as u64;
-    (8 + MAX_HEADER_BYTES + digests * DIGEST + tokens + logits).saturating_add(rows)
+    (8 + MAX_HEADER_BYTES + digests * DIGEST + tokens + logits)
+        .saturating_add(rows)
+        .saturating_add(masks)
 }

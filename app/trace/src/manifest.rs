@@ -280,13 +280,17 @@ impl Manifest {
 
     /// The receipt: this manifest with nothing open and the challenge left to a verifier. Its
     /// [`commitment`](Self::commitment) is the same whatever is opened later, so whoever has it can pick what to open.
-    /// `None` without the stream `linears`.
+    /// `None` with neither of the streams `linears` and `masks`: such a trace is a file, made at leisure.
     pub fn receipt(&self) -> Option<Self> {
+        if self.linears.is_none() && self.sparse.is_none() {
+            return None;
+        }
         let mut receipt = self.clone();
-        let linears = receipt.linears.as_mut()?;
-        linears.challenge = Challenge::Interactive;
-        linears.layers.clear();
-        linears.logits.clear();
+        if let Some(linears) = &mut receipt.linears {
+            linears.challenge = Challenge::Interactive;
+            linears.layers.clear();
+            linears.logits.clear();
+        }
         receipt.opened.clear();
         Some(receipt)
     }

@@ -44,8 +44,8 @@ impl SealedTrace {
         self.manifest.root
     }
 
-    /// What to give a verifier before it says what to open: see [`Manifest::receipt`]. `None` without the stream
-    /// `linears`.
+    /// What to give a verifier before it says what to open: see [`Manifest::receipt`]. `None` with neither of the streams
+    /// `linears` and `masks`.
     pub fn receipt(&self) -> Option<Manifest> {
         self.manifest.receipt()
     }

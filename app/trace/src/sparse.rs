@@ -117,6 +117,18 @@ impl SparseClaim {
             .fold(0, |sum, mask| sum.saturating_add(mask.bytes()))
     }
 
+    /// The rule in a few words: `topk, 154 of 512 neurons`.
+    pub fn in_words(&self) -> String {
+        let kind = self.rule.kind();
+        match self.rule {
+            SparseRule::TopK { keep } | SparseRule::Predicted { keep, .. } => {
+                let width = self.width(MaskName::Neurons).unwrap_or_default();
+                format!("{kind}, {keep} of {width} neurons")
+            }
+            _ => kind.to_owned(),
+        }
+    }
+
     /// Units that `mask` has a bit for; `None` if the layers do not have it.
     pub fn width(&self, mask: MaskName) -> Option<u32> {
         let claim = self.masks.iter().find(|claim| claim.name == mask)?;

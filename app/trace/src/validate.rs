@@ -40,7 +40,7 @@ impl Manifest {
             linears::validate(self, claim)?;
         }
         if let Some(claim) = &self.sparse {
-            sparse::validate(self, claim)?;
+            claim.check(self.model.layers)?;
         }
         validate_sampler(&self.sampler)
     }

@@ -26,6 +26,8 @@ pub(crate) struct Asking {
     pub max_tokens: String,
     pub layers: String,
     pub logits: String,
+    /// Whether the prover may skip neurons, by a rule of its own.
+    pub skips: bool,
     pub arithmetic: Arithmetic,
     pub suspects: Vec<Cheaper>,
     pub told: Told,
@@ -38,19 +40,45 @@ pub(crate) struct Told {
     pub text: String,
     /// Program and device.
     pub prover: Option<(String, String)>,
+    /// By which rule it skips neurons, if it says that it does.
+    pub rule: Option<String>,
     /// Digest of its receipt.
     pub receipt: Option<String>,
-    /// Layers that it is to open, and of how many tokens the logits.
-    pub challenge: Option<(Vec<u32>, u32)>,
+    /// What it is to open.
+    pub challenge: Option<Drawn>,
+}
+
+/// What was drawn.
+#[derive(Debug, Clone)]
+pub(crate) struct Drawn {
+    pub layers: Vec<u32>,
+    /// Hidden states, where there is nothing else to open.
+    pub states: Vec<u32>,
+    /// Of how many tokens the logits.
+    pub logits: u32,
 }
 
 impl Told {
     /// Takes the news in.
     pub fn take(&mut self, news: LiveNews) {
         match news {
-            LiveNews::Prover { producer, adapter } => self.prover = Some((producer, adapter)),
+            LiveNews::Prover {
+                producer,
+                adapter,
+                rule,
+            } => (self.prover, self.rule) = (Some((producer, adapter)), rule),
             LiveNews::Receipt { digest } => self.receipt = Some(digest),
-            LiveNews::Challenge { layers, logits } => self.challenge = Some((layers, logits)),
+            LiveNews::Challenge {
+                layers,
+                states,
+                logits,
+            } => {
+                self.challenge = Some(Drawn {
+                    layers,
+                    states,
+                    logits,
+                });
+            }
         }
     }
 }
@@ -66,6 +94,7 @@ impl Asking {
             max_tokens,
             layers: Ask::LAYERS.to_string(),
             logits: Ask::LOGITS.to_string(),
+            skips: false,
             arithmetic: Arithmetic::default(),
             suspects: Vec::new(),
             told: Told::default(),
@@ -106,6 +135,8 @@ impl Asking {
             ignore_eos: false,
             layers: amount("layers", &self.layers)?,
             logits: amount("logits", &self.logits)?,
+            // A key cannot judge what skips.
+            skips: self.skips && !model.is_key(),
             arithmetic: self.arithmetic,
             suspects: match model.is_key() {
                 true => Vec::new(),

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use assay_engine::sampler::SamplerSpec;
+use assay_engine::sparsity::SparseModel;
 use assay_engine::{ActivationType, Device};
 use assay_key::VerifierKey;
 use assay_model::Model;
@@ -348,7 +349,6 @@ impl Options {
             ("--expect-prompt", self.expect_prompt.is_some()),
             ("--expect-prompt-ids", self.expect_prompt_ids.is_some()),
             ("--expect-temperature", self.expect_temperature.is_some()),
-            ("--sparse", self.sparse.is_some()),
         ];
         match given.iter().find(|(_, given)| *given) {
             Some((flag, _)) => bail!(
@@ -413,18 +413,11 @@ impl Options {
                 "a key has no tokenizer, so a prompt cannot be compared as text\ngive it as --expect-prompt-ids 1,2,3"
             ),
         };
-        let sparse = match (&self.sparse, against) {
-            (Some(rule), Against::Model(model)) => {
-                let root = || model_arg::root(model, &mut Progress::start(!self.is_quiet()));
-                Some(Arc::new(rule.load(model, root)?))
-            }
-            _ => None,
-        };
         Ok(assay_verify::Options {
             nonce: self.nonce.map(|nonce| nonce.0),
             expect_compute: self.expect_compute,
             activations: self.activations(against),
-            sparse,
+            sparse: self.sparse(against)?,
             suspects: self.suspects(against)?,
             stop_early: self.stop_early,
             expect_prompt,
@@ -434,6 +427,15 @@ impl Options {
                 .transpose()?,
             ..assay_verify::Options::default()
         })
+    }
+
+    /// The rule for active neurons that must have been followed, with its files.
+    pub fn sparse(&self, against: &Against) -> anyhow::Result<Option<Arc<SparseModel>>> {
+        let (Some(rule), Against::Model(model)) = (&self.sparse, against) else {
+            return Ok(None);
+        };
+        let root = || model_arg::root(model, &mut Progress::start(!self.is_quiet()));
+        Ok(Some(Arc::new(rule.load(model, root)?)))
     }
 
     /// What may have been run in place of the claimed model.

@@ -146,14 +146,20 @@ impl Teller<'_> {
     fn tell(&mut self, news: &News<'_>) {
         use assay_engine::{Monitor as _, Phase};
         match news {
-            News::Info(info) => self.say(
-                "prover",
-                format_args!(
-                    "{} on {}",
-                    text::plain(&info.producer),
-                    text::plain(&info.adapter)
-                ),
-            ),
+            News::Info(info) => {
+                self.say(
+                    "prover",
+                    format_args!(
+                        "{} on {}",
+                        text::plain(&info.producer),
+                        text::plain(&info.adapter)
+                    ),
+                );
+                if let Some(sparse) = &info.sparse {
+                    let words = format_args!("sparse ({}), it says", sparse.in_words());
+                    self.say("MLPs", words);
+                }
+            }
             News::Token(_) => {
                 self.tokens += 1;
                 let total = u64::from(self.max_tokens);
@@ -170,6 +176,10 @@ impl Teller<'_> {
                         words.join(" ")
                     }
                 };
+                if opening.is_of_states() {
+                    let states = list(&opening.states);
+                    return self.say("challenge", format_args!("hidden states {states}"));
+                }
                 self.say(
                     "challenge",
                     format_args!(

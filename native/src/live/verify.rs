@@ -22,6 +22,8 @@ pub fn verify(
 ) -> anyhow::Result<Exit> {
     options.refuse_expectations()?;
     let quiet = options.is_quiet();
+    // A rule that cannot be is told before anybody is asked.
+    let sparse = options.sparse(against)?;
     let (model, known) = match against {
         Against::Model(model) => {
             let known = Known {
@@ -56,6 +58,7 @@ pub fn verify(
             expected.expect_compute = options.expect_compute;
             expected.suspects = suspects;
             expected.activations = options.activations(against);
+            expected.sparse = sparse;
             results.conclude(&trace, against, &expected, options, device, output)
         }
         Asked::Rejected(failed) => {

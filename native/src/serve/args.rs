@@ -8,6 +8,7 @@ use axum::http::HeaderValue;
 use crate::activations_arg::ActivationsArgs;
 use crate::model_arg::ModelArgs;
 use crate::numerics_arg::NumericsArgs;
+use crate::sparse::rule::SparseArgs;
 
 /// Its flags.
 #[derive(Debug, clap::Args)]
@@ -20,6 +21,9 @@ pub struct Args {
 
     #[command(flatten)]
     pub activations: ActivationsArgs,
+
+    #[command(flatten)]
+    pub sparse: SparseArgs,
 
     /// Where to listen; port 0 is any free one, and the address is printed
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8737")]

@@ -1,12 +1,15 @@
 //! The engine's thread: one run after another, each from an empty cache.
 
+use std::sync::Arc;
+
+use assay_engine::sparsity::SparseModel;
 use assay_engine::{
     ActivationType, AdapterInfo, Engine, EngineError, Monitor, Numerics, linear_widths, selftest,
 };
 use assay_live::{Fault, FaultCode, Limits, Line, ReceiptLine, RunId, RunRequest};
 use assay_model::{Model, ModelConfig};
 use assay_prove::{Open, ProveError, Request, Sealed, seal};
-use assay_trace::{Digest, ModelClaim};
+use assay_trace::{Digest, ModelClaim, SparseClaim};
 
 use super::access_log;
 use super::args::Args;
@@ -23,6 +26,8 @@ pub struct Machine<'a> {
     capacity: usize,
     numerics: Numerics,
     activations: ActivationType,
+    /// The rule for active neurons of every run; all are computed if `None`.
+    sparse: Option<Arc<SparseModel>>,
     /// `None` until it is loaded, and again after it failed.
     engine: Option<Engine>,
 }
@@ -31,18 +36,23 @@ pub struct Machine<'a> {
 type Ending = Result<&'static str, (FaultCode, String)>;
 
 impl<'a> Machine<'a> {
-    /// With room for as many positions as `args` say, and the model's context.
-    pub fn new(device: &'a DeviceArgs, model: Model, root: Digest, args: &Args) -> Self {
-        let capacity = args.capacity().min(model.config().context);
-        Self {
+    /// With room for as many positions as `args` say, and the model's context. Reads the files of a rule for active neurons.
+    pub fn new(
+        device: &'a DeviceArgs,
+        model: Model,
+        root: Digest,
+        args: &Args,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
             device,
-            model,
             root,
-            capacity,
+            capacity: args.capacity().min(model.config().context),
             numerics: args.numerics.class(),
             activations: args.activations.activations,
+            sparse: args.sparse.load(&model, || Ok(root))?,
+            model,
             engine: None,
-        }
+        })
     }
 
     /// Opens the device and loads the model. Says what the device is.
@@ -51,14 +61,15 @@ impl<'a> Machine<'a> {
         let device = self.device.open().await?;
         let (numerics, activations) = (self.numerics, self.activations);
         activations.check(&self.model)?;
-        selftest::before_promise(&device, numerics, &self.model, activations, None).await?;
+        let rule = self.sparse.as_deref().map(SparseModel::sparsity);
+        selftest::before_promise(&device, numerics, &self.model, activations, rule).await?;
         let engine = Engine::load_rounding(
             &device,
             &self.model,
             self.capacity,
             numerics,
             activations,
-            None,
+            self.sparse.clone(),
             monitor,
         )
         .await?;
@@ -79,6 +90,12 @@ impl<'a> Machine<'a> {
             root: self.root,
             vocab: config.vocab as u32,
         }
+    }
+
+    /// What receipts will say of skipped neurons.
+    pub fn sparse(&self) -> Option<SparseClaim> {
+        let sparse = self.sparse.as_ref()?;
+        Some(sparse.claim(self.model.config()))
     }
 
     /// The model's sizes.
@@ -149,7 +166,8 @@ impl<'a> Machine<'a> {
         let Some(engine) = &mut self.engine else {
             return Err(EngineError::Cancelled.into()); // not so: it was loaded
         };
-        Ok(seal(engine, &self.model, self.root, &asked_for(request), monitor).await?)
+        let request = asked_for(request, engine);
+        Ok(seal(engine, &self.model, self.root, &request, monitor).await?)
     }
 
     fn failed(&mut self, cut: Option<Cut>, err: &anyhow::Error) -> Ending {
@@ -179,16 +197,23 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// The request in the prover's terms. Everything is kept, since nobody knows yet what will be asked for.
-fn asked_for(request: &RunRequest) -> Request {
+/// The request in the prover's terms. Everything is kept, since nobody knows yet what will be asked for: linear outputs, logits and
+/// hidden states, or of sparse MLPs, whose linear outputs are not recorded, hidden states alone.
+fn asked_for(request: &RunRequest, engine: &Engine) -> Request {
+    let is_dense = engine.sparse().is_none();
+    let states = 0..=engine.config().layers as u32;
     Request {
         prompt: request.prompt.clone(),
         max_tokens: request.max_tokens as usize,
         sampler: assay_verify::sampler_spec(&request.sampler),
         ignore_eos: request.ignore_eos,
         nonce: Some(request.nonce.0),
-        opened: Some(Vec::new()),
-        audit: Some(Open::Later),
+        opened: Some(if is_dense {
+            Vec::new()
+        } else {
+            states.collect()
+        }),
+        audit: is_dense.then_some(Open::Later),
     }
 }
 
@@ -213,16 +238,26 @@ fn receipt(
 }
 
 /// Most bytes that a run leaves behind.
-pub fn retained_bytes(config: &ModelConfig, request: &RunRequest) -> u64 {
+pub fn retained_bytes(
+    config: &ModelConfig,
+    sparse: Option<&SparseClaim>,
+    request: &RunRequest,
+) -> u64 {
     const F32: u64 = 4;
     const DIGEST: u64 = Digest::LEN as u64;
     let asked = request.prompt.len() + request.max_tokens as usize;
     let total = asked.min(config.context) as u64;
     let outputs = u64::from(request.max_tokens).min(total);
     let layers = config.layers as u64;
-    let widths: usize = linear_widths(config).iter().sum();
-    let position = (config.hidden as u64 * (layers + 1) + layers * widths as u64) * F32
-        + (2 * layers + 1) * DIGEST
-        + F32;
-    total * position + outputs * (config.vocab as u64 * F32 + DIGEST)
+    let states = config.hidden as u64 * (layers + 1) * F32 + (layers + 1) * DIGEST + F32;
+    // What asked_for() has kept besides hidden states.
+    let (more, output) = match sparse {
+        Some(claim) => (layers * claim.layer_bytes() as u64, 0),
+        None => {
+            let widths: usize = linear_widths(config).iter().sum();
+            let linears = layers * (widths as u64 * F32 + DIGEST);
+            (linears, config.vocab as u64 * F32)
+        }
+    };
+    total * (states + more) + outputs * (output + DIGEST)
 }

@@ -60,13 +60,15 @@ pub fn run(args: &Args, device: &DeviceArgs, output: &Output) -> anyhow::Result<
     let address = listener.local_addr()?;
     let mut progress = Progress::start(true);
     let root = model_arg::root(&model, &mut progress)?;
-    let mut machine = Machine::new(device, model, root, args);
+    let mut machine = Machine::new(device, model, root, args)?;
     let info = pollster::block_on(machine.load(&mut progress))?;
     drop(progress);
 
-    let claim = machine.claim();
+    let (claim, sparse) = (machine.claim(), machine.sparse());
     let (limits, config) = (machine.limits(args), machine.config().clone());
-    let server = Arc::new(Server::new(args, token, limits, claim, config, &info));
+    let server = Arc::new(Server::new(
+        args, token, limits, claim, sparse, config, &info,
+    ));
     if server.token.is_none() && !address.ip().is_loopback() {
         output.note(format_args!(
             "{} anyone who reaches {address} can run the model; --token-file keeps others out",
@@ -76,6 +78,15 @@ pub fn run(args: &Args, device: &DeviceArgs, output: &Output) -> anyhow::Result<
     output.note_field("model", args.model.name());
     output.note_field("root", root);
     output.note_field("adapter", in_a_line(&info));
+    if let Some(sparse) = &server.info.sparse {
+        output.note_field(
+            "MLPs",
+            format_args!(
+                "sparse ({}): a verifier must ask for it with --sparse",
+                sparse.in_words()
+            ),
+        );
+    }
     let shared = Arc::clone(&server);
     let http = thread::Builder::new()
         .name("http".to_owned())

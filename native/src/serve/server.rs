@@ -7,7 +7,7 @@ use std::time::Duration;
 use assay_engine::AdapterInfo;
 use assay_live::{Info, Limits, PROTOCOL, RunRequest};
 use assay_model::ModelConfig;
-use assay_trace::{Manifest, ModelClaim};
+use assay_trace::{Manifest, ModelClaim, SparseClaim};
 use axum::http::HeaderValue;
 
 use super::args::Args;
@@ -45,6 +45,7 @@ impl Server {
         token: Option<Token>,
         limits: Limits,
         model: ModelClaim,
+        sparse: Option<SparseClaim>,
         config: ModelConfig,
         adapter: &AdapterInfo,
     ) -> Self {
@@ -54,6 +55,7 @@ impl Server {
                 producer: Manifest::printable(assay_prove::PRODUCER),
                 adapter: Manifest::printable(&adapter.name),
                 model,
+                sparse,
                 limits,
             },
             config,
@@ -73,7 +75,7 @@ impl Server {
 
     /// Most bytes that a run of `request` leaves behind.
     pub fn retained_bytes(&self, request: &RunRequest) -> u64 {
-        retained_bytes(&self.config, request)
+        retained_bytes(&self.config, self.info.sparse.as_ref(), request)
     }
 
     /// Ends the current run and those that wait.

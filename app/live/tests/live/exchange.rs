@@ -3,7 +3,7 @@
 use assay_live::{Amount, Answer, ExchangeError, Failed, News, Wanted, exchange};
 use assay_trace::Trace;
 
-use crate::prover::{LAYERS, Lie, Prover, wanted};
+use crate::prover::{LAYERS, Lie, Prover, rule, wanted};
 
 pub fn ask(prover: &mut Prover, wanted: &Wanted) -> Result<Answer, Failed> {
     let mut drawn = 0;
@@ -54,6 +54,36 @@ fn an_honest_prover_is_heard() {
     };
     let answer = ask(&mut Prover::new(Lie::None), &wanted).unwrap();
     assert_eq!(answer.tokens.len(), 5);
+}
+
+/// A sparse run commits to masks in place of linear outputs, and opens hidden states alone.
+#[test]
+fn a_prover_that_skips_is_heard_too() {
+    for (layers, count) in [
+        (Amount::All, Some(LAYERS as usize + 1)),
+        (Amount::Count(0), Some(1)),
+        (Amount::Count(2), None),
+    ] {
+        let mut wanted = wanted();
+        wanted.ask.layers = layers;
+        wanted.ask.logits = Amount::All;
+        let answer = ask(&mut Prover::new(Lie::Skips), &wanted).unwrap();
+        let trace = Trace::parse(&answer.trace).unwrap();
+        trace.check_commitment().unwrap();
+        let manifest = trace.manifest();
+        assert_eq!(manifest.receipt().unwrap().commitment(), answer.receipt);
+        assert_eq!(manifest.sparse, Some(rule()));
+        assert!(manifest.linears.is_none());
+        let opening = answer.opening;
+        assert!(opening.layers.is_empty() && opening.logits.is_empty());
+        assert_eq!(opening.states, manifest.opened);
+        assert_eq!(opening.states.first(), Some(&0));
+        match count {
+            Some(count) => assert_eq!(opening.states.len(), count),
+            // Two layers with a state on either side, of which they may share one, and state 0.
+            None => assert!((3..=5).contains(&opening.states.len()), "{opening:?}"),
+        }
+    }
 }
 
 /// The challenge does not exist before the receipt does.
@@ -111,6 +141,9 @@ fn lies_have_codes() {
         (Lie::OpensByItself, "live-receipt"),
         (Lie::ChoosesByItself, "live-receipt"),
         (Lie::NoLinears, "live-receipt"),
+        (Lie::SkipsUnsaid, "live-model"),
+        (Lie::SaysSkips, "live-model"),
+        (Lie::OtherRule, "live-model"),
         (Lie::TooManyTokens, "live-tokens"),
         (Lie::SaysAllTokens, "live-receipt"),
         (Lie::TokenSwapped, "live-tokens"),
@@ -124,6 +157,7 @@ fn lies_have_codes() {
         (Lie::CutOpening, "live-cut"),
         (Lie::OpeningInHtml, "live-protocol"),
         (Lie::OtherRoot, "live-changed"),
+        (Lie::OtherMasks, "live-changed"),
         (Lie::OtherTokens, "live-changed"),
         (Lie::OtherLength, "live-changed"),
         (Lie::NoLinearsOpened, "live-changed"),

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use assay_live::{
-    ExchangeError, Fault, FaultCode, Line, OpeningRequest, ReceiptLine, RunId, RunRequest, routes,
+    ExchangeError, Fault, FaultCode, Info, Line, OpeningRequest, ReceiptLine, RunId, RunRequest,
+    routes,
 };
-use assay_trace::{Digest, Sampler};
+use assay_trace::{Decimal, Digest, Sampler, SparseRule};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::prover::{info, wanted};
+use crate::prover::{info, rule, wanted};
 
 const TEXT: &str = include_str!("../../../../docs/prover-api.md");
 
@@ -63,7 +64,26 @@ fn every_field_is_written_down() {
         layers: vec![1],
         logits: vec![],
     };
-    fits("Info", &info());
+    let skips = Info {
+        sparse: Some(rule()),
+        ..info()
+    };
+    fits_but_for("Info", &skips, &["sparse"]);
+    valid("Info", &info());
+    let digest = Digest::ZERO;
+    let each = || vec!["0.5".parse().unwrap(), Decimal::ONE];
+    for rule in [
+        SparseRule::TopK { keep: 3 },
+        SparseRule::Given { digest },
+        SparseRule::Predicted { digest, keep: 3 },
+        SparseRule::Cats { thresholds: each() },
+        SparseRule::Teal {
+            input: each(),
+            neurons: each(),
+        },
+    ] {
+        valid("SparseRule", &rule);
+    }
     fits("Limits", &info().limits);
     fits("Model", &info().model);
     fits("RunRequest", &request(wanted.sampler));
@@ -104,6 +124,11 @@ fn every_code_is_written_down() {
 
 /// `value` has the properties of the schema, all of them and no other, and fits it.
 fn fits(name: &str, value: &impl Serialize) {
+    fits_but_for(name, value, &[]);
+}
+
+/// The same, where some of them need not be there.
+fn fits_but_for(name: &str, value: &impl Serialize, optional: &[&str]) {
     let value = serde_json::to_value(value).unwrap();
     let schema = document()["components"]["schemas"][name].clone();
     let keys = |value: &Value| -> BTreeSet<String> {
@@ -111,7 +136,9 @@ fn fits(name: &str, value: &impl Serialize) {
     };
     assert_eq!(keys(&value), keys(&schema["properties"]), "{name}");
     let required: BTreeSet<String> = serde_json::from_value(schema["required"].clone()).unwrap();
-    assert_eq!(keys(&value), required, "{name}");
+    let mut needed = keys(&value);
+    needed.retain(|key| !optional.contains(&key.as_str()));
+    assert_eq!(needed, required, "{name}");
     assert_eq!(schema["additionalProperties"], json!(false), "{name}");
     valid(name, &value);
 }

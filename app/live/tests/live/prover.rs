@@ -7,9 +7,10 @@ use assay_live::{
     PROTOCOL, ReceiptLine, Response, RunId, RunRequest, Transport, TransportError, Wanted, routes,
 };
 use assay_trace::{
-    Compute, Decimal, Digest, EditableTrace, Keep, Linear, LinearsSpec, Manifest, ModelClaim,
-    NumericsClaim, NumericsClass, Opening, PositionInput, ProductClaim, Sampler, SealedTrace,
-    StateDtype, StopReason, Trace, TraceBuilder, TraceSpec,
+    Compute, Decimal, Digest, EditableTrace, Keep, Linear, LinearsSpec, Manifest, MaskClaim,
+    MaskName, ModelClaim, NumericsClaim, NumericsClass, Opening, PositionInput, ProductClaim,
+    Sampler, SealedTrace, SparseClaim, SparseRule, StateDtype, StopReason, Trace, TraceBuilder,
+    TraceSpec,
 };
 
 pub const LAYERS: u32 = 6;
@@ -21,6 +22,8 @@ const WIDTHS: [u32; 7] = [4, 2, 2, 4, 5, 5, 4];
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lie {
     None,
+    /// Honest, and its MLPs are sparse.
+    Skips,
     // Before the receipt.
     OtherProtocol,
     OtherModel,
@@ -51,6 +54,9 @@ pub enum Lie {
     OpensByItself,
     ChoosesByItself,
     NoLinears,
+    SkipsUnsaid,
+    SaysSkips,
+    OtherRule,
     TooManyTokens,
     SaysAllTokens,
     TokenSwapped,
@@ -65,6 +71,7 @@ pub enum Lie {
     CutOpening,
     OpeningInHtml,
     OtherRoot,
+    OtherMasks,
     OtherTokens,
     OtherLength,
     NoLinearsOpened,
@@ -140,11 +147,23 @@ pub fn info() -> Info {
         producer: "a test".to_owned(),
         adapter: "memory".to_owned(),
         model: model(),
+        sparse: None,
         limits: Limits {
             max_prompt: 100,
             max_tokens: 100,
             retention_s: 60,
         },
+    }
+}
+
+/// The rule of those that skip: two of twelve neurons.
+pub fn rule() -> SparseClaim {
+    SparseClaim {
+        masks: vec![MaskClaim {
+            name: MaskName::Neurons,
+            width: 12,
+        }],
+        rule: SparseRule::TopK { keep: 2 },
     }
 }
 
@@ -155,6 +174,21 @@ pub fn run(
     tokens: usize,
     salt: f32,
 ) -> (SealedTrace, Vec<u32>) {
+    run_by(None, request, stop, tokens, salt)
+}
+
+/// The same by a rule for active neurons: with masks, then, and without linear outputs.
+pub fn run_by(
+    sparse: Option<SparseClaim>,
+    request: &RunRequest,
+    stop: StopReason,
+    tokens: usize,
+    salt: f32,
+) -> (SealedTrace, Vec<u32>) {
+    let is_dense = sparse.is_none();
+    let masks: Vec<u8> = (sparse.iter())
+        .flat_map(|_| (0..LAYERS as u8).flat_map(|layer| [3 << (layer + salt as u8), 0]))
+        .collect();
     let products = Linear::ALL.into_iter().zip(WIDTHS);
     let spec = TraceSpec {
         adapter: "memory".to_owned(),
@@ -167,9 +201,12 @@ pub fn run(
             class: NumericsClass::Strict,
             compute: Compute::F32,
         },
-        opened: Vec::new(),
+        opened: match is_dense {
+            true => Vec::new(),
+            false => (0..=LAYERS).collect(),
+        },
         producer: "a test".to_owned(),
-        linears: Some(LinearsSpec {
+        linears: is_dense.then(|| LinearsSpec {
             products: products
                 .map(|(name, width)| ProductClaim { name, width })
                 .collect(),
@@ -177,7 +214,7 @@ pub fn run(
         }),
         prompt: request.prompt.clone(),
         sampler: request.sampler,
-        sparse: None,
+        sparse,
         state_dtype: StateDtype::F32,
         tokenizer: None,
     };
@@ -192,6 +229,7 @@ pub fn run(
         };
         let states: Vec<Vec<f32>> = (0..=LAYERS as usize).map(|l| row(HIDDEN, l)).collect();
         let linears: Vec<Vec<Vec<f32>>> = (0..LAYERS as usize)
+            .filter(|_| is_dense)
             .map(|l| WIDTHS.iter().map(|w| row(*w as usize, l)).collect())
             .collect();
         let states: Vec<&[f32]> = states.iter().map(Vec::as_slice).collect();
@@ -205,7 +243,7 @@ pub fn run(
             states: &states,
             linears: &linears,
             sums: &[],
-            masks: &[],
+            masks: &masks,
             logits,
         };
         builder.push_position(token, input).unwrap();
@@ -243,11 +281,17 @@ impl Prover {
         }
     }
 
+    fn skips(&self) -> bool {
+        matches!(self.lie, Lie::Skips | Lie::OtherRule | Lie::OtherMasks)
+    }
+
     fn info(&self) -> Response<Pieces> {
         let mut info = info();
         match self.lie {
             Lie::OtherProtocol => info.protocol = 2,
             Lie::OtherModel => info.model.root = Digest::of(b"another"),
+            Lie::SaysSkips => info.sparse = Some(rule()),
+            _ if self.skips() => info.sparse = Some(rule()),
             Lie::ControlCharacters => info.adapter = "\u{1b}[2J".to_owned(),
             _ => {}
         }
@@ -276,7 +320,8 @@ impl Prover {
             Lie::None if request.max_tokens == 4 => (tokens, stop) = (2, StopReason::Eos),
             _ => {}
         }
-        let (sealed, output) = run(&request, stop, tokens, 0.0);
+        let sparse = (self.skips() || self.lie == Lie::SkipsUnsaid).then(rule);
+        let (sealed, output) = run_by(sparse, &request, stop, tokens, 0.0);
         let mut manifest = sealed.receipt().unwrap();
         let mut list = [&honest.prompt[..], &output].concat();
         match self.lie {
@@ -290,6 +335,9 @@ impl Prover {
             Lie::NoLinears => {
                 manifest.linears = None;
                 manifest.streams.remove(0);
+            }
+            Lie::OtherRule => {
+                manifest.sparse.as_mut().unwrap().rule = SparseRule::TopK { keep: 1 };
             }
             Lie::ListTooShort => drop(list.pop()),
             Lie::PromptSwappedInList => list.swap(0, 1),
@@ -368,13 +416,21 @@ impl Prover {
                 ignore_eos: manifest.ignore_eos,
                 nonce: manifest.nonce.unwrap(),
             };
-            run(&request, StopReason::Length, tokens, salt).0
+            run_by(
+                manifest.sparse.clone(),
+                &request,
+                StopReason::Length,
+                tokens,
+                salt,
+            )
+            .0
         };
         match self.lie {
             Lie::Withhold => return Ok(refusal()),
             Lie::SilentOpening => return Err(TransportError::Silent { seconds: 9 }),
             Lie::OpeningInHtml => return Ok(answer(200, "text/html", b"hello")),
             Lie::OtherRoot => sealed = again(0.5, &wanted().prompt, 5),
+            Lie::OtherMasks => sealed = again(1.0, &wanted().prompt, 5),
             Lie::OtherLength => sealed = again(0.0, &wanted().prompt, 4),
             Lie::OtherLayer => other(&mut request.layers, LAYERS),
             Lie::FewerLayers => drop(request.layers.pop()),

@@ -2,10 +2,19 @@
 
 use super::{ascending, range};
 use crate::limits::MAX_PRODUCT_WIDTH;
-use crate::{Decimal, Manifest, MaskName, SparseClaim, SparseRule, TraceError};
+use crate::{Decimal, MaskName, SparseClaim, SparseRule, TraceError};
 
-/// Checks `claim` in a manifest whose sizes are valid: masks, then the rule.
-pub(super) fn validate(manifest: &Manifest, claim: &SparseClaim) -> Result<(), TraceError> {
+impl SparseClaim {
+    /// Checks what a model with so many layers can claim: masks, then the rule.
+    ///
+    /// # Errors
+    /// The first [`TraceError`].
+    pub fn check(&self, layers: u32) -> Result<(), TraceError> {
+        validate(layers, self)
+    }
+}
+
+fn validate(layers: u32, claim: &SparseClaim) -> Result<(), TraceError> {
     let names: Vec<MaskName> = claim.masks.iter().map(|mask| mask.name).collect();
     ascending("sparse.masks", &names)?;
     for mask in &claim.masks {
@@ -23,7 +32,7 @@ pub(super) fn validate(manifest: &Manifest, claim: &SparseClaim) -> Result<(), T
         }
         _ => {}
     }
-    let thresholds = |field, list: &[Decimal]| match (list.len(), manifest.model.layers) {
+    let thresholds = |field, list: &[Decimal]| match (list.len(), layers) {
         (got, want) if got == want as usize => Ok(()),
         (got, want) => Err(TraceError::ThresholdCount { field, got, want }),
     };

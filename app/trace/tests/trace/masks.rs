@@ -268,11 +268,18 @@ fn a_sealed_run_opens_with_all_masks() {
         }
         assert_eq!(reroot(&file, |_| {}).unwrap(), file);
     }
-    // A sparse trace without linear outputs has nothing to challenge.
-    assert_eq!(sparse_example().manifest().receipt(), None);
+    // Without linear outputs hidden states are all that can be opened, and the receipt says nothing of them.
     let bare = crate::sample::run(sparse_spec(), &[3, 0, 4]);
     let bare = bare.seal(4, StopReason::Eos).unwrap();
-    assert_eq!(bare.receipt(), None);
+    let receipt = bare.receipt().unwrap();
+    assert_eq!(receipt.sparse, sparse_spec().sparse);
+    assert!(receipt.opened.is_empty() && receipt.linears.is_none());
+    let text = receipt.canonical_json();
+    assert_eq!(assay_trace::Manifest::parse(&text).unwrap(), receipt);
+    assert_eq!(sparse_example().manifest().receipt(), Some(receipt));
+    let dense = crate::sample::run(spec(), &[3, 0, 4]);
+    let dense = dense.seal(4, StopReason::Eos).unwrap();
+    assert_eq!(dense.receipt(), None, "neither of the two streams");
     let open = bare.open(&opening(Challenge::Chosen, &[], &[])).unwrap();
     assert_eq!(open.to_bytes(), sparse_example().to_bytes());
     let error = bare

@@ -69,7 +69,7 @@ impl App {
             "live": json!({
                 "text": state.asking.told.text,
                 "receipt": state.asking.told.receipt,
-                "layers": state.asking.told.challenge.as_ref().map(|(layers, _)| layers),
+                "layers": state.asking.told.challenge.as_ref().map(|drawn| &drawn.layers),
                 "kept": judged.and_then(|judged| judged.live.as_ref()).is_some_and(|live| live.kept.is_some()),
             }),
             "tab": format!("{:?}", state.tab).to_lowercase(),

@@ -15,6 +15,13 @@ use crate::widgets::{self, Kind};
 const LEAD: &str = "A live prover is a server that runs the model for you and lets itself be checked. Your prompt goes to that \
      server; what comes back is verified here, against your own copy of the model or a verifier key.";
 
+/// The box that lets a prover skip neurons.
+const SKIPS: &str = "It may skip neurons, by the rule that it names";
+
+/// What ticking it gives away.
+const SKIPS_MEAN: &str = "A model that skips neurons is another function than the whole one, and how much it skips is for the prover to say: \
+     look at its rule before you trust the answer. `assay --verify --sparse RULE` takes one rule and no other.";
+
 /// What happens, and why in this order.
 const EXCHANGE: [(&str, &str); 4] = [
     (
@@ -93,6 +100,12 @@ fn form(ui: &mut Ui, state: &mut State) {
                 && widgets::button(ui, Kind::Normal, Some(Icon::Dice), "Draw a seed").clicked()
             {
                 state.ask(Ask::Dice);
+            }
+            if !state.model.source.is_key() {
+                ui.checkbox(&mut state.asking.skips, SKIPS);
+                if state.asking.skips {
+                    widgets::muted(ui, SKIPS_MEAN);
+                }
             }
             super::expect::arithmetic(ui, &mut state.asking.arithmetic, "ask");
             if !state.model.source.is_key() {
@@ -313,18 +326,29 @@ fn facts(told: &asking::Told) -> Vec<(&'static str, String)> {
             format!("{} on {}", words(producer), words(adapter)),
         ));
     }
+    if let Some(rule) = &told.rule {
+        let rule = text::plain(rule, 60);
+        rows.push(("it skips neurons", format!("by the rule {rule}")));
+    }
     if let Some(receipt) = &told.receipt {
         rows.push(("receipt", text::short_hash(receipt)));
     }
-    if let Some((layers, logits)) = &told.challenge {
-        let list: Vec<String> = layers.iter().take(16).map(u32::to_string).collect();
-        let layers = match layers.len() {
-            0 => "no layer".to_owned(),
-            1..=16 => format!("layers {}", list.join(", ")),
-            many => text::count(many as u64, "layer"),
+    if let Some(drawn) = &told.challenge {
+        let listed = |list: &[u32], one: &str| {
+            let words: Vec<String> = list.iter().take(16).map(u32::to_string).collect();
+            match list.len() {
+                0 => format!("no {one}"),
+                1..=16 => format!("{one}s {}", words.join(", ")),
+                many => text::count(many as u64, one),
+            }
         };
-        let logits = text::count(u64::from(*logits), "token");
-        rows.push(("drawn", format!("{layers}; logits of {logits}")));
+        let words = if drawn.states.is_empty() {
+            let logits = text::count(u64::from(drawn.logits), "token");
+            format!("{}; logits of {logits}", listed(&drawn.layers, "layer"))
+        } else {
+            listed(&drawn.states, "hidden state")
+        };
+        rows.push(("drawn", words));
     }
     rows
 }

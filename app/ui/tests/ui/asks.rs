@@ -252,6 +252,7 @@ fn what_goes_on_is_shown_and_can_be_stopped() {
     let news = LiveNews::Prover {
         producer: hostile.clone(),
         adapter: hostile.clone(),
+        rule: Some(hostile.clone()),
     };
     rig.news(id, News::Live(news));
     rig.news(
@@ -273,8 +274,12 @@ fn what_goes_on_is_shown_and_can_be_stopped() {
     );
     let digest = "ab".repeat(32);
     rig.news(id, News::Live(LiveNews::Receipt { digest }));
-    let layers = vec![1, 5];
-    rig.news(id, News::Live(LiveNews::Challenge { layers, logits: 3 }));
+    let challenge = LiveNews::Challenge {
+        layers: vec![1, 5],
+        states: Vec::new(),
+        logits: 3,
+    };
+    rig.news(id, News::Live(challenge));
     rig.news(
         id,
         News::Progress {
@@ -291,6 +296,7 @@ fn what_goes_on_is_shown_and_can_be_stopped() {
         "Run it again: to come",
         "abababab…abababab",
         "layers 1, 5; logits of 3 tokens",
+        "by the rule evil",
     ] {
         assert!(has_label(&rig, label), "{label}");
     }
@@ -499,4 +505,27 @@ fn another_model_stays_where_it_was_opened() {
         (&"verify".into(), &"honest.bin".into())
     );
     assert_eq!(ModelSource::Demo.name(), state["model"].as_str().unwrap());
+}
+
+#[test]
+fn a_prover_that_skips_is_accepted_where_it_may() {
+    let mut rig = linked((WIDE.0, 1400.0), Settings::default());
+    asked(&mut rig, Lie::Skips);
+    let state = rig.json();
+    assert_eq!(
+        (&state["verdict"], &state["code"]),
+        (&"reject".into(), &"sparsity".into())
+    );
+    rig.harness.get_by_label("Ask again…").click();
+    rig.harness.run();
+    assert!(has_label(&rig, "by the rule topk, 256 of 512 neurons"));
+    assert!(has_label(&rig, "hidden states 0, "));
+    rig.harness
+        .get_by_label("It may skip neurons, by the rule that it names")
+        .click();
+    rig.harness.run();
+    assert!(has_label(&rig, "A model that skips neurons is another"));
+    rig.command("run-ask");
+    rig.work();
+    assert_eq!(rig.json()["verdict"], "accept", "{}", rig.json());
 }

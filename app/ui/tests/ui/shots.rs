@@ -119,6 +119,7 @@ fn ask_shots() {
                 News::Live(LiveNews::Prover {
                     producer: "assay 0.1.0".to_owned(),
                     adapter: "NVIDIA GeForce RTX 4090".to_owned(),
+                    rule: None,
                 }),
                 News::Text {
                     text: " to be: that is the question".to_owned(),

@@ -35,6 +35,8 @@ pub struct AskRequest {
     pub layers: Amount,
     /// Rows of logits to have opened, likewise.
     pub logits: Amount,
+    /// Whether the prover may skip neurons, by the very rule that its receipt names. Such an answer is rejected otherwise.
+    pub skips: bool,
     /// How its answer must say that it computed. A request has no word for it: a prover offers one arithmetic.
     pub arithmetic: Arithmetic,
     /// What the model may have been made into instead; none with a key.
@@ -59,6 +61,8 @@ pub enum LiveNews {
         producer: String,
         /// Its device.
         adapter: String,
+        /// The rule by which it skips neurons, in words; `None` where it says that it computes all.
+        rule: Option<String>,
     },
     /// Its receipt came and is in order: from here on it cannot change what it says.
     Receipt {
@@ -69,6 +73,8 @@ pub enum LiveNews {
     Challenge {
         /// Layers, ascending.
         layers: Vec<u32>,
+        /// Hidden states, ascending, where those are all that the run has to open; else empty.
+        states: Vec<u32>,
         /// Of how many output tokens the logits.
         logits: u32,
     },

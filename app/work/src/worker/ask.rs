@@ -3,10 +3,10 @@
 use std::rc::Rc;
 
 use assay_live::{Address, Answer, Ask, ExchangeError, Failed, Wanted, exchange};
-use assay_trace::Digest;
+use assay_trace::{Digest, SparseClaim};
 use assay_verify::{Options, Verified};
 
-use super::{Worker, activations, claims, report, suspects};
+use super::{Worker, activations, claims, report, skipped, suspects};
 use crate::live::{self, SUSPICIOUS};
 use crate::message::{
     AskPrompt, AskRequest, Asked, DeviceChoice, Failure, JobId, LiveNews, ModelSource, News,
@@ -55,6 +55,10 @@ impl<P: Platform> Worker<P> {
         match exchanged {
             Ok(answer) => {
                 let options = Options {
+                    sparse: match request.skips {
+                        true => skipped(&answer.trace)?,
+                        false => None,
+                    },
                     expect_compute: request.arithmetic.compute,
                     activations: activations(request.arithmetic, &against),
                     suspects,
@@ -184,6 +188,7 @@ fn tell<P: Platform>(
             monitor.say(News::Live(LiveNews::Prover {
                 producer: info.producer.clone(),
                 adapter: info.adapter.clone(),
+                rule: info.sparse.as_ref().map(SparseClaim::in_words),
             }));
             stage(monitor, Stage::Answer, 0, most);
         }
@@ -201,6 +206,10 @@ fn tell<P: Platform>(
             stage(monitor, Stage::Challenge, 1, 1);
             monitor.say(News::Live(LiveNews::Challenge {
                 layers: opening.layers.clone(),
+                states: match opening.is_of_states() {
+                    true => opening.states.clone(),
+                    false => Vec::new(),
+                },
                 logits: u32::try_from(opening.logits.len()).unwrap_or(u32::MAX),
             }));
         }

@@ -27,6 +27,7 @@ fn request(prompt: AskPrompt) -> AskRequest {
         ignore_eos: true,
         layers: Amount::Count(3),
         logits: Amount::All,
+        skips: false,
         arithmetic: Arithmetic::default(),
         suspects: Vec::new(),
     }
@@ -128,7 +129,7 @@ fn an_honest_prover_is_accepted_and_its_trace_is_kept() {
     assert_eq!(text.as_ref(), Some(&asked.text));
     assert!(!asked.text.is_empty());
     let drawn = news.iter().find_map(|news| match news {
-        News::Live(LiveNews::Challenge { layers, logits }) => Some((layers.len(), *logits)),
+        News::Live(LiveNews::Challenge { layers, logits, .. }) => Some((layers.len(), *logits)),
         _ => None,
     });
     assert_eq!(drawn, Some((3, 8)));
@@ -299,5 +300,51 @@ fn it_can_be_cancelled_at_each_step() {
     }
     worker.platform().cancel_at.set(None);
     let (_, judged) = asked(run(&mut worker, ask(ModelSource::Demo, king())).0);
+    assert_eq!(judged.verdict, Verdict::Accept);
+}
+
+#[test]
+fn a_prover_that_skips_is_accepted_where_it_may() {
+    let mut worker = liar(Lie::Skips);
+    let ask = |skips: bool| {
+        let request = AskRequest {
+            skips,
+            ..request(king())
+        };
+        Job::Ask {
+            prover: at("http://127.0.0.1:8737"),
+            model: ModelSource::Demo,
+            request,
+            device: DeviceChoice::Cpu,
+        }
+    };
+    let (outcome, news) = run(&mut worker, ask(true));
+    let (_, judged) = asked(outcome);
+    assert_eq!(judged.verdict, Verdict::Accept, "{}", judged.summary);
+    assert!(news.iter().any(|news| matches!(
+        news,
+        News::Live(LiveNews::Prover { rule: Some(rule), .. }) if rule == "topk, 256 of 512 neurons"
+    )));
+    // Three layers were drawn: the hidden states on either side of them are what there is to open.
+    let drawn = news.iter().find_map(|news| match news {
+        News::Live(LiveNews::Challenge {
+            layers,
+            states,
+            logits,
+        }) => Some((layers.len(), states.clone(), *logits)),
+        _ => None,
+    });
+    let (layers, states, logits) = drawn.unwrap();
+    assert_eq!((layers, logits, states.first()), (0, 0, Some(&0)));
+    assert!((4..=7).contains(&states.len()), "{states:?}");
+    let (_, judged) = asked(run(&mut worker, ask(false)).0);
+    assert_eq!(judged.failed_codes(), ["sparsity"]);
+    // A key has nothing to hold it against.
+    let ids = AskPrompt::Ids(vec![256, 75, 73]);
+    let (_, judged) = asked(run(&mut worker, super::asks::ask(key(), ids)).0);
+    assert_eq!(judged.failed_codes(), ["sparsity"]);
+    // Leave to skip is no order to: an honest dense prover is as good.
+    worker.platform().lie.set(Lie::None);
+    let (_, judged) = asked(run(&mut worker, ask(true)).0);
     assert_eq!(judged.verdict, Verdict::Accept);
 }

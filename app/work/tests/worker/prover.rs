@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
+use assay_engine::sparsity::SparseModel;
 use assay_engine::{Device, Engine, Numerics, Quiet};
 use assay_live::{
     Body, Call, Fault, FaultCode, Info, Limits, Line, Method, OpeningRequest, PROTOCOL,
@@ -18,6 +20,8 @@ use assay_trace::{Digest, ModelClaim, Opening, SealedTrace};
 pub enum Lie {
     #[default]
     None,
+    /// An honest one that skips neurons, and says so.
+    Skips,
     Unreachable,
     WantsToken,
     Refuse,
@@ -107,6 +111,7 @@ impl InMemory {
                 },
                 vocab: config.vocab as u32,
             },
+            sparse: rule(self.lie).map(|rule| rule.claim(config)),
             limits: Limits {
                 max_prompt: 100,
                 max_tokens: 100,
@@ -122,7 +127,7 @@ impl InMemory {
             Lie::OtherNonce => request.nonce = Digest::of(b"another"),
             _ => {}
         }
-        let (sealed, output) = run(&request).await;
+        let (sealed, output) = run(&request, rule(self.lie)).await;
         let manifest = sealed.receipt().unwrap();
         self.sealed = Some(sealed);
         let mut text = Vec::new();
@@ -163,7 +168,7 @@ impl InMemory {
                     ignore_eos: true,
                     nonce: manifest.nonce.unwrap(),
                 };
-                sealed = run(&other).await.0;
+                sealed = run(&other, rule(self.lie)).await.0;
             }
             _ => {}
         }
@@ -189,21 +194,34 @@ fn demo() -> (Model, Digest) {
     (model, root)
 }
 
-async fn run(request: &RunRequest) -> (SealedTrace, Vec<u32>) {
+/// Half of the neurons, where it skips.
+fn rule(lie: Lie) -> Option<Arc<SparseModel>> {
+    (lie == Lie::Skips).then(|| Arc::new(SparseModel::top_k(256)))
+}
+
+async fn run(request: &RunRequest, sparse: Option<Arc<SparseModel>>) -> (SealedTrace, Vec<u32>) {
     let (model, root) = demo();
+    let states = 0..=model.config().layers as u32;
     let request = Request {
         prompt: request.prompt.clone(),
         max_tokens: request.max_tokens as usize,
         sampler: assay_verify::sampler_spec(&request.sampler),
         ignore_eos: request.ignore_eos,
         nonce: Some(request.nonce.0),
-        opened: Some(Vec::new()),
-        audit: Some(Open::Later),
+        opened: Some(sparse.iter().flat_map(|_| states.clone()).collect()),
+        audit: sparse.is_none().then_some(Open::Later),
     };
     let capacity = request.capacity(model.config());
     let mut quiet = Quiet;
-    let loaded = Engine::load(&Device::Cpu, &model, capacity, Numerics::Fast, &mut quiet).await;
-    let mut engine = loaded.unwrap();
+    let loading = Engine::load_with(
+        &Device::Cpu,
+        &model,
+        capacity,
+        Numerics::Fast,
+        sparse,
+        &mut quiet,
+    );
+    let mut engine = loading.await.unwrap();
     let sealed = seal(&mut engine, &model, root, &request, &mut quiet).await;
     let sealed = sealed.unwrap();
     (sealed.trace, sealed.output)
