@@ -1,4 +1,5 @@
-//! Measurements, in release builds: speed on one adapter, growth with length, memory while a big checkpoint loads, and peers.
+//! Measurements, in release builds: speed on one adapter, growth with length, memory while a big checkpoint loads, time to a first verdict,
+//! and peers.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -24,10 +25,14 @@ pub fn run(args: &[String]) -> Result<()> {
         .map(String::as_str)
         .filter(|arg| *arg != "--peers")
         .collect();
+    // The last program starts this one, which lies beside it.
+    command::run(&mut cargo(&["build", "--release", "-p", "assay"]))?;
     for (program, first) in [
         ("bench", None),
         ("bench", Some("--memory")),
         ("bench_growth", None),
+        ("bench_norms", None),
+        ("bench_cold", None),
     ] {
         let mut bench = program_of_tests(program);
         bench.args(first).args(&adapter);
