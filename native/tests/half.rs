@@ -111,6 +111,9 @@ fn suspects_are_named_on_the_command_line() {
     assert!(shown.contains("round:q8_0 "), "{shown}");
     let verified = verify(&[&named[..], &["--json"]].concat());
     let report: Value = serde_json::from_slice(&verified.stdout).unwrap();
+    let schema = serde_json::from_str(include_str!("../../docs/report.schema.json")).unwrap();
+    let valid = jsonschema::validate(&schema, &report);
+    assert!(valid.is_ok(), "{valid:?}");
     let leans = report["statistics"]["suspects"].as_array().unwrap();
     assert_eq!(leans.len(), 2, "{leans:?}");
     for lean in leans {

@@ -15,10 +15,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use assay_engine::sampler::SamplerSpec;
-use assay_engine::{ActivationType, Device, GpuOptions, Quiet};
+use assay_engine::{ActivationType, CacheFormat, Device, GpuOptions, Quiet};
 use assay_live::Address;
+use assay_model::rounded::Format;
 use assay_model::{ByteSource, Model, ModelError};
 use assay_trace::Compute;
+use assay_verify::suspects::Cheaper;
 use assay_verify::{Options, Report, Verdict};
 use assay_work::message::{
     Arithmetic, DeviceChoice, Event, Expect, Failure, Job, JobId, ModelSource, News, Outcome,
@@ -333,6 +335,26 @@ fn what_was_asked_for_is_compared() {
         let judged = report(run(&mut worker, verify(honest(), expect)).0);
         assert_eq!(judged.failed_codes(), codes);
     }
+}
+
+#[test]
+fn suspects_are_run_and_told_of() {
+    let mut worker = worker();
+    let suspects = vec![
+        Cheaper::Weights(Format::Int8),
+        Cheaper::Cache(CacheFormat::Int4),
+    ];
+    let expect = Expect {
+        suspects,
+        ..Expect::default()
+    };
+    let job = verify(Source::Sample(Sample::Honest), expect);
+    let judged = report(run(&mut worker, job).0);
+    assert_eq!(judged.verdict, Verdict::Accept, "{}", judged.summary);
+    let leans = judged.statistics.suspects;
+    let names: Vec<_> = leans.iter().map(|lean| lean.name.clone()).collect();
+    assert_eq!(names, ["round:int8", "kv:int4"]);
+    assert!(leans.iter().all(|lean| lean.lean.abs() < 0.01), "{leans:?}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use assay_key::{KeyMaker, KeyOptions, Seed, VerifierKey};
 use assay_model::Model;
 use assay_prove::{Open, Request, prove};
 use assay_trace::{Digest, EditableTrace, reroot};
+use assay_verify::suspects::Cheaper;
 use assay_verify::{Method, Options, Report, Verdict};
 use assay_work::message::{
     DeviceChoice, Expect, Failure, Job, ModelSource, News, Outcome, ProveRequest, Secret, Source,
@@ -330,6 +331,16 @@ fn a_key_cannot_prove_and_has_no_words() {
         device: DeviceChoice::Cpu,
     };
     assert_eq!(failure(&mut worker, job).code, "request");
+    let job = Job::Verify {
+        trace: path("audited"),
+        model: key("plain.key"),
+        expect: Expect {
+            suspects: Cheaper::all().collect(),
+            ..Expect::default()
+        },
+        device: DeviceChoice::Cpu,
+    };
+    assert_eq!(failure(&mut worker, job).code, "needs-weights");
 }
 
 #[test]
