@@ -478,6 +478,7 @@ impl Draft {
                 );
             }
         }
+        let leans = states.leans();
         self.checks.extend([
             states.embedding_check(),
             states.state_check(),
@@ -485,7 +486,7 @@ impl Draft {
             tokens.agreement(),
             claims::stop_reason(trace, &Facts::of_model(model)),
             states.sequential_check(),
-            suspects::check(&states.leans()),
+            suspects::check(&leans),
         ]);
         let coverage = &mut self.coverage;
         coverage.positions = states.positions();
@@ -511,7 +512,7 @@ impl Draft {
             tokens: (tokens.judged() > 0).then(|| tokens.statistics()),
             sequential: states.sequential_state(),
             masks: None,
-            suspects: states.leans(),
+            suspects: leans,
         };
     }
 }
