@@ -236,13 +236,12 @@ fn detection_measures_and_says_so() {
         "1",
         "--tokens",
         "8",
-        "--no-bf16",
     ];
     succeeds(&assay(&args, out));
     let table = json(&out.join("detection/detection.json"));
     // What is there is not run again, and gives the same table.
     let shown = succeeds(&assay(&args, out));
-    assert!(shown.contains("29 runs were there"), "{shown}");
+    assert!(shown.contains("58 runs were there"), "{shown}");
     assert_eq!(json(&out.join("detection/detection.json")), table);
     let class = &table["classes"][0];
     assert_eq!(
@@ -266,6 +265,19 @@ fn detection_measures_and_says_so() {
             .unwrap()
             .contains("| int8 |")
     );
+    // In bf16 int8 weights are found by naming them, and honest runs lean nowhere.
+    let half = &table["classes"][1];
+    assert_eq!(half["own_false_rejects"], serde_json::json!([0, 0]));
+    let suspects = half["suspicions"].as_array().unwrap();
+    assert_eq!(suspects.len(), 7);
+    for suspect in suspects {
+        assert_eq!(suspect["honest"]["rejected"]["k"], 0, "{suspect}");
+        assert_eq!(suspect["honest"]["rejected"]["n"], 8, "{suspect}");
+    }
+    let int8 = suspects.iter().find(|s| s["suspect"] == "int8").unwrap();
+    assert_eq!(int8["guilty"]["rejected"]["k"], 1, "{int8}");
+    assert_eq!(int8["true_positives"], serde_json::json!([1.0, 1.0]));
+    assert_eq!(class["suspicions"], serde_json::json!([]));
     let html = std::fs::read_to_string(out.join("detection/detection.html")).unwrap();
     assert!(html.contains("<svg") && !html.contains("NaN"));
 }

@@ -9,6 +9,7 @@ use assay_engine::{Engine, Monitor, Outputs, Want};
 use assay_trace::{StateDtype, Trace};
 use assay_verify::fingerprint::Fingerprint;
 use assay_verify::hidden::StateCheck;
+use assay_verify::suspects::{Lean, SuspectRun};
 use assay_verify::tokens::TokenCheck;
 use assay_verify::verillm::VeriLlm;
 use assay_verify::{Emulated, Outcome, Profile, Verdict, sampler_spec, statistics};
@@ -31,6 +32,8 @@ pub struct Row {
     pub verillm: VeriLlm,
     /// Relative L2 distance.
     pub rel_l2: f64,
+    /// The same in what the verifier's own two runs differ by there, if the prover claims half precision and a profile covers it.
+    pub distance: f64,
     /// The largest activations.
     pub fingerprint: Fingerprint,
 }
@@ -63,6 +66,15 @@ pub struct Own {
     pub profile: Option<String>,
 }
 
+/// How the prover's rows lean towards one suspect.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Leaning {
+    /// Over the whole trace.
+    pub lean: Lean,
+    /// Of each emitted token: numerator and denominator at the position that it was sampled from.
+    pub tokens: Vec<[f64; 2]>,
+}
+
 /// Everything of one verification.
 #[derive(Debug, Clone)]
 pub struct Observed {
@@ -70,7 +82,9 @@ pub struct Observed {
     pub rows: Vec<Row>,
     /// Emitted tokens.
     pub tokens: Vec<Token>,
-    /// Assay's own verdict.
+    /// One for each suspect.
+    pub leanings: Vec<Leaning>,
+    /// Assay's own verdict, which no suspect has a part in.
     pub own: Own,
     /// Seconds of the verifier's run, without loading and without comparing.
     pub prefill_s: f64,
@@ -79,7 +93,7 @@ pub struct Observed {
 }
 
 /// Verifies `trace` on `engine`, whose model is the verifier's. `logits` are the prover's, one row an emitted token, where an
-/// experiment has them.
+/// experiment has them. `suspects` are runs over the trace's tokens.
 ///
 /// # Errors
 /// The engine's; nothing in the trace causes one, once its sizes are the model's.
@@ -88,6 +102,7 @@ pub async fn observe(
     engine: &mut Engine,
     profile: Option<&Profile>,
     logits: Option<&[Vec<f32>]>,
+    suspects: &[SuspectRun],
     monitor: &mut dyn Monitor,
 ) -> Result<Observed, ExperimentError> {
     let manifest = trace.manifest();
@@ -103,7 +118,9 @@ pub async fn observe(
     let spec = sampler_spec(&manifest.sampler);
     let (profile, yardstick) = Emulated::for_profile(profile, trace, engine, monitor).await?;
     let yardstick = yardstick.as_ref();
-    let mut states = StateCheck::new(trace, profile).by(yardstick);
+    let mut states = StateCheck::new(trace, profile)
+        .by(yardstick)
+        .suspecting(suspects);
     let mut tokens = TokenCheck::new(trace, profile);
     let (mut rows, mut judged) = (Vec::new(), Vec::new());
     let mut compare_s = 0.0;
@@ -113,7 +130,7 @@ pub async fn observe(
     let sink = |outputs: Outputs| -> Result<(), ExperimentError> {
         let begun = Instant::now();
         states.add(&outputs, config.hidden);
-        compare_rows(trace, &outputs, config.hidden, &mut rows);
+        compare_rows(trace, yardstick, &outputs, config.hidden, &mut rows);
         for (row, own) in outputs.logits.chunks_exact(config.vocab).enumerate() {
             let position = outputs.logits_pos0 + row;
             let unit = yardstick.and_then(|emulated| emulated.unit_of_logits(&outputs, position));
@@ -159,10 +176,21 @@ pub async fn observe(
     } else {
         Verdict::Accept
     };
+    let leanings = states.leans().into_iter().zip(states.lean_sums());
+    let leanings = leanings.map(|(lean, sums)| Leaning {
+        lean,
+        tokens: judged
+            .iter()
+            .map(|token| sums.get(token.position).copied().flatten())
+            .map(|sums| sums.map_or([0.0; 2], |(along, apart)| [along, apart]))
+            .collect(),
+    });
+    let leanings = leanings.collect();
     let bad = |outcome| matches!(outcome, Outcome::Fail | Outcome::Inconclusive);
     Ok(Observed {
         rows,
         tokens: judged,
+        leanings,
         own: Own {
             verdict,
             codes: checks
@@ -177,7 +205,13 @@ pub async fn observe(
     })
 }
 
-fn compare_rows(trace: &Trace<'_>, outputs: &Outputs, hidden: usize, rows: &mut Vec<Row>) {
+fn compare_rows(
+    trace: &Trace<'_>,
+    yardstick: Option<&Emulated>,
+    outputs: &Outputs,
+    hidden: usize,
+    rows: &mut Vec<Row>,
+) {
     let dtype: StateDtype = trace.manifest().state_dtype;
     for index in 0..outputs.rows {
         let position = outputs.pos0 + index;
@@ -189,11 +223,17 @@ fn compare_rows(trace: &Trace<'_>, outputs: &Outputs, hidden: usize, rows: &mut 
             };
             let stored = dtype.decode(&dtype.encode(own));
             let compared = statistics::compare_row(&theirs, own, &stored, dtype);
+            let unit = yardstick.and_then(|emulated| emulated.unit(layer, position, own));
+            // As `StateCheck` counts: what such a prover stores is what it had, so storing rounded nothing away.
+            let distance = unit.map_or(compared.rel_l2, |unit| {
+                statistics::rel_l2(&theirs, own, StateDtype::F32) / unit
+            });
             rows.push(Row {
                 position,
                 layer,
                 verillm: compared.verillm,
                 rel_l2: compared.rel_l2,
+                distance,
                 fingerprint: compared.fingerprint,
             });
         }

@@ -2,8 +2,8 @@
 
 use assay_sheet::{Axis, Block, Cell, Chart, Mark, Series, Sheet, Style, Table};
 
-use crate::detection::Detection;
 use crate::detection::table::RATES;
+use crate::detection::{Detection, draw};
 use crate::page::comparison;
 use crate::summary::{Aggregate, Summary};
 use crate::trial::Trial;
@@ -216,15 +216,24 @@ pub fn detection(table: &Detection, subtitle: &str) -> Sheet {
             class.own_false_rejects[0],
             class.own_false_rejects[1]
         ));
-        sheet = sheet.section(
-            &format!("{} provers", class.name),
-            vec![
-                honest,
-                Block::Table(rates(1)),
-                Block::Table(rates(0)),
-                Block::Table(tokens),
-            ],
-        );
+        let mut blocks = vec![
+            honest,
+            Block::Table(rates(1)),
+            Block::Table(rates(0)),
+            Block::Table(tokens),
+        ];
+        if !class.suspicions.is_empty() {
+            let rows = class.suspicions.iter().map(draw::suspicion);
+            blocks.push(Block::Table(words(
+                "Suspects that the verifier names: lean 0 is the claimed model, 1 the suspect",
+                [draw::SUSPICIONS.map(str::to_owned)]
+                    .into_iter()
+                    .chain(rows)
+                    .map(Vec::from)
+                    .collect(),
+            )));
+        }
+        sheet = sheet.section(&format!("{} provers", class.name), blocks);
     }
     sheet
 }

@@ -253,7 +253,7 @@ pub async fn run_verifier(
 ) -> Result<(Observed, BTreeMap<String, PairFigures>, RateSummary), ExperimentError> {
     let trace = Trace::parse(trace)?;
     let profile = profiles.select(trace.manifest(), engine.info());
-    let observed = observe(&trace, engine, profile, None, monitor).await?;
+    let observed = observe(&trace, engine, profile, None, &[], monitor).await?;
     let layers = config.run.layers.of(engine.config().layers);
     let n_prompt = trace.prompt().len();
     let mut per_layer = BTreeMap::new();

@@ -192,6 +192,11 @@ impl<'t> StateCheck<'t> {
         self.suspects.iter().map(LeanCheck::finish).collect()
     }
 
+    /// What each of [`leans`](Self::leans) is made of, by position: the numerator and the denominator, `None` where nothing was compared.
+    pub fn lean_sums(&self) -> Vec<&[Option<(f64, f64)>]> {
+        self.suspects.iter().map(LeanCheck::sums).collect()
+    }
+
     /// What distances are counted in.
     pub fn unit(&self) -> Unit {
         match self.yardstick {

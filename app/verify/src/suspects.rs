@@ -280,6 +280,11 @@ impl<'s> LeanCheck<'s> {
         self.rows += 1;
     }
 
+    /// Of each position up to the last that was compared, if it was: numerator and denominator of the lean.
+    pub(crate) fn sums(&self) -> &[Option<(f64, f64)>] {
+        &self.sums
+    }
+
     pub(crate) fn finish(&self) -> Lean {
         let seen: Vec<(f64, f64)> = self.sums.iter().copied().flatten().collect();
         let (n, d) = seen.iter().fold((0.0, 0.0), |a, s| (a.0 + s.0, a.1 + s.1));

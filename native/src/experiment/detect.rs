@@ -188,6 +188,18 @@ pub async fn run(
                 row.runs
             ))?;
         }
+        for one in &class.suspicions {
+            let (honest, guilty) = (&one.honest.rejected, &one.guilty.rejected);
+            output.line(format_args!(
+                "  suspect {:<38} found    {:>8.1} %   rejects {} of {}, and {} of {} honest runs",
+                one.suspect,
+                100.0 * one.true_positives[1],
+                guilty.k,
+                guilty.n,
+                honest.k,
+                honest.n
+            ))?;
+        }
     }
     if were_there > 0 {
         output.note_field("resumed", format_args!("{were_there} runs were there"));

@@ -4,15 +4,16 @@ use std::fmt::Write as _;
 
 use super::cheat::Cheat;
 use super::lab::Measured;
+use super::leans::{Leans, Suspicion};
 use super::score::Statistic;
-use super::table::{COMBINATION, Class, Detection, Row, curves, names};
+use super::table::{COMBINATION, Class, Detection, Rate, Row, curves, names};
 use crate::alter::{KvCache, Weights};
 use crate::chart::{Axis, Mark, Panel, Sheet, escape};
 
 /// Statistics that are drawn: few enough to tell apart.
 const DRAWN: [&str; 8] = [
     COMBINATION,
-    "relative L2",
+    "distance in units",
     "top-k fingerprint",
     "Pe",
     "rule, repo",
@@ -125,6 +126,7 @@ impl Detection {
                 Some(n) => (n.to_string(), 1.0 - (n as f64).log2() / 10.0),
                 None => ("–".to_owned(), 0.0),
             });
+            out += &suspicions_html(class);
         }
         out
     }
@@ -191,9 +193,100 @@ impl Detection {
                 );
             }
             out.push('\n');
+            out += &suspicions_markdown(class);
         }
         out
     }
+}
+
+/// Columns of the table of suspects.
+pub(crate) const SUSPICIONS: [&str; 8] = [
+    "suspect",
+    "honest leans",
+    "largest error",
+    "honest rejected",
+    "leans of a prover that ran it",
+    "rejected",
+    "found at 1e-3 (1e-2), false positives held out",
+    "tokens for 99 % at 1e-3",
+];
+
+/// What a row says under [`SUSPICIONS`].
+pub(crate) fn suspicion(s: &Suspicion) -> [String; SUSPICIONS.len()] {
+    let range = |leans: &Leans| format!("{:+.2} to {:+.2}", leans.range[0], leans.range[1]);
+    let rejected = |leans: &Leans| {
+        let Rate { k, n, at_most } = leans.rejected;
+        let unclear = match leans.inconclusive {
+            0 => String::new(),
+            unclear => format!("; {unclear} cannot tell"),
+        };
+        (format!("{k} of {n}"), at_most, unclear)
+    };
+    let (honest, at_most, cannot_tell) = rejected(&s.honest);
+    let (guilty, _, unclear) = rejected(&s.guilty);
+    let [loose, strict] = s.true_positives;
+    let counted: Vec<String> = s
+        .false_positives
+        .iter()
+        .rev()
+        .map(|rate| format!("{} of {}", rate.k, rate.n))
+        .collect();
+    [
+        s.suspect.clone(),
+        range(&s.honest),
+        format!("{:.3}", s.honest.error),
+        format!("{honest} (below {:.2} %){cannot_tell}", 100.0 * at_most),
+        range(&s.guilty),
+        format!("{guilty}{unclear}"),
+        format!(
+            "{:.1} % ({:.1} %), {}",
+            100.0 * strict,
+            100.0 * loose,
+            counted.join(" and ")
+        ),
+        s.tokens_for_99
+            .map_or_else(|| "-".to_owned(), |n| n.to_string()),
+    ]
+}
+
+fn suspicions_markdown(class: &Class) -> String {
+    if class.suspicions.is_empty() {
+        return String::new();
+    }
+    let mut out = "Suspects, each named to the verifier (`--suspect`); lean 0 is the claimed model, 1 the suspect. Leans, errors and rejections are \
+                   of prompt and answer, rates of answers:\n\n"
+        .to_owned();
+    let _ = writeln!(
+        out,
+        "| {} |\n|{}",
+        SUSPICIONS.join(" | "),
+        "---|".repeat(SUSPICIONS.len())
+    );
+    for one in &class.suspicions {
+        let _ = writeln!(out, "| {} |", suspicion(one).join(" | "));
+    }
+    out.push('\n');
+    out
+}
+
+fn suspicions_html(class: &Class) -> String {
+    if class.suspicions.is_empty() {
+        return String::new();
+    }
+    let row = |tag: &str, cells: &[String]| {
+        let cells = cells
+            .iter()
+            .map(|cell| format!("<{tag}>{}</{tag}>", escape(cell)));
+        format!("<tr>{}</tr>", cells.collect::<String>())
+    };
+    let mut out =
+        "<h4>Suspects that the verifier names</h4><div class=\"wide\"><table><thead>".to_owned();
+    out += &row("th", &SUSPICIONS.map(str::to_owned));
+    out += "</thead><tbody>";
+    for one in &class.suspicions {
+        out += &row("td", &suspicion(one));
+    }
+    out + "</tbody></table></div>"
 }
 
 impl Class {

@@ -3,7 +3,8 @@
 //! Honest f32 provers rotate over the devices at hand and the plain forward pass. Tokens are drawn by the plain pass and then sampled
 //! again from the device's own logits, until the device would have said exactly these; that is the device's own generation, without
 //! a submit a token. Dishonest provers run on the plain pass: what they do is far larger than what a device adds, and the verifier's
-//! device differs from theirs in any case. In the bf16 class every prover, honest or not, rounds to bf16 after each operation.
+//! device differs from theirs in any case. In the bf16 class every prover, honest or not, keeps bf16 between operations, in the ways of three
+//! implementations in turn.
 
 use std::collections::HashMap;
 
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cheat::{Cheat, Forgery};
 use super::score::{Figures, figures_of};
+use super::suspected::{Leaned, Suspected};
 use crate::ExperimentError;
 use crate::alter::Weights;
 use crate::observe::observe;
@@ -42,8 +44,10 @@ pub struct Measured {
     pub devices: String,
     /// Figures of each emitted token.
     pub tokens: Vec<Figures>,
-    /// Assay's own verdict.
+    /// Assay's own verdict, without suspects.
     pub verdict: Verdict,
+    /// How it leans towards suspects, in the bf16 class.
+    pub leans: Vec<Leaned>,
     /// Share of rows (the embedding left out) that the reproduction's and the paper's published rules accept.
     pub accepted: [f64; 2],
 }
@@ -57,6 +61,30 @@ pub struct Job {
     pub is_bf16: bool,
     /// Which prompt.
     pub prompt: usize,
+}
+
+/// Where a prover in half precision rounds.
+struct Way {
+    name: &'static str,
+    alter: Alter,
+}
+
+impl Job {
+    /// In turn, so that each verifier meets each; `None` for an f32 prover.
+    fn way(&self) -> Option<Way> {
+        let (name, is_fused, splits) = [
+            ("unfused", false, 0),
+            ("fused", true, 0),
+            ("split sums", true, 4),
+        ][self.prompt / 6 % 3];
+        let alter = Alter {
+            rounding: Rounding::Bf16,
+            is_fused,
+            splits,
+            ..Alter::default()
+        };
+        self.is_bf16.then_some(Way { name, alter })
+    }
 }
 
 struct Raw {
@@ -75,6 +103,7 @@ pub struct Lab<'m> {
     plain: Plain,
     altered: HashMap<Weights, Plain>,
     engines: Vec<Engine>,
+    suspected: Suspected,
     profiles: Profiles,
     prompts: Vec<Vec<u32>>,
     prefix: Vec<u32>,
@@ -119,6 +148,7 @@ impl<'m> Lab<'m> {
             plain: Plain::load(model)?,
             altered: HashMap::new(),
             engines,
+            suspected: Suspected::new(devices, capacity),
             profiles: Profiles::embedded(),
             prompts,
             prefix,
@@ -202,14 +232,7 @@ impl<'m> Lab<'m> {
     }
 
     fn generate(&self, job: &Job) -> Result<Raw, ExperimentError> {
-        let honest = Alter {
-            rounding: if job.is_bf16 {
-                Rounding::Bf16
-            } else {
-                Rounding::Keep
-            },
-            ..Alter::default()
-        };
+        let honest = job.way().map_or_else(Alter::default, |way| way.alter);
         let mut alter = honest;
         let mut plain = &self.plain;
         match job.cheat {
@@ -347,7 +370,10 @@ impl<'m> Lab<'m> {
         let n = self.engines.len();
         let spec = self.claimed(job.prompt);
         let verifier = (job.prompt / 2) % n;
-        let mut prover = "plain CPU pass".to_owned();
+        let mut prover = match job.way() {
+            Some(way) => format!("plain CPU pass, {}", way.name),
+            None => "plain CPU pass".to_owned(),
+        };
         if job.cheat == Cheat::Honest && !job.is_bf16 {
             // One of the others, or now and then the plain pass.
             let turn = (job.prompt / 2 / n) % n;
@@ -359,9 +385,17 @@ impl<'m> Lab<'m> {
         }
         let bytes = self.seal(job, &raw, &spec, &prover)?;
         let trace = Trace::parse(&bytes)?;
+        let suspects = match job.is_bf16 {
+            true => job.cheat.suspects(self.plain.config().layers),
+            false => Vec::new(),
+        };
+        let suspected = &mut self.suspected;
+        let runs = suspected
+            .run(&suspects, verifier, self.model, &trace, monitor)
+            .await?;
         let engine = &mut self.engines[verifier];
         let profile = self.profiles.select(trace.manifest(), engine.info());
-        let observed = observe(&trace, engine, profile, Some(&raw.logits), monitor).await?;
+        let observed = observe(&trace, engine, profile, Some(&raw.logits), &runs, monitor).await?;
         let (tokens, accepted) = figures_of(&observed, raw.prompt.len() - 1);
         Ok(Measured {
             cheat: job.cheat,
@@ -371,6 +405,15 @@ impl<'m> Lab<'m> {
             devices: format!("{prover} -> {}", engine.info().name),
             tokens,
             verdict: observed.own.verdict,
+            leans: suspects
+                .into_iter()
+                .zip(observed.leanings)
+                .map(|(suspect, leaning)| Leaned {
+                    suspect,
+                    lean: leaning.lean,
+                    tokens: leaning.tokens,
+                })
+                .collect(),
             accepted,
         })
     }
@@ -406,7 +449,11 @@ impl<'m> Lab<'m> {
             prompt: raw.prompt.clone(),
             sampler,
             sparse: None,
-            state_dtype: StateDtype::F32,
+            // What it keeps between operations is what it stores.
+            state_dtype: match job.is_bf16 {
+                true => StateDtype::Bf16,
+                false => StateDtype::F32,
+            },
             tokenizer: self.model.tokenizer().map(assay_model::Tokenizer::digest),
         })?;
         let (h, first) = (config.hidden, raw.prompt.len() - 1);

@@ -35,6 +35,9 @@ pub enum Statistic {
     RulePaper,
     /// Assay's relative L2 distance, log10.
     RelL2,
+    /// The same in the unit that a verifier of half precision measures with a run of its own, which is what `assay --verify` goes by
+    /// there; relative L2 itself where nothing is emulated.
+    Distance,
     /// TOPLOC's comparison of the last hidden state's 128 largest activations, bf16 steps; another exponent or sign counts 128.
     Fingerprint,
     /// Token-DiFR's clipped margin, in logits.
@@ -51,7 +54,7 @@ pub enum Statistic {
 
 impl Statistic {
     /// How many there are.
-    pub const COUNT: usize = 14;
+    pub const COUNT: usize = 15;
     /// All of them.
     pub const ALL: [Self; Self::COUNT] = [
         Self::Pe,
@@ -62,6 +65,7 @@ impl Statistic {
         Self::RuleRepo,
         Self::RulePaper,
         Self::RelL2,
+        Self::Distance,
         Self::Fingerprint,
         Self::Margin,
         Self::Likelihood,
@@ -81,6 +85,7 @@ impl Statistic {
             Self::RuleRepo => "rule, repo",
             Self::RulePaper => "rule, paper",
             Self::RelL2 => "relative L2",
+            Self::Distance => "distance in units",
             Self::Fingerprint => "top-k fingerprint",
             Self::Margin => "Token-DiFR margin",
             Self::Likelihood => "likelihood (GLS)",
@@ -100,7 +105,12 @@ impl Statistic {
 
     /// Statistics that the combination is made of: distances of states, and what tokens show. It stands for what `assay --verify`
     /// looks at, with one threshold instead of several.
-    pub const COMBINED: [Self; 4] = [Self::RelL2, Self::Margin, Self::Replay, Self::Fingerprint];
+    pub const COMBINED: [Self; 4] = [
+        Self::Distance,
+        Self::Margin,
+        Self::Replay,
+        Self::Fingerprint,
+    ];
 }
 
 /// Figures of each token, and the shares of rows that the two published rules accept. `first` is the position that the first emitted
@@ -142,6 +152,10 @@ pub(crate) fn figures_of(observed: &Observed, first: usize) -> (Vec<Figures>, [f
         set(
             Statistic::RelL2,
             mean(&|row| row.rel_l2.clamp(FLOOR, 1e10).log10()),
+        );
+        set(
+            Statistic::Distance,
+            mean(&|row| row.distance.clamp(FLOOR, 1e10).log10()),
         );
         set(Statistic::Fingerprint, last.map_or(0.0, |row| steps(row)));
         set(Statistic::Margin, margin);
@@ -186,8 +200,8 @@ fn erfc(x: f64) -> f64 {
 }
 
 /// Means over a window.
-pub fn window_means(tokens: &[Figures]) -> Figures {
-    let mut sums = [0.0; Statistic::COUNT];
+pub fn window_means<const N: usize>(tokens: &[[f64; N]]) -> [f64; N] {
+    let mut sums = [0.0; N];
     for token in tokens {
         sums.iter_mut().zip(token).for_each(|(sum, v)| *sum += v);
     }

@@ -1,31 +1,24 @@
 //! Thresholds from honest runs on even prompts; false and true positives from runs on odd ones.
-//!
-//! Up to a run's length, windows are disjoint pieces of runs. Longer ones are whole runs drawn with replacement (a bootstrap): their
-//! rates say what several answers of one prover come to, and are as good as the runs are many. All runs of such a window are of the
-//! same two devices: a mean over many tokens tells devices apart, and a cheat must not be found by the device it ran on.
 
 use std::collections::BTreeMap;
 
-use assay_engine::philox;
 use assay_verify::profile::CONFIDENCE;
 use assay_verify::{Profile, Verdict, binomial};
 use serde::{Deserialize, Serialize};
 
 use super::cheat::Cheat;
 use super::lab::Measured;
-use super::score::{Figures, Statistic, window_means};
+use super::leans::{self, Suspicion};
+use super::score::{Figures, Statistic};
+use super::window::{Run, above, enough, sizes, threshold, windows};
 use crate::ExperimentError;
 use crate::pooled::percentile;
 use crate::stopping::{self, Stopped};
 
 /// The form of the table's file.
-pub const SCHEMA: &str = "assay-detection-1";
+pub const SCHEMA: &str = "assay-detection-2";
 /// False-positive rates that thresholds are made for.
 pub const RATES: [f64; 2] = [1e-2, 1e-3];
-/// Longest window, in tokens.
-const LONGEST: usize = 1024;
-/// Draws of a window that is longer than a run.
-const DRAWS: usize = 4000;
 /// An accept rate above this passes in experiment 1.
 const PASSES: f64 = 0.95;
 /// The combination's name in tables.
@@ -61,6 +54,8 @@ pub struct Class {
     pub honest: Vec<FalsePositives>,
     /// What was tried.
     pub cheats: Vec<Row>,
+    /// What suspects find, where they were asked about.
+    pub suspicions: Vec<Suspicion>,
     /// The sequential test on honest runs; `None` where no profile covers them.
     pub stopping: Option<Stopped>,
     /// Honest held-out runs that Assay's own verdict rejects, and those that it calls inconclusive.
@@ -90,7 +85,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    fn of(k: usize, n: usize) -> Self {
+    pub(super) fn of(k: usize, n: usize) -> Self {
         Self {
             k,
             n,
@@ -185,52 +180,6 @@ pub fn names() -> Vec<&'static str> {
     each.chain([COMBINATION]).collect()
 }
 
-/// Means of windows of `n` tokens.
-fn windows(runs: &[&Measured], n: usize, tokens: usize, seed: u64) -> Vec<Figures> {
-    if n <= tokens {
-        return runs
-            .iter()
-            .flat_map(|run| run.tokens.chunks_exact(n))
-            .map(window_means)
-            .collect();
-    }
-    if runs.is_empty() {
-        return Vec::new();
-    }
-    let mut by_devices: BTreeMap<&String, Vec<Figures>> = BTreeMap::new();
-    for run in runs {
-        let means = window_means(&run.tokens);
-        by_devices.entry(&run.devices).or_default().push(means);
-    }
-    let many = n.div_ceil(tokens);
-    (0..DRAWS)
-        .map(|draw| {
-            let one_of = |n: usize, i: usize| {
-                let u = philox::uniform(seed, draw as u32, i as u32);
-                ((u * n as f64) as usize).min(n.saturating_sub(1))
-            };
-            // A run says which devices; the others are of the same ones.
-            let devices = &runs[one_of(runs.len(), 0)].devices;
-            let same = &by_devices[devices];
-            let pick = |i: usize| same[one_of(same.len(), i + 1)];
-            window_means(&(0..many).map(pick).collect::<Vec<_>>())
-        })
-        .collect()
-}
-
-/// The smallest value that at most a share `rate` of `scores` exceeds.
-pub fn threshold(scores: &[f64], rate: f64) -> f64 {
-    let mut sorted = scores.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let may_exceed = (rate * sorted.len() as f64).floor() as usize;
-    let at = sorted.len().saturating_sub(1 + may_exceed);
-    sorted.get(at).copied().unwrap_or(f64::INFINITY)
-}
-
-fn above(scores: &[f64], threshold: f64) -> usize {
-    scores.iter().filter(|score| **score > threshold).count()
-}
-
 /// Scores by statistic of honest held-out and of one cheat's windows, for ROC curves.
 pub struct Curves {
     /// [statistic][window], honest.
@@ -243,9 +192,9 @@ pub struct Curves {
 pub fn curves(measured: &[Measured], cheat: Cheat, is_bf16: bool, n: usize) -> Curves {
     let tokens = measured.first().map_or(1, |m| m.tokens.len());
     let [calibration, held_out, of_cheat] = split(measured, cheat, is_bf16);
-    let scale = Scale::of(&windows(&calibration, n, tokens, 1));
+    let scale = Scale::of(&windows(&figures(&calibration), n, tokens, 1));
     let scores = |runs: &[&Measured], seed| {
-        let all: Vec<Vec<f64>> = windows(runs, n, tokens, seed)
+        let all: Vec<Vec<f64>> = windows(&figures(runs), n, tokens, seed)
             .iter()
             .map(|w| scale.all(w))
             .collect();
@@ -257,6 +206,14 @@ pub fn curves(measured: &[Measured], cheat: Cheat, is_bf16: bool, n: usize) -> C
     }
 }
 
+fn figures<'m>(runs: &[&'m Measured]) -> Vec<Run<'m, { Statistic::COUNT }>> {
+    let run = |m: &&'m Measured| Run {
+        devices: &m.devices,
+        tokens: &m.tokens,
+    };
+    runs.iter().map(run).collect()
+}
+
 fn transposed(rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let columns = Statistic::COUNT + 1;
     (0..columns)
@@ -265,7 +222,7 @@ fn transposed(rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
 }
 
 /// Honest runs for thresholds, honest runs for rates, and a cheat's runs on held-out prompts.
-fn split(measured: &[Measured], cheat: Cheat, is_bf16: bool) -> [Vec<&Measured>; 3] {
+pub(super) fn split(measured: &[Measured], cheat: Cheat, is_bf16: bool) -> [Vec<&Measured>; 3] {
     let of = |cheat: Cheat, odd: bool| -> Vec<&Measured> {
         let fits =
             |m: &&Measured| m.cheat == cheat && m.is_bf16 == is_bf16 && (m.prompt % 2 == 1) == odd;
@@ -322,15 +279,11 @@ fn class(
             "honest runs on both halves of the prompts",
         ));
     }
-    let sizes: Vec<usize> = std::iter::successors(Some(1), |n| Some(n * 2))
-        .take_while(|n| *n < tokens)
-        .chain(std::iter::successors(Some(tokens), |n| Some(n * 2)))
-        .take_while(|n| *n <= LONGEST.max(tokens))
-        .collect();
+    let sizes = sizes(tokens);
     // By size: the scale, thresholds [rate][statistic].
     let mut fitted = BTreeMap::new();
     for &n in &sizes {
-        let honest = windows(&calibration, n, tokens, 1);
+        let honest = windows(&figures(&calibration), n, tokens, 1);
         let scale = Scale::of(&honest);
         let scores = transposed(&honest.iter().map(|w| scale.all(w)).collect::<Vec<_>>());
         let thresholds = RATES.map(|rate| {
@@ -345,7 +298,7 @@ fn class(
         let Some((scale, thresholds)) = fitted.get(&n) else {
             return [Vec::new(), Vec::new()];
         };
-        let means = windows(runs, n, tokens, seed);
+        let means = windows(&figures(runs), n, tokens, seed);
         let scores = transposed(&means.iter().map(|w| scale.all(w)).collect::<Vec<_>>());
         [0, 1].map(|r| {
             let each = scores.iter().zip(&thresholds[r]);
@@ -376,14 +329,9 @@ fn class(
         let by_size: Vec<_> = sizes.iter().map(|&n| rates(&runs, n, 3)).collect();
         let at_run = sizes.iter().position(|n| *n == tokens).unwrap_or(0);
         let share = |(k, n): (usize, usize)| k as f64 / n.max(1) as f64;
-        // The smallest size from which on every larger one finds 99 % too.
         let needed = |r: usize, i: usize| {
-            let good = by_size
-                .iter()
-                .rev()
-                .take_while(|rates| share(rates[r][i]) >= 0.99)
-                .count();
-            (good > 0).then(|| sizes[sizes.len() - good])
+            let found: Vec<f64> = by_size.iter().map(|rates| share(rates[r][i])).collect();
+            enough(&sizes, &found)
         };
         let found = names()
             .into_iter()
@@ -416,6 +364,10 @@ fn class(
         held_out_runs: held_out.len(),
         devices,
         honest,
+        suspicions: cheats
+            .iter()
+            .filter_map(|cheat| leans::of(measured, *cheat, is_bf16, tokens))
+            .collect(),
         cheats: cheats.into_iter().map(row).collect(),
         stopping: profile.map(|profile| {
             let all: Vec<&Measured> = calibration.iter().chain(&held_out).copied().collect();
@@ -455,6 +407,8 @@ fn stopped(runs: &[&Measured], profile: &Profile) -> Stopped {
 
 #[cfg(test)]
 mod tests {
+    use assay_engine::philox;
+
     use super::*;
 
     fn run(cheat: Cheat, prompt: usize, level: f64) -> Measured {
@@ -470,19 +424,9 @@ mod tests {
             devices: "a -> b".to_owned(),
             tokens: (0..16).map(token).collect(),
             verdict: Verdict::Accept,
+            leans: Vec::new(),
             accepted: [1.0, 0.0],
         }
-    }
-
-    #[test]
-    fn thresholds_let_through_what_they_say() {
-        let scores: Vec<f64> = (0..1000).map(f64::from).collect();
-        for (rate, want) in [(1e-2, 10), (1e-3, 1), (1e-4, 0)] {
-            assert_eq!(above(&scores, threshold(&scores, rate)), want);
-        }
-        assert_eq!(threshold(&[], 0.1), f64::INFINITY);
-        // Ties count for nobody.
-        assert_eq!(above(&[0.0; 50], threshold(&[0.0; 50], 1e-2)), 0);
     }
 
     #[test]
