@@ -12,7 +12,7 @@ use std::ops::Range;
 const PIECE_BYTES: u64 = 4 << 20;
 
 /// Bytes after which a mapped tensor's pages are let go.
-const RELEASE_BYTES: u64 = 64 << 20;
+const RELEASE_BYTES: u64 = 16 << 20;
 
 /// Rows `first .. first + rows` of a matrix, in one buffer or texture.
 pub(crate) struct Shard {

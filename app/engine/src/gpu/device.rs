@@ -10,7 +10,7 @@ use super::tuned::Tuning;
 use crate::EngineError;
 
 /// Bytes uploaded between flushes: bounds what wgpu keeps in staging memory.
-const FLUSH_BYTES: u64 = 32 << 20;
+const FLUSH_BYTES: u64 = 16 << 20;
 
 /// How to pick an adapter.
 #[derive(Debug, Clone, Default)]
