@@ -1,8 +1,8 @@
 //! Provers in half precision, verified by replay: their distance is counted in what rounding makes of the verifier's own run.
 
 use assay_engine::sampler::SamplerSpec;
-use assay_engine::{Device, Engine, Numerics, Quiet, Rounding};
-use assay_experiment::alter::{KvCache, Weights};
+use assay_engine::{CacheFormat, Device, Engine, Numerics, Quiet, Rounding};
+use assay_experiment::alter::Weights;
 use assay_experiment::plain::{Alter, Plain};
 use assay_model::Model;
 use assay_prove::Request;
@@ -87,43 +87,55 @@ fn cheats_are_rejected_each_by_its_code() {
     ];
     let altered = |i: usize, weights: Weights| weights.of(&models[i].1).expect("a copy");
     let other = cheats::demo(Cheat::Other);
-    for (cheat, i, ran, kv, code) in [
-        ("fp8", 0, altered(0, Weights::Fp8), None, "state-drift"),
+    for (cheat, i, ran, cache, code) in [
+        (
+            "fp8",
+            0,
+            altered(0, Weights::Fp8),
+            CacheFormat::Exact,
+            "state-drift",
+        ),
         (
             "int4",
             0,
             altered(0, Weights::Int4),
-            None,
+            CacheFormat::Exact,
             "state-precision",
         ),
         (
             "skip",
             0,
             altered(0, Weights::Skip(3)),
-            None,
+            CacheFormat::Exact,
             "layer-repeat",
         ),
-        ("other", 0, other, None, "state-embedding"),
-        ("int8", 1, altered(1, Weights::Int8), None, "state-drift"),
+        ("other", 0, other, CacheFormat::Exact, "state-embedding"),
+        (
+            "int8",
+            1,
+            altered(1, Weights::Int8),
+            CacheFormat::Exact,
+            "state-drift",
+        ),
         (
             "fine-tune",
             1,
             altered(1, Weights::FineTune),
-            None,
+            CacheFormat::Exact,
             "state-drift",
         ),
         (
             "int8 KV",
             1,
             altered(1, Weights::Skip(99)),
-            Some(KvCache::Int8),
+            CacheFormat::Int8,
             "state-drift",
         ),
     ] {
         let (rounding, model) = &models[i];
         let plain = Plain::load(&ran).expect("it loads");
         let way = Alter {
-            kv,
+            cache,
             ..alter(*rounding)
         };
         let trace = plain_trace(model, &plain, way);
@@ -150,13 +162,13 @@ fn what_bf16_hides_is_named() {
     let model = Model::demo().expect("the demo model");
     let int8 = Weights::Int8.of(&model).expect("a copy");
     let ran = [
-        ("int8:", &int8, None),
-        ("int8 KV:", &model, Some(KvCache::Int8)),
+        ("int8:", &int8, CacheFormat::Exact),
+        ("int8 KV:", &model, CacheFormat::Int8),
     ];
-    for (name, ran, kv) in ran {
+    for (name, ran, cache) in ran {
         let plain = Plain::load(ran).expect("it loads");
         let hidden = Alter {
-            kv,
+            cache,
             ..alter(Rounding::Bf16)
         };
         let report = verified(&Device::Cpu, &model, &plain_trace(&model, &plain, hidden));

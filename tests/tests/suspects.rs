@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use assay_engine::{CacheFormat, Device, Rounding};
-use assay_experiment::alter::{KvCache, Weights};
+use assay_experiment::alter::Weights;
 use assay_experiment::plain::{Alter, Plain};
 use assay_model::{Model, rounded::Format};
 use assay_prove::Request;
@@ -132,15 +132,15 @@ fn a_cheaper_cache_is_found_by_its_format() {
             ran: Ran::Cache(format),
         })
         .collect();
-    for (kv, is) in [
-        (None, None),
-        (Some(KvCache::Int8), Some("int8")),
-        (Some(KvCache::Fp8), Some("fp8")),
-        (Some(KvCache::Int4), Some("int4")),
+    for (cache, is) in [
+        (CacheFormat::Exact, None),
+        (CacheFormat::Int8, Some("int8")),
+        (CacheFormat::Fp8, Some("fp8")),
+        (CacheFormat::Int4, Some("int4")),
     ] {
         let alter = Alter {
             rounding: Rounding::Bf16,
-            kv,
+            cache,
             ..Alter::default()
         };
         // An 8-bit cache is nearly as far from the claimed one as honest rounding: it takes some length to tell.
@@ -162,7 +162,7 @@ fn a_cheaper_cache_is_found_by_its_format() {
                         matches!(finding, Finding::Match | Finding::Leaning),
                         "{name}: {lean:?}"
                     ),
-                    false => assert_ne!(finding, Finding::Match, "{name}, {kv:?}: {lean:?}"),
+                    false => assert_ne!(finding, Finding::Match, "{name}, {cache:?}: {lean:?}"),
                 }
             }
             let (outcome, code) = found(&report);
@@ -170,7 +170,7 @@ fn a_cheaper_cache_is_found_by_its_format() {
                 // What 8 bits round depends on what bf16 has rounded before: they lean, but not all the way.
                 Some(_) => assert!(
                     outcome == Outcome::Fail && ["suspect-match", "suspect-lean"].contains(&code),
-                    "{name}, {kv:?}: {code} {leans:?}"
+                    "{name}, {cache:?}: {code} {leans:?}"
                 ),
                 None => assert_eq!((outcome, code), (Outcome::Pass, "ok"), "{name}: {leans:?}"),
             }

@@ -3,6 +3,7 @@
 //! Values are rounded as the format would and decoded again, so that any device can run them; a real deployment would pack them.
 //! Rounding is to the nearest, without calibration data (GPTQ and AWQ do better by the model, and so lie nearer to it).
 
+use assay_engine::CacheFormat;
 use assay_model::rounded::{Format, fp8, symmetric};
 use assay_model::{LayerRole, Model, ModelError, Role, TensorRef};
 use serde::{Deserialize, Serialize};
@@ -67,26 +68,13 @@ fn silence(role: Role, values: &mut [f32], layers: std::ops::RangeInclusive<usiz
     }
 }
 
-/// How keys and values are kept between tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KvCache {
-    /// Symmetric 8 bits, one scale a head and position.
-    Int8,
-    /// The same with 4 bits.
-    Int4,
-    /// e4m3 with the scale 1, as vLLM does without calibration.
-    Fp8,
-}
-
-impl KvCache {
-    /// Rounds one head's row.
-    pub(crate) fn round(self, head: &mut [f32]) {
-        match self {
-            Self::Int8 => symmetric(head, 127.0),
-            Self::Int4 => symmetric(head, 7.0),
-            Self::Fp8 => head.iter_mut().for_each(|v| *v = fp8(*v)),
-        }
+/// Rounds one head's keys or values as a cheaper cache would hold them: apart from the engine's kernel, and ties go elsewhere.
+pub(crate) fn round_head(format: CacheFormat, head: &mut [f32]) {
+    match format {
+        CacheFormat::Exact => {}
+        CacheFormat::Int8 => symmetric(head, 127.0),
+        CacheFormat::Int4 => symmetric(head, 7.0),
+        CacheFormat::Fp8 => head.iter_mut().for_each(|v| *v = fp8(*v)),
     }
 }
 

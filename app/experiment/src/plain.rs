@@ -6,15 +6,15 @@
 //! | handle | what it is for |
 //! |---|---|
 //! | [`Alter::rounding`], [`is_fused`](Alter::is_fused), [`splits`](Alter::splits) | an honest prover that keeps bf16 or f16 between operations |
-//! | [`Alter::kv`] | a quantised KV cache |
+//! | [`Alter::cache`] | a quantised KV cache |
 //! | [`Alter::keep`] | a sparse MLP: the largest activations only |
 //! | [`Alter::noise`] | verified_llm's noise on MLP products, QK^T and PV |
 
-use assay_engine::{Rounding, philox};
+use assay_engine::{CacheFormat, Rounding, philox};
 use assay_model::{LayerRole, Model, ModelConfig, Role, RopeLayout};
 
 use crate::ExperimentError;
-use crate::alter::KvCache;
+use crate::alter::round_head;
 use crate::losses::{Losses, Stream};
 
 /// What is done to an otherwise honest run.
@@ -28,7 +28,7 @@ pub struct Alter {
     /// 0 and 1 are one sum.
     pub splits: usize,
     /// How keys and values are kept.
-    pub kv: Option<KvCache>,
+    pub cache: CacheFormat,
     /// Neurons that an MLP keeps, by magnitude of the gated product.
     pub keep: Option<usize>,
     /// Noise C + U[0, 1) (s - s / 1000) on gate, up, down, QK^T (before it is scaled) and PV; 0 is none.
@@ -43,7 +43,7 @@ impl Default for Alter {
             rounding: Rounding::Keep,
             is_fused: false,
             splits: 0,
-            kv: None,
+            cache: CacheFormat::Exact,
             keep: None,
             noise: 0.0,
             seed: 0,
@@ -252,11 +252,9 @@ impl Session<'_> {
             plain.rotate(&mut k, config.kv_heads, pos0);
             round(&mut q);
             round(&mut k);
-            if let Some(kv) = alter.kv {
-                k.chunks_mut(config.head_dim)
-                    .for_each(|head| kv.round(head));
-                v.chunks_mut(config.head_dim)
-                    .for_each(|head| kv.round(head));
+            for kept in [&mut k, &mut v] {
+                kept.chunks_mut(config.head_dim)
+                    .for_each(|head| round_head(alter.cache, head));
             }
             self.keys[l].extend_from_slice(&k);
             self.values[l].extend_from_slice(&v);
@@ -573,13 +571,13 @@ mod tests {
             rounding: Rounding::Bf16,
             ..Alter::default()
         });
-        let kv = |kv| {
+        let kv = |cache| {
             of(Alter {
-                kv: Some(kv),
+                cache,
                 ..Alter::default()
             })
         };
-        let (int8, int4) = (kv(KvCache::Int8), kv(KvCache::Int4));
+        let (int8, int4) = (kv(CacheFormat::Int8), kv(CacheFormat::Int4));
         assert!((1e-3..0.05).contains(&bf16), "{bf16:e}");
         assert!(int8 > 1e-4 && int4 > 3.0 * int8, "{int8:e} {int4:e}");
         let keep = |keep| {

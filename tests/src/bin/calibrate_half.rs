@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use assay_engine::sampler::SamplerSpec;
 use assay_engine::{CacheFormat, Device, Numerics, Quiet, Rounding};
-use assay_experiment::alter::{KvCache, Weights};
+use assay_experiment::alter::Weights;
 use assay_experiment::plain::{Alter, Plain};
 use assay_model::rounded::Format;
 use assay_model::{Dtype, Model, synth};
@@ -269,9 +269,9 @@ fn others(made: &mut Vec<Made>, models: &[Measured], rounding: Rounding, folder:
 fn dishonest(made: &mut Vec<Made>, honest: &Model, rounding: Rounding) {
     let root = prover::root(honest);
     let kv = [
-        ("int8 KV", KvCache::Int8),
-        ("fp8 KV", KvCache::Fp8),
-        ("int4 KV", KvCache::Int4),
+        ("int8 KV", CacheFormat::Int8),
+        ("fp8 KV", CacheFormat::Fp8),
+        ("int4 KV", CacheFormat::Int4),
     ];
     // The embedding stays, as is usual: another one is seen at hidden state 0.
     let weights = [
@@ -281,11 +281,11 @@ fn dishonest(made: &mut Vec<Made>, honest: &Model, rounding: Rounding) {
         ("fine_tune_1_percent", Weights::FineTune),
         ("layer_skip", Weights::Skip(3)),
     ];
-    let mut push = |plain: &Plain, name: String, kv: Option<KvCache>| {
+    let mut push = |plain: &Plain, name: String, cache: CacheFormat| {
         for turn in 0..2 {
             let alter = Alter {
                 rounding,
-                kv,
+                cache,
                 ..Alter::default()
             };
             let request = request(honest, (64, 24), turn);
@@ -300,14 +300,14 @@ fn dishonest(made: &mut Vec<Made>, honest: &Model, rounding: Rounding) {
     for (name, weights) in weights {
         let altered = weights.of(honest).expect("a copy");
         let plain = Plain::load(&altered).expect("a model that it runs");
-        push(&plain, name.to_owned(), None);
+        push(&plain, name.to_owned(), CacheFormat::Exact);
     }
     let other = cheats::demo(Cheat::Other);
     let plain = Plain::load(&other).expect("a model that it runs");
-    push(&plain, Cheat::Other.name(), None);
+    push(&plain, Cheat::Other.name(), CacheFormat::Exact);
     let plain = Plain::load(honest).expect("a model that it runs");
     for (name, kv) in kv {
-        push(&plain, name.to_owned(), Some(kv));
+        push(&plain, name.to_owned(), kv);
     }
 }
 

@@ -1,9 +1,10 @@
 //! What dishonest provers do, and what provers do that have no model at all.
 
+use assay_engine::CacheFormat;
 use assay_engine::sampler::SamplerSpec;
 use serde::{Deserialize, Serialize};
 
-use crate::alter::{KvCache, Weights};
+use crate::alter::Weights;
 
 /// One kind of prover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -16,7 +17,7 @@ pub enum Cheat {
     /// Other weights write the tokens; then the claimed model runs over them and makes the hidden states (a "pre-fill attack").
     Laundered(Weights),
     /// A rounded KV cache.
-    Kv(KvCache),
+    Kv(CacheFormat),
     /// This share of the MLP's neurons, in percent, by size of the activation.
     SparseMlp(u8),
     /// A text before the prompt that nobody asked for; its positions are left out of the trace.
@@ -55,9 +56,9 @@ impl Cheat {
             Self::Weights(W::Int8),
             Self::Weights(W::Int4),
             Self::Weights(W::Fp8),
-            Self::Kv(KvCache::Int8),
-            Self::Kv(KvCache::Fp8),
-            Self::Kv(KvCache::Int4),
+            Self::Kv(CacheFormat::Int8),
+            Self::Kv(CacheFormat::Fp8),
+            Self::Kv(CacheFormat::Int4),
             Self::Weights(W::FineTune),
             Self::Weights(W::Skip(layers / 2)),
             Self::Weights(late),
@@ -85,9 +86,7 @@ impl Cheat {
                 format!("smaller model ({n} layers) writes, full model proves")
             }
             Self::Laundered(weights) => format!("{} writes, full model proves", of(weights)),
-            Self::Kv(KvCache::Int8) => "int8 KV cache".to_owned(),
-            Self::Kv(KvCache::Int4) => "int4 KV cache".to_owned(),
-            Self::Kv(KvCache::Fp8) => "fp8 KV cache".to_owned(),
+            Self::Kv(format) => format!("{} KV cache", format.name()),
             Self::SparseMlp(keep) => format!("sparse MLP, {keep} % of neurons"),
             Self::SystemPrompt => "hidden system prompt".to_owned(),
             Self::Temperature(percent) => {

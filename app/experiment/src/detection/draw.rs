@@ -2,12 +2,14 @@
 
 use std::fmt::Write as _;
 
+use assay_engine::CacheFormat;
+
 use super::cheat::Cheat;
 use super::lab::Measured;
 use super::leans::{Leans, Suspicion};
 use super::score::Statistic;
 use super::table::{COMBINATION, Class, Detection, Rate, Row, curves, names};
-use crate::alter::{KvCache, Weights};
+use crate::alter::Weights;
 use crate::chart::{Axis, Mark, Panel, Sheet, escape};
 
 /// Statistics that are drawn: few enough to tell apart.
@@ -28,7 +30,7 @@ fn drawn() -> [Cheat; 6] {
         Cheat::Weights(Weights::Int8),
         Cheat::Weights(Weights::Int4),
         Cheat::Weights(Weights::Fp8),
-        Cheat::Kv(KvCache::Int8),
+        Cheat::Kv(CacheFormat::Int8),
         Cheat::Laundered(Weights::Int8),
         Cheat::TopP(90),
     ]

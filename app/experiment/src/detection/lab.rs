@@ -239,7 +239,7 @@ impl<'m> Lab<'m> {
             Cheat::Weights(weights) | Cheat::Laundered(weights) => {
                 plain = self.altered.get(&weights).unwrap_or(plain);
             }
-            Cheat::Kv(kv) => alter.kv = Some(kv),
+            Cheat::Kv(kv) => alter.cache = kv,
             Cheat::SparseMlp(percent) => {
                 let neurons = self.plain.config().intermediate;
                 alter.keep = Some(neurons * usize::from(percent) / 100);

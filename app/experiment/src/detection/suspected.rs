@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use assay_engine::{CacheFormat, Device, Engine, Monitor, Numerics};
+use assay_engine::{Device, Engine, Monitor, Numerics};
 use assay_model::Model;
 use assay_trace::Trace;
 use assay_verify::suspects::{Lean, Ran, SuspectRun};
@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 
 use super::cheat::Cheat;
 use crate::ExperimentError;
-use crate::alter::KvCache;
 
 /// How a run leans towards one suspect.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -105,9 +104,7 @@ impl Suspected {
     ) -> Result<(Ran, Vec<Engine>), ExperimentError> {
         let ran = match suspect {
             Cheat::Weights(weights) => Ran::Model(Arc::new(weights.of(claimed)?)),
-            Cheat::Kv(KvCache::Int8) => Ran::Cache(CacheFormat::Int8),
-            Cheat::Kv(KvCache::Int4) => Ran::Cache(CacheFormat::Int4),
-            Cheat::Kv(KvCache::Fp8) => Ran::Cache(CacheFormat::Fp8),
+            Cheat::Kv(format) => Ran::Cache(format),
             other => {
                 let what = format!("{} is no suspect", other.name());
                 return Err(ExperimentError::Config(what));
