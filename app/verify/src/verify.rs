@@ -305,14 +305,18 @@ impl Draft {
         self.timings.load_s = begun.elapsed().as_secs_f64();
 
         let begun = Instant::now();
+        let mut is_rounded = false;
         for Suspect { name, ran } in suspects {
             let Ran::Cache(format) = *ran else {
                 continue;
             };
+            is_rounded = true;
             selftest::run_for_cache(device, numerics, model, format).await?;
             engine.round_cache(format).await?;
             let mut part = Part::new(monitor, suspected.len(), runs);
             suspected.push(SuspectRun::run((name, ran), n, trace, &mut engine, &mut part).await?);
+        }
+        if is_rounded {
             engine.round_cache(CacheFormat::Exact).await?;
         }
         let mut part = Part::new(monitor, suspects.len(), runs);
