@@ -23,13 +23,19 @@ pub fn demo_opt() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo-opt")
 }
 
-/// The demo model with its weights in f16, written to `folder`. Values of bf16 that f16 cannot hold are rounded.
+/// The demo model with its weights in f16, written to `folder`.
 pub fn demo_in_f16(folder: &Path) -> Model {
-    let original = crate::cheats::demo_folder();
-    let folder = folder.join("demo-f16");
-    std::fs::create_dir(&folder).expect("a folder");
+    in_f16(&crate::cheats::demo_folder(), &folder.join("demo-f16"))
+}
+
+/// A checkpoint of one file in bf16 with its weights in f16, written to `folder`, which is made. Values that f16 cannot hold are rounded.
+pub fn in_f16(original: &Path, folder: &Path) -> Model {
+    std::fs::create_dir(folder).expect("a folder");
     for name in ["config.json", "generation_config.json", "tokenizer.json"] {
-        std::fs::copy(original.join(name), folder.join(name)).expect("it is copied");
+        let from = original.join(name);
+        if from.exists() {
+            std::fs::copy(from, folder.join(name)).expect("it is copied");
+        }
     }
     let file = std::fs::read(original.join("model.safetensors")).expect("it reads");
     let tensors = SafeTensors::deserialize(&file).expect("it parses");
@@ -47,7 +53,7 @@ pub fn demo_in_f16(folder: &Path) -> Model {
     });
     let file = safetensors::serialize(views, None).expect("it serialises");
     std::fs::write(folder.join("model.safetensors"), file).expect("it is written");
-    Model::open(&folder).expect("it loads")
+    Model::open(folder).expect("it loads")
 }
 
 /// A safetensors file's tensors as f32 or i32 values.

@@ -1,7 +1,8 @@
 //! Measures the profiles of provers in half precision and writes them to app/verify/profiles.
 //!
 //! `calibrate_half DATE (bf16 | f16) [FOLDER] [--large]`, `... --cheats` to try only cheats, on the profile that is there, or `... --suspects` to
-//! print how all of them lean towards quantised copies (docs/detection.md): honest provers are the plain CPU pass, with its gated product rounded twice and
+//! print how all of them lean towards quantised copies (docs/detection.md), or `... --write-models DIR` to write the models in f16 that torch is to run.
+//! Honest provers are the plain CPU pass, with its gated product rounded twice and
 //! once and with sums in four rounded parts, and whatever stands in FOLDER: traces by others, `MODEL--*.bin`, such as those that provers/transformers/tests/calibration.sh
 //! makes with torch. Each is verified on every device of this machine. Cheats are tried on the demo model. Prints, beside what `calibrate`
 //! prints, the mean distance of each honest implementation and cheat, which says how far apart they are.
@@ -39,8 +40,7 @@ struct Made {
 
 fn main() {
     let mut args = std::env::args().skip(1).collect::<Vec<_>>();
-    const USAGE: &str =
-        "usage: calibrate_half DATE (bf16 | f16) [FOLDER] [--large] [--cheats | --suspects]";
+    const USAGE: &str = "usage: calibrate_half DATE (bf16 | f16) [FOLDER] [--large] [--cheats | --suspects | --write-models DIR]";
     let mut has = |flag: &str| match args.iter().position(|a| a == flag) {
         Some(at) => args.remove(at) == flag,
         None => false,
@@ -55,6 +55,12 @@ fn main() {
         "f16" => Rounding::F16,
         _ => panic!("{USAGE}"),
     };
+    if let Some(at) = args.iter().position(|a| a == "--write-models") {
+        let to = args.get(at + 1).expect(USAGE);
+        std::fs::create_dir_all(to).expect("a folder");
+        let written = models(rounding, Path::new(to), large);
+        return eprintln!("{} models in {to}", written.len());
+    }
     let folder = tempfile::tempdir().expect("a folder");
     let models = models(rounding, folder.path(), large);
     let mut made = Vec::new();
@@ -139,13 +145,17 @@ fn models(rounding: Rounding, folder: &Path, large: bool) -> Vec<Measured> {
     let of_demo = vec![(12, 40), (40, 24), (200, 40), (440, 71)];
     let of_others = || vec![(20, 24), (60, 30)];
     let mut models = Vec::new();
-    let (dtype, shared): (Dtype, &[&str]) = match rounding {
-        Rounding::F16 => (Dtype::F16, &["llama-odd-shapes-f16"]),
-        _ => (
-            Dtype::BF16,
-            &["llama3-gqa-bf16", "mistral-bf16", "qwen2-bias-bf16"],
-        ),
+    let dtype = match rounding {
+        Rounding::F16 => Dtype::F16,
+        _ => Dtype::BF16,
     };
+    let shared = [
+        "llama3-gqa-bf16",
+        "mistral-bf16",
+        "qwen2-bias-bf16",
+        "llama-odd-shapes-f16",
+    ];
+    let shared = &shared[..if dtype == Dtype::F16 { 4 } else { 3 }];
     let demo = match dtype {
         Dtype::F16 => data::demo_in_f16(folder),
         _ => Model::demo().expect("the demo model"),
@@ -153,7 +163,10 @@ fn models(rounding: Rounding, folder: &Path, large: bool) -> Vec<Measured> {
     models.push(("demo-llama".to_owned(), demo, of_demo));
     for name in shared {
         if let Some(path) = data::shared(&format!("hf-reference/{name}")) {
-            let model = Model::open(&path).expect("it loads");
+            let model = match dtype {
+                Dtype::F16 if name.ends_with("-bf16") => data::in_f16(&path, &folder.join(name)),
+                _ => Model::open(&path).expect("it loads"),
+            };
             let mut lengths = of_others();
             if name.starts_with("llama3") {
                 lengths.push((1960, 60));

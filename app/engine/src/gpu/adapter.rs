@@ -368,8 +368,8 @@ impl AdapterInfo {
     }
 
     /// Order of preference among adapters, lower first: real GPUs, then software; Vulkan, Metal and
-    /// DX12 before OpenGL.
-    pub(crate) fn rank(&self) -> (u8, u8) {
+    /// DX12 before OpenGL; of software the one whose subgroups are shared out (llvmpipe), which is some ten times as fast as SwiftShader.
+    pub(crate) fn rank(&self) -> (u8, u8, u8) {
         let kind = match self.device_type.as_str() {
             _ if self.software => 4,
             "DiscreteGpu" => 0,
@@ -377,7 +377,8 @@ impl AdapterInfo {
             "VirtualGpu" => 2,
             _ => 3,
         };
-        (kind, u8::from(self.backend == "Gl"))
+        let is_slow = self.software && self.subgroup != 8;
+        (kind, u8::from(self.backend == "Gl"), u8::from(is_slow))
     }
 }
 
