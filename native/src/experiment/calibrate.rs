@@ -280,6 +280,7 @@ async fn profile(
         date,
         command: "assay calibrate".to_owned(),
         headroom,
+        logit_headroom: headroom,
         hides: Vec::new(),
         numerics: Numerics::Fast,
     };

@@ -194,6 +194,7 @@ fn main() {
             },
         date,
         headroom: 8.0,
+        logit_headroom: 8.0,
         hides: Vec::new(),
         numerics: Numerics::Fast,
     };

@@ -59,6 +59,8 @@ pub struct Plan {
     pub hides: Vec<String>,
     /// Factor between the largest measured value and the limit; 8 is the usual one.
     pub headroom: f64,
+    /// The same for the tolerance of logits.
+    pub logit_headroom: f64,
     /// The verifier's kernels.
     pub numerics: Numerics,
 }

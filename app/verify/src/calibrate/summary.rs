@@ -38,13 +38,13 @@ pub(super) fn summarise(
         headroom: plan.headroom,
         rel_l2: depths,
         tau_abs: LEAST_TAU_REL,
-        tau_rel: plan.headroom * tau_rel.max(LEAST_TAU_REL),
+        tau_rel: plan.logit_headroom * tau_rel.max(LEAST_TAU_REL),
     };
     // One file verified on several devices is one trace: its cases are not independent.
     let files: BTreeSet<_> = honest.iter().map(|m| m.file).collect();
     let rejected = files
         .iter()
-        .filter(|file| is_rejected_by_others(&honest, **file, plan.headroom));
+        .filter(|file| is_rejected_by_others(&honest, **file, plan));
     let false_rejects = rejected.count();
     let sum = |f: fn(&Measured) -> u64| honest.iter().map(|m| f(m)).sum::<u64>();
     let adapters: BTreeSet<String> = honest.iter().filter_map(|m| m.adapters.clone()).collect();
@@ -73,7 +73,7 @@ pub(super) fn summarise(
     let drifted = files.iter().filter(|file| {
         let of_file = honest.iter().filter(|m| m.file == **file);
         of_file.map(|m| drift(&profile, m)).fold(0.0, f64::max) > 1.0
-            && !is_rejected_by_others(&honest, **file, plan.headroom)
+            && !is_rejected_by_others(&honest, **file, plan)
     });
     profile.honest.false_rejects += drifted.count() as u64;
     add_cheats(&mut profile, all);
@@ -232,13 +232,13 @@ fn depth_limits(honest: &[&Measured], headroom: f64) -> Vec<DepthLimit> {
 }
 
 /// Would limits from the other traces reject this one, on any device that it was verified on?
-fn is_rejected_by_others(honest: &[&Measured], file: Digest, headroom: f64) -> bool {
+fn is_rejected_by_others(honest: &[&Measured], file: Digest, plan: &Plan) -> bool {
     let (ones, others): (Vec<&Measured>, Vec<&Measured>) =
         honest.iter().copied().partition(|m| m.file == file);
     if others.is_empty() {
         return false;
     }
-    let limits = depth_limits(&others, headroom);
+    let limits = depth_limits(&others, plan.headroom);
     // A layer deeper than any other trace's is outside what those cover: that would be no verdict at all.
     let limit_of = |layer: u32| {
         limits
@@ -250,7 +250,7 @@ fn is_rejected_by_others(honest: &[&Measured], file: Digest, headroom: f64) -> b
         .iter()
         .filter_map(|m| m.tau_rel)
         .reduce(f64::max)
-        .map(|tau| headroom * tau.max(LEAST_TAU_REL));
+        .map(|tau| plan.logit_headroom * tau.max(LEAST_TAU_REL));
     ones.iter().any(|one| {
         let by_state = one
             .rows
@@ -360,6 +360,7 @@ mod tests {
             date: "2026-01-01".into(),
             command: "test".into(),
             headroom: 8.0,
+            logit_headroom: 8.0,
             hides: Vec::new(),
             numerics: Numerics::Fast,
         }
