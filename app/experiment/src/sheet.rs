@@ -2,9 +2,9 @@
 
 use assay_sheet::{Axis, Block, Cell, Chart, Mark, Series, Sheet, Style, Table};
 
-use crate::detection::Detection;
-use crate::detection::table::RATES;
-use crate::page::comparison;
+use crate::comparison;
+#[cfg(feature = "native")]
+use crate::detection::{Detection, table::RATES};
 use crate::summary::{Aggregate, Summary};
 use crate::trial::Trial;
 
@@ -14,7 +14,7 @@ pub fn experiments(all: &[(Summary, Vec<Trial>)], subtitle: &str, remarks: &[Str
     let mut side_by_side: Vec<Block> = remarks.iter().cloned().map(Block::Text).collect();
     side_by_side.push(Block::Table(words(
         "The embedding always matches, so it is free; the columns beside leave it out",
-        comparison(&summaries),
+        comparison::table(&summaries),
     )));
     side_by_side.extend(charts(all).map(Block::Chart));
     let mut sheet = Sheet::new("Experiments", subtitle).section("Side by side", side_by_side);
@@ -165,6 +165,7 @@ fn one(summary: &Summary) -> Vec<Block> {
 }
 
 /// Of what each statistic detects.
+#[cfg(feature = "native")]
 pub fn detection(table: &Detection, subtitle: &str) -> Sheet {
     let mut sheet = Sheet::new("What each statistic detects", subtitle)
         .fact("model", table.model.clone())

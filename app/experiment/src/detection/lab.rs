@@ -22,7 +22,7 @@ use super::cheat::{Cheat, Forgery};
 use super::score::{Figures, figures_of};
 use crate::ExperimentError;
 use crate::alter::Weights;
-use crate::observe::observe;
+use crate::observe::{Token, logprob_distance, observe_with};
 use crate::plain::{Alter, Plain, Ran};
 use crate::trial::ClaimOf;
 
@@ -361,7 +361,12 @@ impl<'m> Lab<'m> {
         let trace = Trace::parse(&bytes)?;
         let engine = &mut self.engines[verifier];
         let profile = self.profiles.select(trace.manifest(), engine.info());
-        let observed = observe(&trace, engine, profile, Some(&raw.logits), monitor).await?;
+        let logits = &raw.logits;
+        let mut look = |index: usize, own: &[f32], token: &mut Token| {
+            let theirs = logits.get(index);
+            token.logprob_distance = theirs.map(|theirs| logprob_distance(theirs, own));
+        };
+        let observed = observe_with(&trace, engine, profile, &mut look, monitor).await?;
         let (tokens, accepted) = figures_of(&observed, raw.prompt.len() - 1);
         Ok(Measured {
             cheat: job.cheat,

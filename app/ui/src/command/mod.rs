@@ -38,6 +38,7 @@ pub(crate) enum Command {
     ResetPlot,
     SaveReport,
     SaveStatement,
+    SaveSheet,
     SaveCsv,
     SavePlot,
     SaveTrace,
@@ -58,7 +59,7 @@ pub(crate) enum Command {
 
 impl Command {
     /// All, in the order in which the palette lists them.
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 48] = [
         Self::VerifySample,
         Self::SampleSwapped,
         Self::SampleFlipped,
@@ -90,6 +91,7 @@ impl Command {
         Self::ResetPlot,
         Self::SaveReport,
         Self::SaveStatement,
+        Self::SaveSheet,
         Self::SaveCsv,
         Self::SavePlot,
         Self::SaveTrace,
