@@ -13,7 +13,7 @@ pub(crate) fn maybe(share: Option<f64>) -> String {
 }
 
 /// One table over all experiments; its first row is the head.
-pub fn table(summaries: &[Summary]) -> Vec<Vec<String>> {
+pub fn table(summaries: &[&Summary]) -> Vec<Vec<String>> {
     let head = [
         "experiment",
         "trials",

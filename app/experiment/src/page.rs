@@ -101,7 +101,7 @@ pub fn experiments(all: &[(Summary, Vec<Trial>)], subtitle: &str, remarks: &[Str
     for remark in remarks {
         page.text(remark);
     }
-    let summaries: Vec<Summary> = all.iter().map(|(summary, _)| summary.clone()).collect();
+    let summaries: Vec<&Summary> = all.iter().map(|(summary, _)| summary).collect();
     page.section("Side by side");
     page.table(&comparison::table(&summaries));
     page.text(

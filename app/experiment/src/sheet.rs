@@ -10,7 +10,7 @@ use crate::trial::Trial;
 
 /// Of some experiments; `remarks` say how they were made.
 pub fn experiments(all: &[(Summary, Vec<Trial>)], subtitle: &str, remarks: &[String]) -> Sheet {
-    let summaries: Vec<Summary> = all.iter().map(|(summary, _)| summary.clone()).collect();
+    let summaries: Vec<&Summary> = all.iter().map(|(summary, _)| summary).collect();
     let mut side_by_side: Vec<Block> = remarks.iter().cloned().map(Block::Text).collect();
     side_by_side.push(Block::Table(words(
         "The embedding always matches, so it is free; the columns beside leave it out",
@@ -18,7 +18,7 @@ pub fn experiments(all: &[(Summary, Vec<Trial>)], subtitle: &str, remarks: &[Str
     )));
     side_by_side.extend(charts(all).map(Block::Chart));
     let mut sheet = Sheet::new("Experiments", subtitle).section("Side by side", side_by_side);
-    for summary in &summaries {
+    for summary in summaries {
         let name = format!("{}: {}", summary.experiment.name(), summary.title);
         sheet = sheet.section(&name, one(summary));
     }

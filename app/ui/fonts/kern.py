@@ -1,4 +1,4 @@
-"""Keeps kerning among ASCII and Latin-1 only, in place: python3 kern.py IBMPlexSans-Regular.ttf
+"""Keeps kerning among ASCII, Latin-1 and punctuation only, in place: python3 kern.py IBMPlexSans-Regular.ttf
 
 Pairs of all other letters are most of what kerning takes, and what the app says is English."""
 import sys

@@ -437,6 +437,8 @@ pub(crate) async fn found(
             (adapter, info)
         })
         .collect();
-    all.sort_by_key(|(_, info)| info.rank());
+    if all.len() > 1 && !cfg!(target_arch = "wasm32") {
+        all.sort_by_key(|(_, info)| info.rank());
+    }
     all
 }
