@@ -1,4 +1,4 @@
-//! Embeds the kernels without their comments: a browser downloads them, and its compiler reads none. Lines stay where they are, so that a
+//! Embeds the kernels without their comments and indentation: a browser downloads them, and its compiler reads none. Lines stay where they are, so that a
 //! compiler's complaint names the line of the file.
 
 use std::fmt::Write as _;
@@ -43,8 +43,8 @@ fn sorted(folder: &Path) -> io::Result<Vec<PathBuf>> {
 /// WGSL has no strings, so `//` always begins a comment.
 fn bare(text: &str) -> String {
     let code = |line: &str| match line.split_once("//") {
-        Some((code, _)) => code.trim_end().to_owned(),
-        None => line.trim_end().to_owned(),
+        Some((code, _)) => code.trim().to_owned(),
+        None => line.trim().to_owned(),
     };
     let lines: Vec<String> = text.lines().map(code).collect();
     lines.join("\n") + "\n"

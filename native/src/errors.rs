@@ -2,6 +2,7 @@
 
 use anyhow::Error;
 use assay_engine::EngineError;
+use assay_experiment::ExperimentError;
 use assay_model::ModelError;
 use assay_prove::ProveError;
 use assay_trace::{ForgeError, TraceError};
@@ -74,6 +75,15 @@ fn hint(err: &Error) -> Option<String> {
     if let Some(engine) = engine_error(err) {
         return engine_hint(engine);
     }
+    match err.downcast_ref() {
+        Some(ExperimentError::NoTokenizer) => {
+            return Some("give it with --tokenizer FILE".to_owned());
+        }
+        Some(ExperimentError::TooLong { .. }) => {
+            return Some("use shorter prompts, or -n".to_owned());
+        }
+        _ => {}
+    }
     if let Some(ForgeError::Structure(_)) = err.downcast_ref() {
         return Some("this is no trace file".to_owned());
     }
@@ -122,7 +132,12 @@ fn engine_error(err: &Error) -> Option<&EngineError> {
         Some(VerifyError::Engine(engine)) => Some(engine),
         _ => None,
     };
-    err.downcast_ref().or(carried).or(judged)
+    let tried = match err.downcast_ref() {
+        Some(ExperimentError::Engine(engine))
+        | Some(ExperimentError::Prove(ProveError::Engine(engine))) => Some(engine),
+        _ => None,
+    };
+    err.downcast_ref().or(carried).or(judged).or(tried)
 }
 
 fn model_error(err: &Error) -> Option<&ModelError> {
@@ -134,5 +149,9 @@ fn model_error(err: &Error) -> Option<&ModelError> {
         Some(VerifyError::Model(model)) => Some(model),
         _ => None,
     };
-    err.downcast_ref().or(carried).or(judged)
+    let tried = match err.downcast_ref() {
+        Some(ExperimentError::Model(model)) => Some(model),
+        _ => None,
+    };
+    err.downcast_ref().or(carried).or(judged).or(tried)
 }

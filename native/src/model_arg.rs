@@ -59,7 +59,7 @@ pub fn variant(claimed: &Model, what: &str) -> anyhow::Result<Model> {
     let Some(name) = what.strip_prefix("round:") else {
         return Ok(Model::open(Path::new(what))?);
     };
-    match Format::ALL.into_iter().find(|format| format.name() == name) {
+    match Format::named(name) {
         Some(format) => Ok(claimed.rounded(format)?),
         None => {
             let known: Vec<String> = Format::ALL

@@ -297,6 +297,88 @@ test("what a study found is drawn, and one that is none is refused in words", as
   await page.context().close();
 });
 
+// --- experiments ------------------------------------------------------------------------------------------------------------
+
+// The form of a visitor who ran `which` before, with few tokens.
+const few = (which, more = {}) => ({
+  settings: { experiments: { which, trials: 1, verifiers: 1, prompts: "Short", tokens: 4, verifier: "Best", ...more } },
+});
+
+// Runs what the Study page says; the sheet, as it is saved.
+async function experiment(page) {
+  await command(page, "run-experiment");
+  const now = await until(page, (now) => now.phase !== "working" && (now.study || now.error), "found something");
+  assert.deepEqual([now.error, now.study, now.page], [null, "Experiments", "study"]);
+  const download = page.waitForEvent("download");
+  await command(page, "save-sheet");
+  const file = path.join(temporary, "experiments.json");
+  await (await download).saveAs(file);
+  return JSON.parse(await fs.readFile(file));
+}
+
+// The table of an experiment by direction: its rows, and the cell of a column in one of them.
+function directions(sheet, name) {
+  const section = sheet.sections.find((section) => section.heading.startsWith(`${name}:`));
+  const { columns, rows } = section.blocks.find((block) => block.table).table;
+  return { rows, cell: (row, column) => row[columns.indexOf(column)] };
+}
+
+test("the page runs experiments on its adapter, and on the CPU", async () => {
+  const page = await start("", few(1));
+  await command(page, "experiments");
+  await shot(page, "experiments-form");
+  const one = directions(await experiment(page), "exp1");
+  assert.equal(one.rows.length, 2, "one direction, and all");
+  assert.match(one.rows[0][0], /swiftshader.* -> .*swiftshader/i);
+  assert.equal(one.cell(one.rows[1], "accept rate (repo)"), 1);
+  await shot(page, "experiments-one");
+  // What is there is not run again: the same times stand in the sheet.
+  const [first, second] = [await experiment(page), await experiment(page)];
+  assert.deepEqual(second, first);
+  await stillWorks(page);
+  await page.context().close();
+
+  const both = await start("", few(2));
+  await command(both, "experiments");
+  const two = directions(await experiment(both), "exp2");
+  const names = two.rows.map((row) => row[0]);
+  assert.equal(names.length, 3, JSON.stringify(names));
+  assert.ok(names.some((name) => /^cpu -> .*swiftshader/i.test(name)), JSON.stringify(names));
+  assert.ok(names.some((name) => /swiftshader.* -> cpu$/i.test(name)), JSON.stringify(names));
+  const all = two.rows[2];
+  assert.equal(two.cell(all, "accept rate (repo)"), 1);
+  assert.deepEqual([two.cell(all, "own: accept"), two.cell(all, "reject")], [2, 0]);
+  await shot(both, "experiments-two");
+  assert.deepEqual(both.faults, []);
+  await both.context().close();
+});
+
+test("experiments that are cancelled go on, and dishonest provers are caught", async () => {
+  const page = await start("", few(4, { trials: 2 }));
+  await command(page, "experiments");
+  await command(page, "run-experiment");
+  await until(page, (now) => now.stage === "trials" && now.done >= 1, "one trial done");
+  await shot(page, "experiments-running");
+  await command(page, "cancel");
+  const stopped = await until(page, (now) => now.phase !== "working", "cancelled", 180);
+  assert.deepEqual([stopped.error, stopped.study], [null, null]);
+  const four = directions(await experiment(page), "exp4");
+  const all = four.rows[four.rows.length - 1];
+  assert.deepEqual([four.cell(all, "own: accept"), four.cell(all, "reject")], [0, 4]);
+  assert.equal(four.cell(all, "without embedding"), 0);
+
+  // Two devices are one where both are the CPU.
+  const cpu = await start("", { settings: { device: "Cpu", ...few(2, { verifier: "Cpu" }).settings } });
+  await command(cpu, "run-experiment");
+  const refused = await until(cpu, (now) => now.error, "refused");
+  assert.equal(refused.error.code, "unsupported");
+  assert.match(refused.error.message, /two devices/);
+  await shot(cpu, "experiments-refused");
+  await cpu.context().close();
+  await stillWorks(page);
+  await page.context().close();
+});
+
 // --- keys -------------------------------------------------------------------------------------------------------------------
 
 const PASSPHRASE = "correct horse, battery staple";

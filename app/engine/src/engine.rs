@@ -464,7 +464,7 @@ impl Engine {
         };
         let outputs = match &mut self.backend {
             Backend::Gpu(gpu) => gpu.run(chunk, want, monitor).await?,
-            Backend::Cpu(cpu) => cpu.run(chunk, want, monitor)?,
+            Backend::Cpu(cpu) => cpu.run(chunk, want, monitor).await?,
         };
         // A row with one bad number would compare as "different", which is a verdict; a device that
         // computes NaN from finite weights has failed, which is not.

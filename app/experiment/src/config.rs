@@ -7,8 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
 
-/// The file that stands in for whatever is not said.
-pub const DEFAULTS: &str = include_str!("../defaults.toml");
 /// Bytes that a configuration may have.
 pub const MAX_BYTES: u64 = 4 << 20;
 
@@ -93,13 +91,20 @@ pub struct Prompts {
 }
 
 impl Config {
+    /// The defaults: `defaults.toml`, as `build.rs` writes it.
+    pub fn defaults() -> Self {
+        include!(concat!(env!("OUT_DIR"), "/defaults.rs"))
+    }
+
     /// The defaults, with what `file` says in place of them. Tables are merged; prompts of one length are replaced whole.
     ///
     /// # Errors
     /// A file that is no TOML, has unknown keys, or asks for what cannot be run.
+    #[cfg(feature = "native")]
     pub fn read(file: Option<&str>) -> Result<Self, ExperimentError> {
         let wrong = |err: toml::de::Error| ExperimentError::Config(err.to_string());
-        let mut table: toml::Table = toml::from_str(DEFAULTS).map_err(wrong)?;
+        let mut table: toml::Table =
+            toml::from_str(include_str!("../defaults.toml")).map_err(wrong)?;
         if let Some(file) = file {
             merge(&mut table, toml::from_str(file).map_err(wrong)?, 0);
         }
@@ -181,7 +186,28 @@ impl Layers {
     }
 }
 
+fn named(all: &[(&str, f64)]) -> BTreeMap<String, f64> {
+    let mut rates = BTreeMap::new();
+    for (name, rate) in all {
+        rates.insert((*name).to_owned(), *rate);
+    }
+    rates
+}
+
+fn prompts(all: &[(&str, usize, &[&str])]) -> BTreeMap<String, Prompts> {
+    let mut prompts = BTreeMap::new();
+    for (name, max_tokens, texts) in all {
+        let of = Prompts {
+            max_tokens: *max_tokens,
+            texts: texts.iter().map(|text| (*text).to_owned()).collect(),
+        };
+        prompts.insert((*name).to_owned(), of);
+    }
+    prompts
+}
+
 /// Puts what `new` says over `old`; below [prompts] a table is one thing.
+#[cfg(feature = "native")]
 fn merge(old: &mut toml::Table, new: toml::Table, depth: usize) {
     for (key, value) in new {
         match (old.get_mut(&key), value) {
@@ -199,9 +225,11 @@ fn merge(old: &mut toml::Table, new: toml::Table, depth: usize) {
 mod tests {
     use super::*;
 
+    #[cfg(feature = "native")]
     #[test]
     fn a_file_says_only_what_is_other() {
         let plain = Config::read(None).unwrap();
+        assert_eq!(plain, Config::defaults());
         assert_eq!(plain.accept_rate["exp4"], 0.70);
         let file = "[run]\ntrials = 20\n[accept_rate]\nexp1 = 0.99\n\
                     [prompts.mine]\nmax_tokens = 4\ntexts = [\"a\"]";
@@ -236,7 +264,8 @@ mod tests {
     /// Whoever changes nothing gets the published rules.
     #[test]
     fn defaults_are_the_published_thresholds() {
-        let config = Config::read(None).unwrap();
+        let config = Config::defaults();
+        config.check().unwrap();
         for (rule, limits) in [(Rule::Repo, config.repo), (Rule::Paper, config.paper)] {
             let published = rule.thresholds();
             assert_eq!(

@@ -3,7 +3,7 @@
 use assay_engine::EngineError;
 use assay_model::ModelError;
 use assay_prove::ProveError;
-use assay_trace::{BuildError, ForgeError, TraceError};
+use assay_trace::{BuildError, CommitmentError, Digest, TraceError};
 
 /// An experiment that could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -23,9 +23,9 @@ pub enum ExperimentError {
     /// A trace that was kept does not parse.
     #[error("a kept trace is damaged: {0}")]
     Trace(#[from] TraceError),
-    /// A trace's claims could not be changed.
+    /// A trace that was handed over does not commit to what is in it.
     #[error(transparent)]
-    Forge(#[from] ForgeError),
+    Commitment(#[from] CommitmentError),
     /// The configuration cannot be used.
     #[error("the configuration: {0}")]
     Config(String),
@@ -39,6 +39,44 @@ pub enum ExperimentError {
         /// The model's family.
         family: &'static str,
     },
+    /// There is nothing to turn a prompt into tokens.
+    #[error("this checkpoint has no tokenizer")]
+    NoTokenizer,
+    /// A prompt and its answer have no room.
+    #[error("prompt {trial} and {tokens} tokens do not fit the model's context of {context}")]
+    TooLong {
+        /// The trial.
+        trial: usize,
+        /// Tokens to generate.
+        tokens: usize,
+        /// The model's context.
+        context: usize,
+    },
+    /// An experiment wants quantised weights, and there are none.
+    #[error("no quantised model")]
+    NoQuantised,
+    /// What should be the quantised model is another one.
+    #[error("{quantised} is no form of {full}: the sizes differ")]
+    OtherSizes {
+        /// Its name.
+        quantised: String,
+        /// The full model's.
+        full: String,
+    },
+    /// A prover on another machine ran for another model.
+    #[error("the prover claims other weights than this verifier has: {claimed} and {own}")]
+    OtherWeights {
+        /// What it claims.
+        claimed: Digest,
+        /// What is here.
+        own: Digest,
+    },
+    /// A thread ended without a word.
+    #[error("a verifier's thread ended early")]
+    Thread,
+    /// Trials could not be kept or found.
+    #[error(transparent)]
+    Store(Box<dyn std::error::Error + Send + Sync>),
     /// Too little was measured to say anything.
     #[error("too few measurements of {0}")]
     TooFew(&'static str),

@@ -92,8 +92,7 @@ pub struct Observed {
     pub compare_s: f64,
 }
 
-/// Verifies `trace` on `engine`, whose model is the verifier's. `logits` are the prover's, one row an emitted token, where an
-/// experiment has them. `suspects` are runs over the trace's tokens.
+/// Verifies `trace` on `engine`, whose model is the verifier's.
 ///
 /// # Errors
 /// The engine's; nothing in the trace causes one, once its sizes are the model's.
@@ -101,8 +100,21 @@ pub async fn observe(
     trace: &Trace<'_>,
     engine: &mut Engine,
     profile: Option<&Profile>,
-    logits: Option<&[Vec<f32>]>,
+    monitor: &mut dyn Monitor,
+) -> Result<Observed, ExperimentError> {
+    observe_with(trace, engine, profile, &[], &mut |_, _, _| {}, monitor).await
+}
+
+/// The same; `suspects` are runs over the trace's tokens, and `look` sees each emitted token (0 ..) with the verifier's logits, and may say more of it.
+///
+/// # Errors
+/// Those of [`observe`].
+pub async fn observe_with(
+    trace: &Trace<'_>,
+    engine: &mut Engine,
+    profile: Option<&Profile>,
     suspects: &[SuspectRun],
+    look: &mut dyn FnMut(usize, &[f32], &mut Token),
     monitor: &mut dyn Monitor,
 ) -> Result<Observed, ExperimentError> {
     let manifest = trace.manifest();
@@ -142,14 +154,9 @@ pub async fn observe(
             else {
                 continue;
             };
-            let theirs = logits.and_then(|logits| logits.get(position - first));
-            judged.push(judge(
-                &spec,
-                own,
-                position,
-                token,
-                theirs.map(Vec::as_slice),
-            ));
+            let mut token = judge(&spec, own, position, token);
+            look(position - first, own, &mut token);
+            judged.push(token);
         }
         compare_s += begun.elapsed().as_secs_f64();
         Ok(())
@@ -240,13 +247,7 @@ fn compare_rows(
     }
 }
 
-fn judge(
-    spec: &SamplerSpec,
-    own: &[f32],
-    position: usize,
-    token: u32,
-    theirs: Option<&[f32]>,
-) -> Token {
+fn judge(spec: &SamplerSpec, own: &[f32], position: usize, token: u32) -> Token {
     // Positions are below 2^20. Without a tolerance the support is the nominal one.
     let judged = sampler::judge(spec, own, position as u32, token, 0.0);
     let in_logits = match *spec {
@@ -259,7 +260,7 @@ fn judge(
         is_outside: judged.support == Support::Outside,
         log_likelihood: judged.log_likelihood,
         replayed: judged.replay_matches,
-        logprob_distance: theirs.map(|theirs| logprob_distance(theirs, own)),
+        logprob_distance: None,
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use assay_verify::Verdict;
 
 use crate::chart::{Axis, Mark, Panel, STYLE, Sheet, escape, histogram, short};
+use crate::comparison::{self, maybe, percent};
 use crate::pooled::{Moments, POOLED, Pooled, Recommended};
 use crate::summary::{Aggregate, Summary};
 use crate::trial::Trial;
@@ -94,59 +95,15 @@ impl Page {
     }
 }
 
-fn percent(share: f64) -> String {
-    format!("{:.1} %", 100.0 * share)
-}
-
-fn maybe(share: Option<f64>) -> String {
-    share.map_or("nothing but the embedding".to_owned(), percent)
-}
-
-/// One table over all experiments.
-pub fn comparison(summaries: &[Summary]) -> Vec<Vec<String>> {
-    let head = [
-        "experiment",
-        "trials",
-        "must exceed",
-        "accept rate (repo)",
-        "without embedding",
-        "accept rate (paper)",
-        "without embedding",
-        "trials pass (repo)",
-        "own verdicts: accept / reject / inconclusive",
-        "verify / generate",
-    ];
-    let mut rows = vec![head.map(str::to_owned).to_vec()];
-    for summary in summaries {
-        let a = &summary.aggregate;
-        rows.push(vec![
-            format!("{}: {}", summary.experiment.name(), summary.title),
-            a.trials.to_string(),
-            percent(summary.accept_rate_threshold),
-            percent(a.avg_accept_rate),
-            maybe(a.avg_accept_rate_without_embedding),
-            percent(a.avg_paper_accept_rate),
-            maybe(a.avg_paper_accept_rate_without_embedding),
-            percent(a.pass_rate.repo),
-            format!(
-                "{} / {} / {}",
-                a.own.accept, a.own.reject, a.own.inconclusive
-            ),
-            format!("{:.1} %", a.avg_overhead_percentage),
-        ]);
-    }
-    rows
-}
-
 /// The page of some experiments. `remarks` stand under the title.
 pub fn experiments(all: &[(Summary, Vec<Trial>)], subtitle: &str, remarks: &[String]) -> String {
     let mut page = Page::new("Experiments", subtitle);
     for remark in remarks {
         page.text(remark);
     }
-    let summaries: Vec<Summary> = all.iter().map(|(summary, _)| summary.clone()).collect();
+    let summaries: Vec<&Summary> = all.iter().map(|(summary, _)| summary).collect();
     page.section("Side by side");
-    page.table(&comparison(&summaries));
+    page.table(&comparison::table(&summaries));
     page.text(
         "Accept rate: share of pairs of rows (a generated token, a sampled hidden state) that a rule accepts; mean over verifiers, then \
          over trials. The embedding always matches, so it is free; the columns beside leave it out. repo: the reproduction's code, whose \

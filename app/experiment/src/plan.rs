@@ -98,6 +98,11 @@ impl Experiment {
         }
     }
 
+    /// Whether either side has such weights.
+    pub fn needs(self, precision: Precision) -> bool {
+        [self.prover(), self.verifier()].contains(&precision)
+    }
+
     /// Whether prover and verifier are meant to be different devices.
     pub fn is_heterogeneous(self) -> bool {
         matches!(self, Self::Exp2 | Self::Exp4)

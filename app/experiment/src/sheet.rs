@@ -2,23 +2,23 @@
 
 use assay_sheet::{Axis, Block, Cell, Chart, Mark, Series, Sheet, Style, Table};
 
-use crate::detection::table::RATES;
-use crate::detection::{Detection, draw};
-use crate::page::comparison;
+use crate::comparison;
+#[cfg(feature = "native")]
+use crate::detection::{Detection, draw, table::RATES};
 use crate::summary::{Aggregate, Summary};
 use crate::trial::Trial;
 
 /// Of some experiments; `remarks` say how they were made.
 pub fn experiments(all: &[(Summary, Vec<Trial>)], subtitle: &str, remarks: &[String]) -> Sheet {
-    let summaries: Vec<Summary> = all.iter().map(|(summary, _)| summary.clone()).collect();
+    let summaries: Vec<&Summary> = all.iter().map(|(summary, _)| summary).collect();
     let mut side_by_side: Vec<Block> = remarks.iter().cloned().map(Block::Text).collect();
     side_by_side.push(Block::Table(words(
         "The embedding always matches, so it is free; the columns beside leave it out",
-        comparison(&summaries),
+        comparison::table(&summaries),
     )));
     side_by_side.extend(charts(all).map(Block::Chart));
     let mut sheet = Sheet::new("Experiments", subtitle).section("Side by side", side_by_side);
-    for summary in &summaries {
+    for summary in summaries {
         let name = format!("{}: {}", summary.experiment.name(), summary.title);
         sheet = sheet.section(&name, one(summary));
     }
@@ -165,6 +165,7 @@ fn one(summary: &Summary) -> Vec<Block> {
 }
 
 /// Of what each statistic detects.
+#[cfg(feature = "native")]
 pub fn detection(table: &Detection, subtitle: &str) -> Sheet {
     let mut sheet = Sheet::new("What each statistic detects", subtitle)
         .fact("model", table.model.clone())

@@ -133,6 +133,12 @@ impl Summary {
                 .or_default()
                 .push(trial);
         }
+        let mut directions = BTreeMap::new();
+        for (name, trials) in by_direction {
+            if let Some(of) = Aggregate::of(&trials, threshold) {
+                directions.insert(name, of);
+            }
+        }
         let readings = experiment.differs_in_weights().then(|| {
             let rejected = |trial: &&&Trial| {
                 trial
@@ -157,10 +163,7 @@ impl Summary {
             experiment,
             title: experiment.title().to_owned(),
             accept_rate_threshold: threshold,
-            directions: by_direction
-                .into_iter()
-                .filter_map(|(name, trials)| Some((name, Aggregate::of(&trials, threshold)?)))
-                .collect(),
+            directions,
             aggregate,
             readings,
             seeds_say: experiment.seeds_say().to_owned(),

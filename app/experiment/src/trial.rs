@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use assay_engine::{Engine, Monitor};
 use assay_model::Model;
-use assay_prove::{Request, Timings, prove};
-use assay_trace::{Digest, ModelClaim, Trace, reroot};
+use assay_prove::{Request, Timings, prove_as};
+use assay_trace::{Digest, ModelClaim, Trace};
 use assay_verify::Profiles;
 use assay_verify::verillm::Rule;
 use serde::{Deserialize, Serialize};
@@ -205,17 +205,8 @@ pub struct ClaimOf {
 impl ClaimOf {
     /// The claim of whoever really runs `model`, whose root is `root`.
     pub fn new(model: &Model, root: Digest) -> Self {
-        let config = model.config();
         Self {
-            claim: ModelClaim {
-                dtype: model.dtype().to_owned(),
-                family: config.family.as_str().to_owned(),
-                hidden: config.hidden as u32,
-                layers: config.layers as u32,
-                parameters: model.parameters(),
-                root,
-                vocab: config.vocab as u32,
-            },
+            claim: assay_prove::claim(model, root),
         }
     }
 }
@@ -231,12 +222,8 @@ pub async fn run_prover(
     request: &Request,
     monitor: &mut dyn Monitor,
 ) -> Result<(Vec<u8>, Vec<u32>, Timing), ExperimentError> {
-    let proved = prove(engine, model, claim.claim.root, request, monitor).await?;
-    let mut bytes = proved.trace.to_bytes();
-    let claimed = Trace::parse(&bytes)?.manifest().model.clone();
-    if claimed != claim.claim {
-        bytes = reroot(&bytes, |trace| trace.manifest.model = claim.claim.clone())?;
-    }
+    let proved = prove_as(engine, model, claim.claim.clone(), request, monitor).await?;
+    let bytes = proved.trace.to_bytes();
     Ok((bytes, proved.output, Timing::of(&proved.timings)))
 }
 
@@ -253,7 +240,7 @@ pub async fn run_verifier(
 ) -> Result<(Observed, BTreeMap<String, PairFigures>, RateSummary), ExperimentError> {
     let trace = Trace::parse(trace)?;
     let profile = profiles.select(trace.manifest(), engine.info());
-    let observed = observe(&trace, engine, profile, None, &[], monitor).await?;
+    let observed = observe(&trace, engine, profile, monitor).await?;
     let layers = config.run.layers.of(engine.config().layers);
     let n_prompt = trace.prompt().len();
     let mut per_layer = BTreeMap::new();

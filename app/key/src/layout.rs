@@ -108,7 +108,7 @@ impl Layout {
     /// The layout that checked facts call for. No product overflows: a tensor has at most 2^26 elements, a file at most 2^15 tensors.
     pub fn new(facts: &Facts) -> Self {
         let mut tensors = list(facts);
-        tensors.sort_by(|a, b| (a.dtype, &a.name).cmp(&(b.dtype, &b.name)));
+        tensors.sort_unstable_by(|a, b| (a.dtype, &a.name).cmp(&(b.dtype, &b.name)));
         let mut end = 0;
         for tensor in &mut tensors {
             let elements: u64 = tensor.shape.iter().map(|dim| *dim as u64).product();

@@ -4,7 +4,7 @@ use crate::{
     gguf, huggingface, llama2c, weights::Part,
 };
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 #[cfg(feature = "native")]
 use std::path::Path;
@@ -235,9 +235,13 @@ impl Model {
     /// stand beside them, or `quantised` where they are of several types.
     pub fn dtype(&self) -> &'static str {
         let names = |quantised: bool| {
-            let tensors = self.tensors.values();
-            let wanted = tensors.filter(move |tensor| !quantised || !tensor.dtype.is_float());
-            let names: BTreeSet<&str> = wanted.map(|tensor| tensor.dtype.as_str()).collect();
+            let mut names: Vec<&str> = Vec::new();
+            for tensor in self.tensors.values() {
+                let name = tensor.dtype.as_str();
+                if (!quantised || !tensor.dtype.is_float()) && !names.contains(&name) {
+                    names.push(name);
+                }
+            }
             names
         };
         let (quantised, all) = (names(true), names(false));

@@ -43,6 +43,11 @@ impl Format {
         }
     }
 
+    /// By its name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.name() == name)
+    }
+
     /// Rounds a tensor's `values` in place, if it is one that this format would hold.
     pub fn round(self, role: Role, tensor: &TensorRef, values: &mut [f32]) {
         let is_table = matches!(role, Role::Embedding | Role::LmHead | Role::Positions);

@@ -80,7 +80,9 @@ fn check_cover(
     file: &str,
 ) -> Result<(), ModelError> {
     let mut by_offset: Vec<_> = entries.iter().collect();
-    by_offset.sort_by_key(|(_, entry)| (entry.offset, entry.bytes));
+    by_offset.sort_unstable_by(|(a, of), (b, than)| {
+        (of.offset, of.bytes, a).cmp(&(than.offset, than.bytes, b))
+    });
     let (mut at, mut last) = (start, "");
     let hole = |begin, end| ModelError::Hole {
         begin: begin - start,

@@ -4,8 +4,8 @@ use assay_engine::sampler::{SamplerSpec, sample};
 use assay_engine::{Engine, Monitor, Outputs, Phase, Want};
 use assay_model::Model;
 use assay_trace::{
-    Digest, FinishedTrace, PositionInput, PositionRecord, RecordPlan, SealedTrace, StopReason,
-    TraceBuilder,
+    Digest, FinishedTrace, ModelClaim, PositionInput, PositionRecord, RecordPlan, SealedTrace,
+    StopReason, TraceBuilder,
 };
 use web_time::Instant;
 
@@ -69,6 +69,20 @@ struct Generated {
     timings: Timings,
 }
 
+/// What an honest prover of `model`, whose root is `root`, claims.
+pub fn claim(model: &Model, root: Digest) -> ModelClaim {
+    let config = model.config();
+    ModelClaim {
+        dtype: model.dtype().to_owned(),
+        family: config.family.as_str().to_owned(),
+        hidden: config.hidden as u32,
+        layers: config.layers as u32,
+        parameters: model.parameters(),
+        root,
+        vocab: config.vocab as u32,
+    }
+}
+
 /// Runs `request` on `engine` (emptied first) and seals a trace that claims `root` as the model's root, with what the request opens.
 pub async fn prove(
     engine: &mut Engine,
@@ -77,7 +91,18 @@ pub async fn prove(
     request: &Request,
     monitor: &mut dyn Monitor,
 ) -> Result<Proved, ProveError> {
-    let sealed = seal(engine, model, root, request, monitor).await?;
+    prove_as(engine, model, claim(model, root), request, monitor).await
+}
+
+/// The same with any claim: an experiment's dishonest prover names another model than it runs.
+pub async fn prove_as(
+    engine: &mut Engine,
+    model: &Model,
+    claim: ModelClaim,
+    request: &Request,
+    monitor: &mut dyn Monitor,
+) -> Result<Proved, ProveError> {
+    let sealed = seal_as(engine, model, claim, request, monitor).await?;
     let started = Instant::now();
     let trace = sealed
         .trace
@@ -99,9 +124,19 @@ pub async fn seal(
     request: &Request,
     monitor: &mut dyn Monitor,
 ) -> Result<Sealed, ProveError> {
+    seal_as(engine, model, claim(model, root), request, monitor).await
+}
+
+async fn seal_as(
+    engine: &mut Engine,
+    model: &Model,
+    claim: ModelClaim,
+    request: &Request,
+    monitor: &mut dyn Monitor,
+) -> Result<Sealed, ProveError> {
     request.check(model.config())?;
     let (stated, sampler) = request.sampler()?;
-    let spec = request.spec(model, root, engine, stated);
+    let spec = request.spec(model, claim, engine, stated);
     let mut want = Want::all_states(engine.config());
     want.masks = spec.sparse.is_some();
     if spec.linears.is_some() {

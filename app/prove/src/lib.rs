@@ -7,7 +7,7 @@
 mod generate;
 mod request;
 
-pub use generate::{Proved, Sealed, Timings, generate, prove, seal};
+pub use generate::{Proved, Sealed, Timings, claim, generate, prove, prove_as, seal};
 pub use request::{Open, ProveError, Request};
 
 /// What this program calls itself in a trace.

@@ -234,25 +234,16 @@ impl Request {
     pub(crate) fn spec(
         &self,
         model: &Model,
-        root: Digest,
+        claim: ModelClaim,
         engine: &Engine,
         sampler: Sampler,
     ) -> TraceSpec {
         let config = model.config();
-        let layers = config.layers as u32;
         TraceSpec {
             adapter: Manifest::printable(&engine.info().name),
             eos: config.eos.clone(),
             ignore_eos: self.ignore_eos,
-            model: ModelClaim {
-                dtype: model.dtype().to_owned(),
-                family: config.family.as_str().to_owned(),
-                hidden: config.hidden as u32,
-                layers,
-                parameters: model.parameters(),
-                root,
-                vocab: config.vocab as u32,
-            },
+            model: claim,
             nonce: self.nonce.map(Digest),
             numerics: NumericsClaim {
                 activations: engine.activations().claim(),

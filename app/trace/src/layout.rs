@@ -79,7 +79,7 @@ pub(crate) fn tensors(manifest: &Manifest) -> Vec<Tensor> {
             offsets: [0; 2],
         })
         .collect();
-    tensors.sort_by(|a, b| (rank(a.dtype), &a.name).cmp(&(rank(b.dtype), &b.name)));
+    tensors.sort_unstable_by(|a, b| (rank(a.dtype), &a.name).cmp(&(rank(b.dtype), &b.name)));
     let mut end = 0_u64;
     for tensor in &mut tensors {
         let start = end;

@@ -1,5 +1,6 @@
 //! Files that a result can be saved as.
 
+use assay_sheet::Sheet;
 use assay_verify::audit::AuditReport;
 use egui::{ColorImage, Rect};
 
@@ -30,6 +31,16 @@ pub(crate) fn statement(judged: &Judged, build: &str) -> Result<File, String> {
     Ok(File {
         name: format!("{}.intoto.json", name(judged)),
         mime: "application/vnd.in-toto+json",
+        bytes: text.into_bytes(),
+    })
+}
+
+/// A study's sheet, as this or another program opens it.
+pub(crate) fn sheet(sheet: &Sheet) -> Result<File, String> {
+    let text = sheet.to_json().map_err(|err| err.to_string())?;
+    Ok(File {
+        name: "sheet.json".to_owned(),
+        mime: "application/json",
         bytes: text.into_bytes(),
     })
 }

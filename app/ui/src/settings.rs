@@ -2,7 +2,7 @@
 
 use assay_engine::sampler::SamplerSpec;
 use assay_trace::Decimal;
-use assay_work::message::DeviceChoice;
+use assay_work::message::{DeviceChoice, ExperimentRequest};
 use serde::{Deserialize, Serialize};
 
 /// Bounds of the zoom factor.
@@ -24,6 +24,8 @@ pub struct Settings {
     pub max_tokens: u32,
     /// The live prover that was last asked. Its token is never kept.
     pub prover: String,
+    /// The experiments that were last run.
+    pub experiments: Option<ExperimentRequest>,
 }
 
 impl Default for Settings {
@@ -35,6 +37,7 @@ impl Default for Settings {
             sampler: SamplerForm::default(),
             max_tokens: 64,
             prover: String::new(),
+            experiments: None,
         }
     }
 }

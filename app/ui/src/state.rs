@@ -58,7 +58,7 @@ pub(crate) enum Page {
     Verify,
     Prove,
     Ask,
-    /// What a study found, and a form for experiments where they run.
+    /// A form for experiments, and what a study found.
     Study,
 }
 
@@ -262,6 +262,7 @@ impl State {
     pub fn new(platform: Platform, settings: Settings) -> Self {
         let max_tokens = settings.max_tokens.to_string();
         let asking = Asking::new(settings.prover.clone(), max_tokens.clone());
+        let trials = settings.experiments.as_ref().map(TrialsForm::of);
         Self {
             platform,
             settings,
@@ -282,7 +283,7 @@ impl State {
             },
             asking,
             study: None,
-            trials: TrialsForm::default(),
+            trials: trials.unwrap_or_default(),
             jobs: Jobs::default(),
             judged: None,
             trouble: None,
@@ -346,12 +347,8 @@ impl State {
             Command::VerifySample | Command::SampleSwapped | Command::SampleFlipped => !is_busy,
             Command::RunProve => !is_busy && !self.model.source.is_key(),
             Command::Strict => !is_busy,
-            Command::Experiments => self.has_study_page(),
             Command::RunExperiment => {
-                !is_busy
-                    && !self.platform.is_browser
-                    && !self.model.source.is_key()
-                    && self.trials.request().is_ok()
+                !is_busy && !self.model.source.is_key() && self.trials.request().is_ok()
             }
             Command::RunAsk => !is_busy && self.model.lock.is_none(),
             Command::Cancel => self.jobs.awaited().is_some() || self.dialog.is_some(),
@@ -376,15 +373,11 @@ impl State {
                 .judged
                 .as_ref()
                 .is_some_and(|judged| !judged.problems.is_empty()),
+            Command::SaveSheet => self.study.is_some(),
             Command::SavePlot => self.view.plot.is_some(),
             Command::SaveTrace => self.kept().is_some(),
             _ => true,
         }
-    }
-
-    /// Whether there is a Study page: where experiments run, or once a study was opened.
-    pub fn has_study_page(&self) -> bool {
-        !self.platform.is_browser || self.study.is_some()
     }
 
     /// The trace that can be saved: the prover's own on its page, elsewhere what a live prover opened before it.

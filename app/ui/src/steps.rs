@@ -122,7 +122,7 @@ pub(crate) fn of(purpose: &Purpose) -> &'static [Step] {
     match purpose {
         Purpose::Prove => const { &[FETCH, LOAD, PROMPT, DECODE] },
         Purpose::Audit => const { &[READ, AUDIT, JUDGE] },
-        Purpose::Experiment => const { &[TRIALS] },
+        Purpose::Experiment => const { &[FETCH, TRIALS] },
         Purpose::Ask => {
             const {
                 &[
@@ -155,7 +155,10 @@ pub(crate) fn index(purpose: &Purpose, stage: Stage, now: usize) -> usize {
             Stage::Decode | Stage::Checks => 3,
             _ => 0,
         },
-        Purpose::Experiment => 0,
+        Purpose::Experiment => match stage {
+            Stage::Fetch | Stage::Read | Stage::Hash => 0,
+            _ => 1,
+        },
         Purpose::Ask | Purpose::AskWithKey => of_asking(purpose, stage, now),
         _ => match stage {
             Stage::Hash => 1,

@@ -61,6 +61,18 @@ pub(crate) fn title(which: Option<u8>) -> (&'static str, &'static str) {
 }
 
 impl TrialsForm {
+    /// Filled in with what was run before.
+    pub fn of(request: &ExperimentRequest) -> Self {
+        Self {
+            which: request.which,
+            trials: request.trials.to_string(),
+            verifiers: request.verifiers.to_string(),
+            prompts: request.prompts,
+            tokens: request.tokens.map(|n| n.to_string()).unwrap_or_default(),
+            verifier: request.verifier.clone(),
+        }
+    }
+
     /// The request, or which field is wrong.
     pub fn request(&self) -> Result<ExperimentRequest, String> {
         let count = |text: &str, what: &str| match text.trim().parse::<u32>() {
@@ -100,7 +112,9 @@ mod tests {
             tokens: " 12 ".to_owned(),
             ..TrialsForm::default()
         };
-        assert_eq!(form.request().unwrap().tokens, Some(12));
+        let request = form.request().unwrap();
+        assert_eq!(request.tokens, Some(12));
+        assert_eq!(TrialsForm::of(&request).request(), Ok(request));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Errors of the libraries as failures for people: a stable word, what happened, what to do next.
 
 use assay_engine::EngineError;
+use assay_experiment::ExperimentError;
 use assay_key::KeyError;
 use assay_model::ModelError;
 use assay_prove::ProveError;
@@ -26,6 +27,30 @@ impl From<ProveError> for Failure {
             err => Self::new("request", err.to_string()),
         }
     }
+}
+
+impl From<ExperimentError> for Failure {
+    fn from(err: ExperimentError) -> Self {
+        match err {
+            ExperimentError::Engine(err) => err.into(),
+            ExperimentError::Model(err) => err.into(),
+            ExperimentError::Prove(err) => err.into(),
+            ExperimentError::NoTokenizer => Self::new("request", err.to_string())
+                .with_next("choose its tokenizer's file together with it"),
+            ExperimentError::TooLong { .. } => Self::new("request", err.to_string())
+                .with_next("take shorter prompts, or fewer tokens"),
+            ExperimentError::Store(_) => Self::new("storage", in_a_line(&err)),
+            err => Self::new("request", err.to_string()),
+        }
+    }
+}
+
+/// An error with its causes.
+fn in_a_line(err: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(err.source(), |err| err.source());
+    let words = causes.map(ToString::to_string);
+    let all: Vec<String> = std::iter::once(err.to_string()).chain(words).collect();
+    all.join(": ").replace('\n', " ")
 }
 
 impl From<ModelError> for Failure {

@@ -260,7 +260,7 @@ pub enum Job {
         /// Its file.
         sheet: Source,
     },
-    /// Runs VeriLLM's experiments. Ends in [`Outcome::Sheet`]. Natively only: trials are files, and a run that was stopped goes on
+    /// Runs VeriLLM's experiments. Ends in [`Outcome::Sheet`]. Trials are kept (natively in files), and a run that was stopped goes on
     /// from those that are there.
     Experiment {
         /// The model; a key has nothing to run.

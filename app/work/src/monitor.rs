@@ -1,6 +1,6 @@
 //! From the engine's progress to a face's news: not too often, and with the cancel in return.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -23,10 +23,40 @@ pub fn frame_gap(is_software: bool) -> Duration {
     }
 }
 
+/// Between two chances for others on this thread: each costs a browser some milliseconds, whatever is to be done then.
+const BREATH: Duration = Duration::from_millis(20);
+
+/// Lets others run, not too often.
+pub(crate) struct Breath<'a, P: Platform + ?Sized> {
+    platform: &'a P,
+    last: Instant,
+}
+
+impl<'a, P: Platform + ?Sized> Breath<'a, P> {
+    pub(crate) fn new(platform: &'a P) -> Self {
+        Self {
+            platform,
+            last: Instant::now(),
+        }
+    }
+
+    /// At once, if others had their turn just now.
+    pub(crate) fn take(&mut self) -> Pin<Box<dyn Future<Output = ()> + '_>> {
+        if self.last.elapsed() < BREATH {
+            return Box::pin(ready(()));
+        }
+        Box::pin(async {
+            self.platform.breathe().await;
+            self.last = Instant::now();
+        })
+    }
+}
+
 /// One job's voice and ear.
 pub(crate) struct JobMonitor<'a, P: Platform + ?Sized> {
     platform: &'a P,
     id: JobId,
+    breath: Breath<'a, P>,
     told: Option<(Stage, Instant)>,
     tokenizer: Option<&'a Tokenizer>,
     output: Vec<u32>,
@@ -39,6 +69,7 @@ impl<'a, P: Platform + ?Sized> JobMonitor<'a, P> {
         Self {
             platform,
             id,
+            breath: Breath::new(platform),
             told: None,
             tokenizer: None,
             output: Vec::new(),
@@ -134,7 +165,7 @@ impl<P: Platform + ?Sized> Monitor for JobMonitor<'_, P> {
     }
 
     fn breathe(&mut self) -> Pin<Box<dyn Future<Output = ()> + '_>> {
-        self.platform.breathe()
+        self.breath.take()
     }
 
     fn token(&mut self, id: u32) {

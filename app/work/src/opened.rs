@@ -1,6 +1,7 @@
 //! What traces are held against, kept open between jobs: a checkpoint, or a key in its place.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use assay_model::{Model, Tokenizer};
 use assay_trace::Digest;
@@ -12,7 +13,7 @@ use crate::message::{ModelFacts, ModelSource};
 #[derive(Clone)]
 pub(crate) enum Against {
     /// The weights.
-    Model(Rc<Model>),
+    Model(Arc<Model>),
     /// What was kept of them.
     Key(Rc<OpenKey>),
 }

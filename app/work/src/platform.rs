@@ -5,18 +5,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use assay_engine::GpuOptions;
+use assay_experiment::Store;
+use assay_experiment::teller::Ears;
 use assay_live::{Address, Transport};
 use assay_model::{ByteSource, Model};
+use assay_trace::Digest;
 
-use crate::message::{
-    CacheEntry, DeviceChoice, Event, ExperimentRequest, Failure, JobId, ModelSource, ProverAt,
-    Source,
-};
+use crate::message::{CacheEntry, Event, Failure, JobId, ModelSource, ProverAt, Source};
 
 /// A future that stays on its thread: a browser's handles cannot leave theirs.
 pub type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
-/// Told how many bytes (or trials) of how many have come (0 of all where that is not known); an error ends the work.
+/// Told how many bytes of how many have come (0 of all where that is not known); an error ends the work.
 pub type Fetched<'a> = dyn FnMut(u64, u64) -> Result<(), Failure> + 'a;
 
 /// A way to one live prover. It hears of a cancel while it waits.
@@ -73,21 +73,24 @@ pub trait Platform {
     /// Fills `bytes` from the system's own source of randomness, or says why not.
     fn random(&self, bytes: &mut [u8; 32]) -> Result<(), String>;
 
-    /// Runs experiments on a checkpoint, never a [`ModelSource::Key`], with provers on `device`, and gives what they found as a
-    /// sheet's JSON. `told` hears of each trial.
-    fn experiment<'a>(
-        &'a self,
-        id: JobId,
-        model: &'a ModelSource,
-        request: &'a ExperimentRequest,
-        device: &'a DeviceChoice,
-        told: &'a mut Fetched<'_>,
-    ) -> LocalFuture<'a, Result<String, Failure>> {
-        let _ = (id, model, request, device, told);
-        let failure = Failure::new("unsupported", "a browser tab runs no experiments").with_next(
-            "run `assay experiment` or the desktop program; the page draws their sheet.json",
-        );
-        Box::pin(std::future::ready(Err(failure)))
+    /// Where trials of experiments on the model of this root are kept; `None` for the worker's memory, for as long as it lives.
+    ///
+    /// # Errors
+    /// Where there should be such a place, and is none.
+    fn trials(&self, root: &Digest) -> Result<Option<Box<dyn Store>>, Failure> {
+        let _ = root;
+        Ok(None)
+    }
+
+    /// What hears of this job's cancel on any thread; `None` where all work is done on one.
+    fn ears(&self, id: JobId) -> Option<Ears> {
+        let _ = id;
+        None
+    }
+
+    /// Bytes of weights that memory has room for at once, where the system does not see to that.
+    fn max_weight_bytes(&self) -> Option<u64> {
+        None
     }
 
     /// Tells the face.

@@ -1,14 +1,15 @@
 //! Who does the jobs: one at a time, each ending in exactly one [`News::Done`].
 
 mod ask;
+mod room;
+mod trials;
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use assay_engine::sparsity::SparseModel;
-use assay_engine::{
-    ActivationType, Device, Engine, Gpu, GpuOptions, Numerics, list_adapters, selftest,
-};
+use assay_engine::{ActivationType, Device, Engine, Gpu, GpuOptions, Numerics, selftest};
+use assay_experiment::store::Memory;
 use assay_model::{ByteSource, Model};
 use assay_prove::{Request, prove};
 use assay_sheet::{Sheet, SheetError};
@@ -18,8 +19,8 @@ use assay_verify::suspects::Cheaper;
 use assay_verify::{Options, Profiles, Suspect, Verified, verify_in_detail};
 
 use crate::message::{
-    Arithmetic, Claims, DeviceChoice, Event, Expect, ExperimentRequest, Failure, Hashes, Job,
-    JobId, KeptId, ModelSource, News, Outcome, ProveRequest, Proved, Source, Stage,
+    Arithmetic, Claims, DeviceChoice, Event, Expect, Failure, Hashes, Job, JobId, KeptId,
+    ModelSource, News, Outcome, ProveRequest, Proved, Source, Stage,
 };
 use crate::monitor::JobMonitor;
 use crate::opened::{Against, Opened};
@@ -40,6 +41,8 @@ pub struct Worker<P> {
     trace: Option<(Source, Arc<Vec<u8>>)>,
     opened: Option<Opened>,
     device: Option<(DeviceChoice, Device)>,
+    /// Of experiments, where the platform has no better place.
+    trials: Memory,
 }
 
 impl<P: Platform> Worker<P> {
@@ -52,6 +55,7 @@ impl<P: Platform> Worker<P> {
             trace: None,
             opened: None,
             device: None,
+            trials: Memory::default(),
         }
     }
 
@@ -126,7 +130,7 @@ impl<P: Platform> Worker<P> {
     }
 
     async fn adapters(&mut self, choice: DeviceChoice) -> Result<Outcome, Failure> {
-        let found = list_adapters().await;
+        let found = Gpu::list(&self.platform.gpu_options().await).await;
         let (chosen, fault) = match self.device(&choice).await {
             Ok(device) => (Some(device.info()), None),
             Err(failure) => (None, Some(failure)),
@@ -197,34 +201,6 @@ impl<P: Platform> Worker<P> {
             sheets,
             ignored,
         })
-    }
-
-    async fn experiment(
-        &self,
-        id: JobId,
-        model: &ModelSource,
-        request: &ExperimentRequest,
-        device: &DeviceChoice,
-    ) -> Result<String, Failure> {
-        if model.is_key() {
-            return Err(needs_weights());
-        }
-        if request.trials == 0 || request.verifiers == 0 {
-            return Err(Failure::new(
-                "request",
-                "at least one trial and one verifier are needed",
-            ));
-        }
-        let mut monitor = JobMonitor::new(&self.platform, id);
-        let mut told = |done, total| monitor.tell(Stage::Trials, done, total);
-        let ran = self
-            .platform
-            .experiment(id, model, request, device, &mut told)
-            .await?;
-        // What a face is given keeps to the rules, wherever it comes from.
-        Sheet::parse(ran.as_bytes())
-            .map_err(|err| Failure::new("internal", format!("the sheet of experiments: {err}")))?;
-        Ok(ran)
     }
 
     async fn sheet(&self, id: JobId, source: &Source) -> Result<String, Failure> {
@@ -318,7 +294,7 @@ impl<P: Platform> Worker<P> {
                     let mut monitor = JobMonitor::new(&self.platform, id);
                     let mut fetched = |done, total| monitor.tell(Stage::Fetch, done, total);
                     let model = self.platform.open_model(model, &mut fetched).await?;
-                    Against::Model(Rc::new(model))
+                    Against::Model(Arc::new(model))
                 }
             };
             self.opened = Some(Opened::new(source, against));
@@ -389,7 +365,7 @@ impl<P: Platform> Worker<P> {
             return Err(needs_weights());
         }
         let model = match &self.open(id, &source).await?.against {
-            Against::Model(model) => Rc::clone(model),
+            Against::Model(model) => Arc::clone(model),
             Against::Key(_) => return Err(needs_weights()),
         };
         let Some(tokenizer) = model.tokenizer() else {
@@ -446,17 +422,22 @@ impl<P: Platform> Worker<P> {
         if let Some(root) = self.opened.as_ref().and_then(|open| open.root) {
             return Ok(root);
         }
+        let root = self.hash(id, model).await?;
+        if let Some(open) = &mut self.opened {
+            open.root = Some(root);
+        }
+        Ok(root)
+    }
+
+    /// A model's root.
+    async fn hash(&self, id: JobId, model: &Model) -> Result<Digest, Failure> {
         let mut monitor = JobMonitor::new(&self.platform, id);
         let mut hasher = model.root_hasher();
         while !hasher.step()? {
             monitor.tell(Stage::Hash, hasher.done(), hasher.total())?;
             self.platform.breathe().await;
         }
-        let root = hasher.finish()?;
-        if let Some(open) = &mut self.opened {
-            open.root = Some(root);
-        }
-        Ok(root)
+        Ok(hasher.finish()?)
     }
 }
 

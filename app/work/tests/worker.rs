@@ -6,6 +6,8 @@ mod asks;
 mod keys;
 #[path = "worker/prover.rs"]
 mod prover;
+#[path = "worker/trials.rs"]
+mod trials;
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -45,6 +47,8 @@ struct Memory {
     /// What the system gives for random bytes; none at all once it is dry.
     drawn: Rc<Cell<u8>>,
     is_dry: Rc<Cell<bool>>,
+    /// What memory has room for.
+    room: Rc<Cell<Option<u64>>>,
 }
 
 /// A file of zeros that is never in memory, and counts what is read of it.
@@ -153,6 +157,10 @@ impl Platform for Memory {
 
     fn max_trace_bytes(&self) -> u64 {
         1 << 30
+    }
+
+    fn max_weight_bytes(&self) -> Option<u64> {
+        self.room.get()
     }
 }
 

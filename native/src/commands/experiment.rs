@@ -1,15 +1,16 @@
 //! `assay experiment`: VeriLLM's experiments, what each statistic detects, and the sequential test's error rates.
 
-use assay_experiment::Experiment;
+use assay_experiment::run::{self, Step};
 use assay_experiment::summary::Summary;
 use assay_experiment::trial::Trial;
+use assay_experiment::{Experiment, Store as _, found};
 
 use crate::device_arg::DeviceArgs;
 use crate::exit::Exit;
-use crate::experiment::run::{self, Step};
 use crate::experiment::setup::{self, SetupArgs};
+use crate::experiment::store::Folder;
 use crate::experiment::teller::Terminal;
-use crate::experiment::{detect, found, stop};
+use crate::experiment::{detect, stop};
 use crate::output::{Output, Style};
 use crate::progress::Progress;
 
@@ -58,32 +59,39 @@ async fn experiments(
     let setup = args.setup.open(&which, device, output, progress).await?;
     if args.name == "detection" {
         let verifiers = &args.setup.verifier_adapter;
-        return detect::run(&args.detection, &setup, verifiers, output, progress).await;
+        let out = &args.setup.out;
+        return detect::run(&args.detection, &setup, verifiers, out, output, progress).await;
     }
     let step = match args.step.as_deref() {
         Some("prove") => Step::Prove,
         Some(_) => Step::Verify,
         None => Step::Whole,
     };
-    let mut all: Vec<(Summary, Vec<Trial>)> = Vec::new();
-    for experiment in which {
-        let mut terminal = Terminal { output, progress };
-        let trials = run::experiment(&setup, experiment, step, &mut terminal).await?;
-        progress.clear();
-        all.extend(found::summary(&setup, experiment, trials)?);
-    }
+    let out = &args.setup.out;
+    let (mut store, mut devices) = (Folder::new(out.clone()), setup::devices());
+    let mut terminal = Terminal { output, progress };
+    let ran = run::experiments(
+        &setup,
+        &which,
+        step,
+        &mut devices,
+        &mut store,
+        &mut terminal,
+    );
+    let all = ran.await?;
+    progress.clear();
     if step == Step::Prove {
-        output.note_field("traces", setup.out.display());
+        output.note_field("traces", out.display());
         return Ok(Exit::Ok);
     }
-    found::write(&setup, &all)?;
+    store.finish(&setup, &all, &found::sheet(&setup, &all))?;
     if args.json {
         let summaries: Vec<&Summary> = all.iter().map(|(summary, _)| summary).collect();
         output.json(&summaries)?;
     } else {
         print(&all, output)?;
     }
-    output.note_field("report", setup.out.join("report.html").display());
+    output.note_field("report", out.join("report.html").display());
     Ok(Exit::Ok)
 }
 

@@ -6,20 +6,20 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use assay_engine::{Device, Engine, Numerics};
-use assay_experiment::Experiment;
 use assay_experiment::alter::Weights;
 use assay_experiment::config::Layers;
 use assay_experiment::page;
 use assay_experiment::pooled::{Analysis, Pooled, Recommended};
+use assay_experiment::run::{self, Step};
+use assay_experiment::store::Place;
 use assay_experiment::trial::{Trial, run_prover};
+use assay_experiment::{Experiment, Setup};
 use assay_prove::Request;
 use assay_verify::calibrate::{Case, Kind, Plan, measure};
 use assay_verify::{Profile, Profiles, statement};
 
-use super::devices::Devices;
-use super::run::{self, Step};
-use super::setup::{Setup, SetupArgs};
-use super::store::{self, TrialFiles};
+use super::setup::{self, SetupArgs};
+use super::store::{self, Folder};
 use super::teller::Terminal;
 use crate::device_arg::DeviceArgs;
 use crate::exit::Exit;
@@ -88,8 +88,9 @@ async fn calibrate(
         // A limit for each depth needs rows of each depth.
         setup.config.run.layers = Layers::All;
     }
-    std::fs::create_dir_all(&setup.out)
-        .with_context(|| format!("cannot make {}", setup.out.display()))?;
+    let out = args.setup.out.as_path();
+    let (mut store, mut devices) = (Folder::new(out.to_owned()), setup::devices());
+    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     let timestamp = statement::rfc3339(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs());
     let mut recommended: BTreeMap<&str, Recommended> = BTreeMap::new();
     let mut pages = page::Page::new("Calibration", &format!("{timestamp}; {}", setup.full.name));
@@ -99,13 +100,15 @@ async fn calibrate(
             &setup,
             experiment,
             Step::Whole,
+            &mut devices,
+            &mut store,
             &mut Terminal { output, progress },
         )
         .await?;
         let pooled = Pooled::of(&trials);
         let analysis = Analysis::of(experiment, &pooled, timestamp.clone());
         let name = experiment.long_name();
-        let file = |ending: &str| setup.out.join(format!("{name}_{ending}"));
+        let file = |ending: &str| out.join(format!("{name}_{ending}"));
         store::write_json(&file("threshold_optimization.json"), &analysis)?;
         let sheet = page::sheet(
             &pooled,
@@ -122,7 +125,7 @@ async fn calibrate(
         }
     }
     store::write_json(
-        &setup.out.join("threshold_recommendations_summary.json"),
+        &out.join("threshold_recommendations_summary.json"),
         &recommended,
     )?;
     if honest.is_empty() {
@@ -134,6 +137,7 @@ async fn calibrate(
             .unwrap_or_else(|| format!("local-{}", &timestamp[..10]));
         let profile = profile(
             &setup,
+            &store,
             &honest,
             id,
             args.headroom,
@@ -145,11 +149,11 @@ async fn calibrate(
         tell(&profile, output)?;
         pages.section("Profile");
         pages.text(&in_words(&profile));
-        store::write_json(&setup.out.join("profile.json"), &[&profile])?;
+        store::write_json(&out.join("profile.json"), &[&profile])?;
         if let Some(fault) = profile.fault() {
             bail!(
                 "the profile must not be used: {fault}\nit is in {} for a look; a smaller --headroom, or other devices, may help",
-                setup.out.join("profile.json").display()
+                out.join("profile.json").display()
             );
         }
         if let Some(path) = &args.apply {
@@ -163,11 +167,8 @@ async fn calibrate(
             );
         }
     }
-    store::write(
-        &setup.out.join("calibration.html"),
-        pages.finish().as_bytes(),
-    )?;
-    output.note_field("files", setup.out.display());
+    store::write(&out.join("calibration.html"), pages.finish().as_bytes())?;
+    output.note_field("files", out.display());
     Ok(Exit::Ok)
 }
 
@@ -201,21 +202,28 @@ fn places(analysis: &Analysis) -> Vec<Vec<String>> {
 /// A profile from the traces of honest trials, tried on cheats with the same prompts.
 async fn profile(
     setup: &Setup,
+    store: &Folder,
     honest: &[Trial],
     id: String,
     headroom: f64,
     date: String,
     progress: &mut Progress,
 ) -> anyhow::Result<Profile> {
-    let mut devices = Devices::default();
+    let mut devices = setup::devices();
     // One case for each trace and each device that verified it.
     let mut found: Vec<(Vec<u8>, Device, Device, Kind)> = Vec::new();
     for trial in honest {
         let proven = &trial.proven;
-        let folder = setup.out.join(&proven.experiment);
-        let files = TrialFiles::new(&folder, proven.trial_id, proven.direction);
-        let trace = std::fs::read(&files.trace)
-            .with_context(|| format!("cannot read {}", files.trace.display()))?;
+        let Some(experiment) = Experiment::named(&proven.experiment) else {
+            continue;
+        };
+        let file = store.trace(Place {
+            experiment,
+            direction: proven.direction,
+            number: proven.trial_id,
+        });
+        let trace =
+            std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
         let prover = devices.get(&proven.inference_device).await?;
         let mut names: Vec<&str> = Vec::new();
         for one in &trial.verifications {

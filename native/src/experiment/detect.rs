@@ -1,8 +1,9 @@
 //! `assay experiment detection`: what each statistic catches, measured.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
+use assay_experiment::Setup;
 use assay_experiment::detection::lab::Job;
 use assay_experiment::detection::{Cheat, Lab, Measured, detect, draw};
 use assay_experiment::page::Page;
@@ -10,9 +11,7 @@ use assay_model::Model;
 use assay_trace::Digest;
 use serde::{Deserialize, Serialize};
 
-use super::setup::Setup;
-use super::teller::Ears;
-use super::{devices, store};
+use super::{setup, store, teller};
 use crate::exit::Exit;
 use crate::interrupt;
 use crate::output::Output;
@@ -56,6 +55,7 @@ pub async fn run(
     args: &DetectionArgs,
     setup: &Setup,
     verifiers: &[String],
+    out: &Path,
     output: &Output,
     progress: &mut Progress,
 ) -> anyhow::Result<Exit> {
@@ -77,11 +77,11 @@ pub async fn run(
         "{} prompts cannot be halved: give an even number",
         prompts.len()
     );
+    let mut opened = setup::devices();
     let names = match verifiers.is_empty() {
-        true => devices::all().await,
+        true => opened.names().await.to_vec(),
         false => verifiers.to_vec(),
     };
-    let mut opened = devices::Devices::default();
     let mut list = Vec::new();
     for name in &names {
         list.push(opened.get(name).await?);
@@ -121,7 +121,7 @@ pub async fn run(
         }
     }
     let mut measured: Vec<Measured> = Vec::with_capacity(jobs.len());
-    let out = setup.out.join("detection");
+    let out = out.join("detection");
     let kept = out.join("runs");
     std::fs::create_dir_all(&kept).with_context(|| format!("cannot make {}", kept.display()))?;
     let mut were_there = 0;
@@ -138,7 +138,7 @@ pub async fn run(
         }
         let done = Batch {
             key,
-            runs: lab.run(batch, &mut Ears::of_terminal()).await?,
+            runs: lab.run(batch, &mut teller::ears()).await?,
         };
         store::write(&file, &serde_json::to_vec(&done)?)?;
         measured.extend(done.runs);
@@ -216,11 +216,7 @@ struct Batch {
 }
 
 /// Prompts from a text, spread over it: windows of so many tokens that do not overlap.
-fn prompts_of(
-    path: &std::path::Path,
-    model: &Model,
-    wanted: usize,
-) -> anyhow::Result<Vec<Vec<u32>>> {
+fn prompts_of(path: &Path, model: &Model, wanted: usize) -> anyhow::Result<Vec<Vec<u32>>> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
     let tokenizer = model

@@ -2,10 +2,8 @@
 
 pub mod calibrate;
 pub mod detect;
-pub mod devices;
 pub mod found;
 pub mod noise;
-pub mod run;
 pub mod setup;
 pub mod stop;
 pub mod store;

@@ -3,19 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
-use assay_engine::sampler::SamplerSpec;
+use assay_engine::GpuOptions;
 use assay_experiment::config::{self, Config, Layers};
-use assay_experiment::trial::ClaimOf;
-use assay_experiment::{Experiment, Precision};
+use assay_experiment::{Devices, Experiment, Named, Precision, Setup};
 use assay_model::Model;
-use assay_trace::Digest;
 use assay_verify::Profiles;
 
-use super::devices;
 use crate::device_arg::DeviceArgs;
 use crate::model_arg::{self, ModelArgs};
 use crate::output::Output;
 use crate::progress::Progress;
+use crate::tune_file;
 
 /// Flags that experiments and calibration share.
 #[derive(Debug, clap::Args)]
@@ -68,28 +66,6 @@ pub struct SetupArgs {
     pub out: PathBuf,
 }
 
-/// A model with what it is called and claims.
-pub struct Named {
-    pub model: Model,
-    pub name: String,
-    pub root: Digest,
-    pub claim: ClaimOf,
-}
-
-/// Everything that trials need.
-pub struct Setup {
-    pub config: Config,
-    pub full: Named,
-    pub quantised: Option<Named>,
-    pub prover: String,
-    pub verifiers: Vec<String>,
-    /// Whether the user named the verifiers' devices.
-    pub verifiers_were_named: bool,
-    pub profiles: Profiles,
-    pub out: PathBuf,
-    pub n_tokens: Option<u32>,
-}
-
 impl SetupArgs {
     /// The configuration with the flags over it.
     pub fn config(&self) -> anyhow::Result<Config> {
@@ -136,12 +112,23 @@ impl SetupArgs {
             }
             .open(output, false)?,
         };
-        let mut hash = |model: &Model| model_arg::root(model, progress);
-        let (full, quantised) = models(&config, model, experiments, &mut hash)?;
+        let mut named = |model: Model, name: &str| -> anyhow::Result<Named> {
+            let root = model_arg::root(&model, progress)?;
+            Ok(Named::new(model, name, root))
+        };
+        let full = named(model, &config.models.full)?;
+        let needs = |one: &Experiment| one.needs(Precision::Quantised);
+        let quantised = match experiments.iter().any(needs) {
+            true => {
+                let name = &config.models.quantised;
+                Some(named(model_arg::variant(&full.model, name)?, name)?)
+            }
+            false => None,
+        };
         let prover = self.prover_adapter.clone();
         let prover = prover.or_else(|| device.adapter.clone());
-        let (prover, verifiers) = devices::pair(prover, &self.verifier_adapter).await;
-        Ok(Setup {
+        let (prover, verifiers) = devices().pair(prover, &self.verifier_adapter).await;
+        let setup = Setup {
             config,
             full,
             quantised,
@@ -149,89 +136,20 @@ impl SetupArgs {
             verifiers,
             verifiers_were_named: !self.verifier_adapter.is_empty(),
             profiles: profiles(self.profile.as_deref())?,
-            out: self.out.clone(),
             n_tokens: self.n_tokens,
-        })
+            remarks: Vec::new(),
+        };
+        setup.check()?;
+        Ok(setup)
     }
 }
 
-/// Gives a model's root: whoever asks knows how to say how far it is.
-pub type Hash<'a> = dyn FnMut(&Model) -> anyhow::Result<Digest> + 'a;
-
-/// The full model and, where `experiments` need one, its quantised form.
-pub fn models(
-    config: &Config,
-    full: Model,
-    experiments: &[Experiment],
-    hash: &mut Hash<'_>,
-) -> anyhow::Result<(Named, Option<Named>)> {
-    let full = named(full, config.models.full.clone(), hash)?;
-    let needs = experiments
-        .iter()
-        .any(|one| [one.prover(), one.verifier()].contains(&Precision::Quantised));
-    if !needs {
-        return Ok((full, None));
-    }
-    let other = quantised(&full.model, &config.models.quantised, hash)?;
-    let (a, b) = (full.model.config(), other.model.config());
-    ensure!(
-        (a.hidden, a.layers, a.vocab) == (b.hidden, b.layers, b.vocab),
-        "{} is no form of {}: the sizes differ",
-        other.name,
-        full.name
-    );
-    Ok((full, Some(other)))
-}
-
-impl Setup {
-    /// A model by its precision.
-    pub fn model(&self, precision: Precision) -> anyhow::Result<&Named> {
-        match precision {
-            Precision::Full => Ok(&self.full),
-            Precision::Quantised => self.quantised.as_ref().context("no quantised model"),
-        }
-    }
-
-    /// The sampler of a trial: its seed is its number.
-    pub fn sampler(&self, trial: usize) -> SamplerSpec {
-        match self.config.run.temperature {
-            0.0 => SamplerSpec::Greedy,
-            temperature => SamplerSpec::Gumbel {
-                seed: trial as u64,
-                temperature,
-                top_k: 0,
-                top_p: self.config.run.top_p,
-            },
-        }
-    }
-
-    /// Prompt and number of tokens of a trial.
-    pub fn prompt(&self, trial: usize) -> anyhow::Result<(String, Vec<u32>, usize)> {
-        let prompts = self.config.prompts()?;
-        let text = prompts.texts[trial % prompts.texts.len()].clone();
-        let tokenizer = self.full.model.tokenizer();
-        let ids = tokenizer
-            .context("this checkpoint has no tokenizer\ngive it with --tokenizer FILE")?
-            .encode(&text)?;
-        let n = self.n_tokens.map_or(prompts.max_tokens, |n| n as usize);
-        let context = self.full.model.config().context;
-        ensure!(
-            ids.len() + n <= context,
-            "prompt {trial} and {n} tokens do not fit the model's context of {context}\nuse shorter prompts, or -n"
-        );
-        Ok((text, ids, n))
-    }
-
-    /// Positions that any trial needs.
-    pub fn capacity(&self) -> anyhow::Result<usize> {
-        let prompts = self.config.prompts()?.texts.len();
-        let mut most = 1;
-        for trial in 0..prompts.min(self.config.run.trials) {
-            let (_, ids, n) = self.prompt(trial)?;
-            most = most.max(ids.len() + n);
-        }
-        Ok(most)
-    }
+/// This machine's devices.
+pub fn devices() -> Devices {
+    Devices::new(GpuOptions {
+        tunings: tune_file::tunings(),
+        ..GpuOptions::default()
+    })
 }
 
 /// Profiles of a file before the shipped ones, each named after the file so that a report tells whose word it is.
@@ -273,18 +191,4 @@ fn read_config(path: &Path) -> anyhow::Result<String> {
         config::MAX_BYTES
     );
     std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))
-}
-
-fn named(model: Model, name: String, hash: &mut Hash<'_>) -> anyhow::Result<Named> {
-    let root = hash(&model)?;
-    Ok(Named {
-        claim: ClaimOf::new(&model, root),
-        model,
-        name,
-        root,
-    })
-}
-
-fn quantised(full: &Model, what: &str, hash: &mut Hash<'_>) -> anyhow::Result<Named> {
-    named(model_arg::variant(full, what)?, what.to_owned(), hash)
 }

@@ -7,13 +7,14 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use assay_engine::GpuOptions;
+use assay_engine::{EngineError, GpuOptions};
+use assay_experiment::Store;
+use assay_experiment::teller::Ears;
 use assay_live::Address;
 use assay_model::{ByteSource, MappedFile, Model};
+use assay_trace::Digest;
 use assay_trace::limits::MAX_FILE_BYTES;
-use assay_work::message::{
-    DeviceChoice, Event, ExperimentRequest, Failure, JobId, ModelSource, ProverAt, Sample, Source,
-};
+use assay_work::message::{Event, Failure, JobId, ModelSource, ProverAt, Sample, Source};
 use assay_work::{Fetched, LocalFuture, Platform, Prover};
 
 use crate::live::client::Client;
@@ -169,18 +170,16 @@ impl Platform for NativePlatform {
         getrandom::fill(bytes).map_err(|err| err.to_string())
     }
 
-    fn experiment<'a>(
-        &'a self,
-        id: JobId,
-        model: &'a ModelSource,
-        request: &'a ExperimentRequest,
-        device: &'a DeviceChoice,
-        told: &'a mut Fetched<'_>,
-    ) -> LocalFuture<'a, Result<String, Failure>> {
-        let cancelled = &self.cancelled;
-        Box::pin(super::experiment::run(
-            id, model, request, device, cancelled, told,
-        ))
+    fn trials(&self, root: &Digest) -> Result<Option<Box<dyn Store>>, Failure> {
+        super::experiment::trials(root).map(Some)
+    }
+
+    fn ears(&self, id: JobId) -> Option<Ears> {
+        let cancelled = Arc::clone(&self.cancelled);
+        Some(Ears::new(move || match cancelled.has(id) {
+            true => Err(EngineError::Cancelled),
+            false => Ok(()),
+        }))
     }
 
     fn say(&self, event: Event) {

@@ -162,7 +162,7 @@ fn shards(index: &[u8]) -> Result<Vec<String>, Failure> {
             return Err(bad("names too many files"));
         }
     }
-    shards.sort();
+    shards.sort_unstable();
     Ok(shards)
 }
 

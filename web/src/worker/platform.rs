@@ -22,6 +22,8 @@ use super::{Cancelled, model, say, scope};
 const SUBMIT: Duration = Duration::from_millis(20);
 /// A module has 4 GiB of memory for everything; traces and keys are held whole.
 const MAX_TRACE_BYTES: u64 = 1 << 30;
+/// Half of that memory: the rest is for traces, reading, and what allocating leaves in pieces.
+const MAX_WEIGHT_BYTES: u64 = 2 << 30;
 
 /// The browser.
 pub struct WebPlatform {
@@ -106,6 +108,10 @@ impl Platform for WebPlatform {
 
     fn max_trace_bytes(&self) -> u64 {
         MAX_TRACE_BYTES
+    }
+
+    fn max_weight_bytes(&self) -> Option<u64> {
+        Some(MAX_WEIGHT_BYTES)
     }
 
     fn cache(&self) -> LocalFuture<'_, Result<Vec<CacheEntry>, Failure>> {

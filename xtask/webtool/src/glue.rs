@@ -7,8 +7,9 @@ use wasm_bindgen_cli_support::Bindgen;
 
 use crate::files;
 
-/// Writes `assay.js`, `assay.wasm`, and `snippets/` where some crate brings any.
-pub fn make(module: &Path, folder: &Path) -> Result<()> {
+/// Writes `assay.js`, `assay.wasm`, and `snippets/` where some crate brings any. Functions keep their names for whoever orders them by
+/// these and drops them then (`with_names`).
+pub fn make(module: &Path, folder: &Path, with_names: bool) -> Result<()> {
     files::fresh_folder(folder)?;
     let mut bindgen = Bindgen::new();
     bindgen
@@ -18,7 +19,7 @@ pub fn make(module: &Path, folder: &Path) -> Result<()> {
         .typescript(false)
         // The page always says where the module is: its name has a hash, and a worker is given it compiled.
         .omit_default_module_path(true)
-        .remove_name_section(true)
+        .remove_name_section(!with_names)
         .remove_producers_section(true);
     bindgen
         .generate(folder)

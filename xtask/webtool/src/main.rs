@@ -16,7 +16,7 @@ use anyhow::{Result, bail};
 const HELP: &str = "\
 webtool VERB
 
-  glue MODULE.wasm DIR             write DIR/assay.js and DIR/assay.wasm from what cargo built
+  glue MODULE.wasm DIR [names]     write DIR/assay.js and DIR/assay.wasm from what cargo built; with the names of functions
   assemble ROOT GLUE DIR VERSION   write the folder to deploy: the page of workspace ROOT, the module of folder GLUE
   serve DIR [PORT]                 serve DIR on 127.0.0.1, at PORT or the next free one";
 
@@ -34,7 +34,8 @@ fn main() -> ExitCode {
 fn run(args: &[String]) -> Result<()> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["glue", module, folder] => glue::make(Path::new(module), Path::new(folder)),
+        ["glue", module, folder] => glue::make(Path::new(module), Path::new(folder), false),
+        ["glue", module, folder, "names"] => glue::make(Path::new(module), Path::new(folder), true),
         ["assemble", root, glue, folder, version] => {
             assemble::run(Path::new(root), Path::new(glue), Path::new(folder), version)
         }

@@ -511,8 +511,8 @@ impl CpuForward {
             .for_each(|layer| layer.cache = format);
     }
 
-    /// Runs one chunk.
-    pub fn run(
+    /// Runs one chunk. It waits for nothing, but lets others run between layers: a browser's worker hears of a cancel then.
+    pub async fn run(
         &mut self,
         chunk: Chunk<'_>,
         want: &Want,
@@ -531,6 +531,7 @@ impl CpuForward {
         }
         for l in 0..self.layers.len() {
             // Asks whether to go on; a layer of a big model takes seconds here.
+            monitor.breathe().await;
             monitor.alive()?;
             let mut products = Products::recording(want.linears.contains(&l));
             let attended = self.attended(l, &h, chunk.pos0, &mut products);

@@ -399,14 +399,22 @@ fn loop_limit(name: &str) -> u64 {
 
 /// Every adapter that wgpu finds, best first. A name may appear once for each backend.
 pub async fn list_adapters() -> Vec<AdapterInfo> {
-    found(wgpu::Backends::all())
+    list(None).await
+}
+
+/// The same; one that gives no name is called `fallback`.
+pub(super) async fn list(fallback: Option<&str>) -> Vec<AdapterInfo> {
+    found(wgpu::Backends::all(), fallback)
         .await
         .into_iter()
         .map(|(_, info)| info)
         .collect()
 }
 
-pub(crate) async fn found(backends: wgpu::Backends) -> Vec<(wgpu::Adapter, AdapterInfo)> {
+pub(crate) async fn found(
+    backends: wgpu::Backends,
+    fallback: Option<&str>,
+) -> Vec<(wgpu::Adapter, AdapterInfo)> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = backends;
     let instance = wgpu::Instance::new(descriptor);
@@ -425,10 +433,15 @@ pub(crate) async fn found(backends: wgpu::Backends) -> Vec<(wgpu::Adapter, Adapt
     let mut all: Vec<_> = adapters
         .into_iter()
         .map(|adapter| {
-            let info = AdapterInfo::of(&adapter);
+            let mut info = AdapterInfo::of(&adapter);
+            if let Some(name) = fallback.filter(|_| info.name.is_empty()) {
+                info.rename(name.to_owned());
+            }
             (adapter, info)
         })
         .collect();
-    all.sort_by_key(|(_, info)| info.rank());
+    if all.len() > 1 && !cfg!(target_arch = "wasm32") {
+        all.sort_by_key(|(_, info)| info.rank());
+    }
     all
 }

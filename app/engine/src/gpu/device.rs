@@ -95,6 +95,11 @@ fn set_first(slot: &Mutex<Option<String>>, message: String) {
 }
 
 impl Gpu {
+    /// Every adapter that there is, best first, by the names that `options` give them.
+    pub async fn list(options: &GpuOptions) -> Vec<AdapterInfo> {
+        adapter::list(options.fallback_name.as_deref()).await
+    }
+
     /// Opens the adapter that `options` names, or the best one.
     pub async fn open(options: &GpuOptions) -> Result<Self, EngineError> {
         let wanted = options.adapter.as_deref().unwrap_or("");
@@ -103,7 +108,7 @@ impl Gpu {
         let mut names: Vec<String> = Vec::new();
         let mut chosen = None;
         for backends in [wgpu::Backends::PRIMARY, wgpu::Backends::GL] {
-            let all = adapter::found(backends).await;
+            let all = adapter::found(backends, options.fallback_name.as_deref()).await;
             names.extend(
                 all.iter()
                     .map(|(_, i)| format!("{} ({})", i.name, i.backend)),
@@ -132,13 +137,6 @@ impl Gpu {
         })?;
         if let Some(limit) = options.max_binding {
             info.max_binding = info.max_binding.min(limit);
-        }
-        if let Some(name) = options
-            .fallback_name
-            .clone()
-            .filter(|_| info.name.is_empty())
-        {
-            info.rename(name);
         }
         info.take_tuning(&options.tunings);
         let submit = options.submit.unwrap_or(HEADLESS_SUBMIT);

@@ -24,7 +24,7 @@ use super::score::{Figures, figures_of};
 use super::suspected::{Leaned, Suspected};
 use crate::ExperimentError;
 use crate::alter::Weights;
-use crate::observe::observe;
+use crate::observe::{Token, logprob_distance, observe_with};
 use crate::plain::{Alter, Plain, Ran};
 use crate::trial::ClaimOf;
 
@@ -395,7 +395,12 @@ impl<'m> Lab<'m> {
             .await?;
         let engine = &mut self.engines[verifier];
         let profile = self.profiles.select(trace.manifest(), engine.info());
-        let observed = observe(&trace, engine, profile, Some(&raw.logits), &runs, monitor).await?;
+        let logits = &raw.logits;
+        let mut look = |index: usize, own: &[f32], token: &mut Token| {
+            let theirs = logits.get(index);
+            token.logprob_distance = theirs.map(|theirs| logprob_distance(theirs, own));
+        };
+        let observed = observe_with(&trace, engine, profile, &runs, &mut look, monitor).await?;
         let (tokens, accepted) = figures_of(&observed, raw.prompt.len() - 1);
         Ok(Measured {
             cheat: job.cheat,

@@ -328,7 +328,9 @@ fn check_cover(
     file: &str,
 ) -> Result<(), ModelError> {
     let mut by_offset: Vec<_> = tensors.iter().collect();
-    by_offset.sort_by_key(|(_, entry)| (entry.offset, entry.bytes));
+    by_offset.sort_unstable_by(|(a, of), (b, than)| {
+        (of.offset, of.bytes, a).cmp(&(than.offset, than.bytes, b))
+    });
     let (mut at, mut last) = (start, "");
     let padding_only = |begin: u64, end: u64| match end - begin >= alignment {
         true => Err(ModelError::Hole {

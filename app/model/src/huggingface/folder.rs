@@ -82,7 +82,7 @@ fn shards(folder: &dyn Folder) -> Result<(Vec<Shard>, Option<WeightMap>), ModelE
     }
     let weight_map = parse_index(&folder.read(INDEX, MAX_INDEX_BYTES)?)?;
     let mut names: Vec<&String> = weight_map.values().collect();
-    names.sort();
+    names.sort_unstable();
     names.dedup();
     if names.len() > MAX_SHARDS {
         return Err(ModelError::TooManyShards {

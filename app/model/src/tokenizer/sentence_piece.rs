@@ -115,7 +115,7 @@ impl SentencePieceTokenizer {
                 return Err(format!("piece {id} is unused, but can be formed"));
             }
         }
-        special.sort_by_key(|(piece, id)| (std::cmp::Reverse(piece.len()), *id));
+        special.sort_unstable_by_key(|(piece, id)| (std::cmp::Reverse(piece.len()), *id));
         let scored = Scored {
             pieces: pieces.into_iter().map(String::into_bytes).collect(),
             scores,

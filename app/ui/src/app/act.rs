@@ -205,6 +205,14 @@ impl App {
                     }
                 }
             }
+            Command::SaveSheet => {
+                let sheet = state.study.as_ref().map(|sheet| export::sheet(sheet));
+                match sheet {
+                    Some(Ok(file)) => self.save(file),
+                    Some(Err(why)) => state.toast(why, true),
+                    None => {}
+                }
+            }
             Command::SaveCsv => {
                 if let Some(judged) = &state.judged {
                     let file = export::csv(judged);

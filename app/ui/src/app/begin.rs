@@ -160,6 +160,7 @@ impl App {
         match self.state.trials.request() {
             Ok(request) => {
                 self.state.page = Page::Study;
+                self.state.settings.experiments = Some(request.clone());
                 let job = Job::Experiment {
                     model: self.state.model.source.clone(),
                     request,

@@ -38,6 +38,7 @@ pub(crate) enum Command {
     ResetPlot,
     SaveReport,
     SaveStatement,
+    SaveSheet,
     SaveCsv,
     SavePlot,
     SaveTrace,
@@ -58,7 +59,7 @@ pub(crate) enum Command {
 
 impl Command {
     /// All, in the order in which the palette lists them.
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 48] = [
         Self::VerifySample,
         Self::SampleSwapped,
         Self::SampleFlipped,
@@ -90,6 +91,7 @@ impl Command {
         Self::ResetPlot,
         Self::SaveReport,
         Self::SaveStatement,
+        Self::SaveSheet,
         Self::SaveCsv,
         Self::SavePlot,
         Self::SaveTrace,
@@ -136,7 +138,7 @@ impl Command {
         };
         let mut pressed = Vec::new();
         // The longer shortcut first: Ctrl+Shift+O is not Ctrl+O.
-        let mut all: Vec<(Self, KeyboardShortcut)> = Self::ALL
+        let all: Vec<(Self, KeyboardShortcut)> = Self::ALL
             .into_iter()
             .flat_map(|command| {
                 command
@@ -146,8 +148,10 @@ impl Command {
                     .map(move |shortcut| (command, *shortcut))
             })
             .collect();
-        all.sort_by_key(|(_, shortcut)| !shortcut.modifiers.shift);
-        for (command, shortcut) in all {
+        let (first, then): (Vec<_>, Vec<_>) = all
+            .into_iter()
+            .partition(|(_, shortcut)| shortcut.modifiers.shift);
+        for (command, shortcut) in first.into_iter().chain(then) {
             if usable(command, &shortcut)
                 && ctx.input_mut(|input| input.consume_shortcut(&shortcut))
                 && !pressed.contains(&command)

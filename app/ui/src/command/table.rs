@@ -219,6 +219,12 @@ impl Command {
                 "The same bytes as `assay --verify --json`",
                 const { &[ctrl(Key::S)] },
             ),
+            Self::SaveSheet => facts(
+                "save-sheet",
+                "Save the study (JSON)",
+                "Tables and charts of the Study page as sheet.json, to be opened here or elsewhere",
+                &[],
+            ),
             Self::SaveStatement => facts(
                 "save-statement",
                 "Save in-toto statement",

@@ -21,9 +21,8 @@ pub(super) fn show(ui: &mut Ui, state: &mut State, is_narrow: bool) {
         ui.horizontal(|ui| {
             ui.set_height(40.0);
             // With four pages a phone has no room for it.
-            let is_tight = is_narrow && state.has_study_page();
-            if !is_tight {
-                mark(ui, state, is_narrow);
+            if !is_narrow {
+                mark(ui, state);
             }
             ui.add_space(if is_narrow { 0.0 } else { 16.0 });
             let mut page = state.page;
@@ -33,9 +32,8 @@ pub(super) fn show(ui: &mut Ui, state: &mut State, is_narrow: bool) {
                 (Page::Ask, "Ask"),
                 (Page::Study, "Study"),
             ];
-            let shown = all.len() - usize::from(!state.has_study_page());
-            let room = if is_tight { 16.0 } else { 24.0 };
-            if widgets::segmented_with(ui, &mut page, &all[..shown], room) {
+            let room = if is_narrow { 16.0 } else { 24.0 };
+            if widgets::segmented_with(ui, &mut page, &all, room) {
                 state.page = page;
             }
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
@@ -69,24 +67,18 @@ pub(super) fn show(ui: &mut Ui, state: &mut State, is_narrow: bool) {
     );
 }
 
-fn mark(ui: &mut Ui, state: &mut State, is_narrow: bool) {
+fn mark(ui: &mut Ui, state: &mut State) {
     let colors = theme::of(ui);
     let galley =
         ui.painter()
             .layout_no_wrap("Assay".to_owned(), fonts::bold(fonts::TITLE), colors.text);
-    let width = if is_narrow {
-        28.0
-    } else {
-        36.0 + galley.size().x
-    };
+    let width = 36.0 + galley.size().x;
     let (rect, response) = ui.allocate_exact_size(vec2(width, 40.0), Sense::click());
     response.widget_info(|| WidgetInfo::labeled(Role::Button, true, "Assay: start over"));
     let place = Rect::from_min_size(rect.left_center() - vec2(0.0, 13.0), theme::square(26.0));
     icons::paint_mark(ui.painter(), place, colors.accent);
-    if !is_narrow {
-        let at = rect.left_center() + vec2(36.0, -galley.size().y / 2.0);
-        ui.painter().galley(at, galley, colors.text);
-    }
+    let at = rect.left_center() + vec2(36.0, -galley.size().y / 2.0);
+    ui.painter().galley(at, galley, colors.text);
     if response.on_hover_text("Back to the first screen").clicked() && state.jobs.long().is_none() {
         state.run(Command::StartOver);
         state.page = Page::Verify;
@@ -142,7 +134,7 @@ fn export_menu(ui: &mut Ui, state: &mut State, with_label: bool) {
                     Command::SaveCsv,
                     Command::SavePlot,
                 ],
-                &[Command::CopyReport, Command::SaveTrace],
+                &[Command::CopyReport, Command::SaveTrace, Command::SaveSheet],
             ],
         );
     });

@@ -13,9 +13,7 @@ use crate::theme;
 use crate::widgets;
 
 pub(super) fn show(ui: &mut Ui, state: &mut State) {
-    if !state.platform.is_browser {
-        super::trials::show(ui, state);
-    }
+    super::trials::show(ui, state);
     // Put back below: charts remember where they are in the same state.
     let Some(sheet) = state.study.take() else {
         widgets::card(ui, |ui| {
@@ -83,7 +81,7 @@ fn head(ui: &mut Ui, sheet: &Sheet) {
         );
         widgets::muted(
             ui,
-            "Figures from a file. Nothing here was checked, and no verdict rests on it.",
+            "Figures of a study. Nothing here was checked, and no verdict rests on it.",
         );
     });
 }

@@ -19,10 +19,13 @@ pub(super) fn show(ui: &mut Ui, state: &mut State) {
     let job = state.jobs.long();
     if job.is_some_and(|job| job.purpose == Purpose::Experiment) {
         super::running::show(ui, state);
-        widgets::muted(
-            ui,
-            "Finished trials are kept: a run that is stopped goes on where it was.",
-        );
+        let kept = match state.platform.is_browser {
+            true => {
+                "Finished trials are kept until this page is closed: a run that is stopped goes on where it was."
+            }
+            false => "Finished trials are kept: a run that is stopped goes on where it was.",
+        };
+        widgets::muted(ui, kept);
         return;
     }
     let is_running = job.is_some();

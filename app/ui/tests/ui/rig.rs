@@ -417,6 +417,13 @@ impl Rig {
                     | Job::Ask { device, .. } => {
                         *device = DeviceChoice::Cpu;
                     }
+                    Job::Experiment {
+                        request, device, ..
+                    } => {
+                        *device = DeviceChoice::Cpu;
+                        (request.which, request.trials) = (Some(1), 1);
+                        request.tokens = Some(2);
+                    }
                     _ => {}
                 }
                 pollster::block_on(self.worker.run(id, job));

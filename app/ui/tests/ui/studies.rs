@@ -13,6 +13,7 @@ use assay_sheet::{
 };
 use assay_trace::Digest;
 use assay_ui::{Input, Settings, Source, Start};
+use assay_work::message::{News, Stage, ToWorker};
 use egui_kittest::kittest::Queryable;
 
 use crate::rig::{NARROW, Rig};
@@ -195,6 +196,51 @@ fn a_dropped_sheet_is_drawn() {
                 .iter()
                 .any(|(words, _)| words == "Study: llama MLP neurons")
         );
+    }
+}
+
+#[test]
+fn experiments_run_and_are_drawn_and_saved() {
+    for size in [crate::rig::WIDE, NARROW] {
+        let mut rig = Rig::with(size, Settings::default(), Start::default());
+        rig.work();
+        rig.command("experiments");
+        assert_eq!(rig.json()["page"], "study");
+        rig.command("run-experiment");
+        let (id, job) = rig.jobs().pop().expect("a job");
+        let trials = News::Progress {
+            stage: Stage::Trials,
+            done: 1,
+            total: 6,
+        };
+        rig.news(id, trials);
+        rig.harness.get_by_label("Run trials: running");
+        rig.harness
+            .get_by_label_contains("Finished trials are kept");
+        let start = ToWorker::Start { id, job };
+        rig.log.borrow_mut().sent.push(start);
+        rig.work();
+        let state = rig.json();
+        assert_eq!(
+            (&state["page"], &state["study"], &state["error"]),
+            (
+                &"study".into(),
+                &"Experiments".into(),
+                &serde_json::Value::Null
+            )
+        );
+        rig.harness.get_by_label_contains("accept rate (repo)");
+        rig.command("save-sheet");
+        let saved = rig.log.borrow_mut().saved.pop().expect("a file");
+        assert_eq!(
+            (saved.0.as_str(), saved.1.as_str()),
+            ("sheet.json", "application/json")
+        );
+        let read = Sheet::parse(&saved.2).expect("a sheet");
+        assert_eq!(read.title, "Experiments");
+        // What was asked for is there the next time.
+        let settings = rig.harness.state().settings().clone();
+        assert!(settings.experiments.is_some());
     }
 }
 

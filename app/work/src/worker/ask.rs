@@ -1,6 +1,6 @@
 //! Asking a live prover: the exchange, then the same judges as for a file.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use assay_live::{Address, Answer, Ask, ExchangeError, Failed, Wanted, exchange};
 use assay_trace::{Digest, SparseClaim};
@@ -87,7 +87,7 @@ impl<P: Platform> Worker<P> {
     ) -> Result<(Digest, Option<Vec<u32>>), Failure> {
         match against {
             Against::Model(model) => {
-                let model = Rc::clone(model);
+                let model = Arc::clone(model);
                 Ok((self.root(id, &model).await?, None))
             }
             Against::Key(open) => Ok((open.key.model_root(), Some(open.key.layers().to_vec()))),

@@ -127,7 +127,7 @@ fn summary(flame: &Flame, unit: &str) -> String {
             None => sums.push((&frame.name, frame.length)),
         }
     }
-    sums.sort_by(|a, b| b.1.total_cmp(&a.1));
+    sums.sort_unstable_by(|a, b| b.1.total_cmp(&a.1));
     let longest = sums.iter().take(3);
     let words: Vec<String> = longest
         .map(|(name, sum)| format!("{} {} {unit}", text::plain(name, 60), super::number(*sum)))

@@ -1,23 +1,23 @@
 //! VeriLLM's experiments, trial by trial.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::btree_map::Entry;
+use std::pin::Pin;
 
-use anyhow::{Context as _, ensure};
 use assay_engine::{Engine, Monitor, Numerics};
-use assay_experiment::trial::{
-    self, Overhead, Proven, Trial, Verification, run_prover, run_verifier,
-};
-use assay_experiment::{Experiment, Precision};
 use assay_prove::Request;
 use assay_trace::{Digest, Manifest, Trace};
 use serde::Serialize;
 
-use super::devices;
-use super::devices::Devices;
-use super::setup::Setup;
-use super::store::{self, TrialFiles};
-use super::teller::{Teller, TrialTold};
+use crate::ExperimentError;
+use crate::devices::Devices;
+use crate::plan::{Experiment, Precision};
+use crate::setup::Setup;
+use crate::store::{Place, Store};
+use crate::summary::Summary;
+use crate::teller::{Teller, TrialTold};
+use crate::trial::{self, Overhead, Proven, Trial, Verification, run_prover, run_verifier};
+use crate::turns;
 
 /// Which half of a trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,14 +30,14 @@ pub enum Step {
     Verify,
 }
 
-/// Engines of this run, by device and weights. All have room for the longest trial.
-struct Engines {
-    devices: Devices,
-    loaded: BTreeMap<(String, Precision, usize), Engine>,
+/// Engines of this run, by copy, device and weights. All have room for the longest trial.
+struct Engines<'d> {
+    devices: &'d mut Devices,
+    loaded: BTreeMap<(usize, String, Precision), Engine>,
     capacity: usize,
 }
 
-impl Engines {
+impl Engines<'_> {
     /// The engine of this name; `copy` tells apart those that run at the same time.
     async fn get(
         &mut self,
@@ -46,59 +46,92 @@ impl Engines {
         precision: Precision,
         copy: usize,
         monitor: &mut dyn Monitor,
-    ) -> anyhow::Result<&mut Engine> {
-        let key = (device.to_owned(), precision, copy);
-        if !self.loaded.contains_key(&key) {
-            let opened = self.devices.get(device).await?;
-            let model = &setup.model(precision)?.model;
-            let engine =
-                Engine::load(&opened, model, self.capacity, Numerics::Fast, monitor).await?;
-            self.loaded.insert(key.clone(), engine);
-        }
-        self.loaded
-            .get_mut(&key)
-            .context("an engine that was just loaded is there")
+    ) -> Result<&mut Engine, ExperimentError> {
+        Ok(
+            match self.loaded.entry((copy, device.to_owned(), precision)) {
+                Entry::Occupied(there) => there.into_mut(),
+                Entry::Vacant(free) => {
+                    let opened = self.devices.get(device).await?;
+                    let model = &setup.model(precision)?.model;
+                    let numerics = Numerics::Fast;
+                    let engine =
+                        Engine::load(&opened, model, self.capacity, numerics, monitor).await?;
+                    free.insert(engine)
+                }
+            },
+        )
     }
 }
 
+/// Runs experiments one after another, or the rest of those that were stopped, and sums each up. One without verifications gives none.
+///
+/// # Errors
+/// A device failed, something cannot be kept, or the user stopped it; finished trials are kept.
+pub async fn experiments(
+    setup: &Setup,
+    wanted: &[Experiment],
+    step: Step,
+    devices: &mut Devices,
+    store: &mut dyn Store,
+    teller: &mut dyn Teller,
+) -> Result<Vec<(Summary, Vec<Trial>)>, ExperimentError> {
+    let mut all = Vec::new();
+    for (index, one) in wanted.iter().copied().enumerate() {
+        teller.begin(index, wanted.len());
+        let trials = experiment(setup, one, step, devices, store, teller).await?;
+        if let Some(summary) = Summary::of(one, &trials, &setup.config) {
+            store.keep_summary(&summary)?;
+            all.push((summary, trials));
+        }
+    }
+    Ok(all)
+}
+
 /// Runs an experiment, or the rest of one that was stopped, and gives its trials.
+///
+/// # Errors
+/// Those of [`experiments`].
 pub async fn experiment(
     setup: &Setup,
     experiment: Experiment,
     step: Step,
+    devices: &mut Devices,
+    store: &mut dyn Store,
     teller: &mut dyn Teller,
-) -> anyhow::Result<Vec<Trial>> {
-    let folder = setup.out.join(experiment.name());
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("cannot make {}", folder.display()))?;
+) -> Result<Vec<Trial>, ExperimentError> {
+    setup.check()?;
+    store.begin(experiment)?;
+    let directions = directions(setup, experiment, step, devices).await;
     let mut engines = Engines {
-        devices: Devices::default(),
+        devices,
         loaded: BTreeMap::new(),
         capacity: setup.capacity()?,
     };
     let (mut trials, mut kept) = (Vec::new(), 0);
-    let directions = directions(setup, experiment, step).await;
     let each = setup.config.run.trials;
     for (direction, (prover, verifiers)) in directions.iter().enumerate() {
         for number in 0..each {
             teller.alive()?;
             let one = OneTrial {
                 setup,
-                experiment,
-                direction,
-                number,
+                at: Place {
+                    experiment,
+                    direction,
+                    number,
+                },
                 prover,
                 verifiers,
-                files: TrialFiles::new(&folder, number, direction),
             };
             let (proven, trace) = match step {
-                Step::Verify => one.handed_over()?,
-                _ => one.prove(&mut engines, teller).await?,
+                Step::Verify => one.handed_over(store)?,
+                _ => one.prove(&mut engines, store, teller).await?,
             };
             if step == Step::Prove {
                 continue;
             }
-            let (trial, was_there) = one.verify(proven, &trace, &mut engines, teller).await?;
+            let (trial, was_there) = one
+                .verify(proven, &trace, &mut engines, store, teller)
+                .await?;
             kept += usize::from(was_there);
             trials.push(trial);
             teller.trial(&TrialTold {
@@ -140,6 +173,7 @@ async fn directions(
     setup: &Setup,
     experiment: Experiment,
     step: Step,
+    devices: &mut Devices,
 ) -> Vec<(String, Vec<String>)> {
     let n = setup.config.run.verifiers;
     let prover = setup.prover.clone();
@@ -148,10 +182,10 @@ async fn directions(
     };
     if experiment.is_concurrent() {
         let all = match setup.verifiers_were_named {
-            true => setup.verifiers.clone(),
-            false => devices::all().await,
+            true => setup.verifiers.as_slice(),
+            false => devices.names().await,
         };
-        return vec![(prover, around(&all, n.max(all.len())))];
+        return vec![(prover, around(all, n.max(all.len())))];
     }
     if !experiment.is_heterogeneous() {
         return vec![(prover.clone(), vec![prover; n])];
@@ -166,12 +200,9 @@ async fn directions(
 
 struct OneTrial<'s> {
     setup: &'s Setup,
-    experiment: Experiment,
-    direction: usize,
-    number: usize,
+    at: Place,
     prover: &'s str,
     verifiers: &'s [String],
-    files: TrialFiles,
 }
 
 /// What a prover's half depends on.
@@ -202,11 +233,17 @@ struct VerifierKey<'a> {
     profiles: Vec<&'a str>,
 }
 
-fn digest(value: &impl Serialize) -> anyhow::Result<Digest> {
-    Ok(Digest::of(&serde_json::to_vec(value)?))
+fn digest(value: &impl Serialize) -> Result<Digest, ExperimentError> {
+    let bytes = serde_json::to_vec(value);
+    let bytes = bytes.map_err(|err| ExperimentError::Store(err.into()))?;
+    Ok(Digest::of(&bytes))
 }
 
 impl OneTrial<'_> {
+    fn experiment(&self) -> Experiment {
+        self.at.experiment
+    }
+
     /// Hidden states in the trace: the sampled ones, and those that a verifier wants in any case.
     fn opened(&self) -> Vec<u32> {
         let layers = self.setup.full.model.config().layers;
@@ -220,20 +257,22 @@ impl OneTrial<'_> {
     /// The prover's half: made, or found as it would be made.
     async fn prove(
         &self,
-        engines: &mut Engines,
+        engines: &mut Engines<'_>,
+        store: &mut dyn Store,
         teller: &mut dyn Teller,
-    ) -> anyhow::Result<(Proven, Vec<u8>)> {
+    ) -> Result<(Proven, Vec<u8>), ExperimentError> {
         let setup = self.setup;
-        let model = setup.model(self.experiment.prover())?;
-        let claimed = setup.model(self.experiment.verifier())?;
-        let (text, ids, max_tokens) = setup.prompt(self.number)?;
-        let sampler = setup.sampler(self.number);
+        let precision = self.experiment().prover();
+        let model = setup.model(precision)?;
+        let claimed = setup.model(self.experiment().verifier())?;
+        let (text, ids, max_tokens) = setup.prompt(self.at.number)?;
+        let sampler = setup.sampler(self.at.number);
         let opened = self.opened();
         let key = digest(&ProverKey {
             schema: trial::SCHEMA,
-            experiment: self.experiment,
-            direction: self.direction,
-            trial: self.number,
+            experiment: self.experiment(),
+            direction: self.at.direction,
+            trial: self.at.number,
             prompt: &ids,
             sampler: format!("{sampler:?}"),
             max_tokens,
@@ -242,9 +281,8 @@ impl OneTrial<'_> {
             root: model.root,
             claimed: claimed.root,
         })?;
-        if let Some(proven) = store::read_json::<Proven>(&self.files.proven)
+        if let Some((proven, trace)) = store.proven(self.at, key)
             && proven.key == key
-            && let Ok(trace) = std::fs::read(&self.files.trace)
             && Digest::of(&trace) == proven.hidden_states_digest
         {
             return Ok((proven, trace));
@@ -258,7 +296,6 @@ impl OneTrial<'_> {
             opened: Some(opened),
             audit: None,
         };
-        let precision = self.experiment.prover();
         let engine = engines
             .get(setup, self.prover, precision, 0, teller)
             .await?;
@@ -269,9 +306,9 @@ impl OneTrial<'_> {
         let proven = Proven {
             schema: trial::SCHEMA.to_owned(),
             key,
-            experiment: self.experiment.name().to_owned(),
-            direction: self.direction,
-            trial_id: self.number,
+            experiment: self.experiment().name().to_owned(),
+            direction: self.at.direction,
+            trial_id: self.at.number,
             input_category: setup.config.run.prompts.clone(),
             model: model.name.clone(),
             inference_device: device,
@@ -280,45 +317,25 @@ impl OneTrial<'_> {
             num_tokens_generated: answer.len(),
             generated_tokens: answer,
             timing,
-            hidden_states_file: self.files.trace_name(),
+            hidden_states_file: self.at.trace(),
             hidden_states_digest: Digest::of(&trace),
             layers_sampled: setup.config.run.layers.of(model.model.config().layers),
             true_root: model.root,
             claimed_root: claimed.root,
         };
-        // The trace first: who finds the other file must find this one.
-        store::write(&self.files.trace, &trace)?;
-        store::write_json(&self.files.proven, &proven)?;
+        store.keep_proven(self.at, &proven, &trace)?;
         Ok((proven, trace))
     }
 
     /// What another machine's prover left here.
-    fn handed_over(&self) -> anyhow::Result<(Proven, Vec<u8>)> {
-        let shown = self.files.proven.display();
-        let proven: Proven = store::read_json(&self.files.proven).with_context(|| {
-            format!("no prover's half of trial {} in {shown}\nrun `--step prove` first, and bring its folder here", self.number)
-        })?;
-        ensure!(
-            proven.experiment == self.experiment.name() && proven.schema == trial::SCHEMA,
-            "{shown} is of {}",
-            proven.experiment
-        );
-        let path: &PathBuf = &self.files.trace;
-        let trace =
-            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        ensure!(
-            Digest::of(&trace) == proven.hidden_states_digest,
-            "{} is not the file that its prover wrote",
-            path.display()
-        );
-        let claimed = self.setup.model(self.experiment.verifier())?.root;
-        ensure!(
-            proven.claimed_root == claimed,
-            "the prover claims other weights than this verifier has: {} and {claimed}",
-            proven.claimed_root
-        );
-        let trace_claims = Trace::parse(&trace)?;
-        trace_claims.check_commitment()?;
+    fn handed_over(&self, store: &mut dyn Store) -> Result<(Proven, Vec<u8>), ExperimentError> {
+        let (proven, trace) = store.handed_over(self.at)?;
+        let own = self.setup.model(self.experiment().verifier())?.root;
+        if proven.claimed_root != own {
+            let claimed = proven.claimed_root;
+            return Err(ExperimentError::OtherWeights { claimed, own });
+        }
+        Trace::parse(&trace)?.check_commitment()?;
         Ok((proven, trace))
     }
 
@@ -327,12 +344,14 @@ impl OneTrial<'_> {
         &self,
         proven: Proven,
         trace: &[u8],
-        engines: &mut Engines,
+        engines: &mut Engines<'_>,
+        store: &mut dyn Store,
         teller: &mut dyn Teller,
-    ) -> anyhow::Result<(Trial, bool)> {
+    ) -> Result<(Trial, bool), ExperimentError> {
         let setup = self.setup;
         let config = &setup.config;
-        let model = setup.model(self.experiment.verifier())?;
+        let precision = self.experiment().verifier();
+        let model = setup.model(precision)?;
         let key = digest(&VerifierKey {
             schema: trial::SCHEMA,
             trace: proven.hidden_states_digest,
@@ -347,47 +366,24 @@ impl OneTrial<'_> {
                 .map(|profile| profile.id.as_str())
                 .collect(),
         })?;
-        if let Some(done) = store::read_json::<Trial>(&self.files.trial)
+        if let Some(done) = store.trial(self.at, key)
             && done.key == key
         {
             return Ok((done, true));
         }
-        let precision = self.experiment.verifier();
         let mut verifications = Vec::with_capacity(self.verifiers.len());
-        if self.experiment.is_concurrent() {
+        if self.experiment().is_concurrent() {
             for (i, name) in self.verifiers.iter().enumerate() {
                 engines.get(setup, name, precision, i, teller).await?;
             }
+            // In the order of their verifiers.
             let mut mine: Vec<(usize, &mut Engine)> = Vec::new();
-            for ((name, of, copy), engine) in &mut engines.loaded {
+            for ((copy, name, of), engine) in &mut engines.loaded {
                 if *of == precision && self.verifiers.get(*copy) == Some(name) {
                     mine.push((*copy, engine));
                 }
             }
-            mine.sort_by_key(|(id, _)| *id);
-            let proven = &proven;
-            let ears = teller.ears();
-            let all: Vec<anyhow::Result<Verification>> = std::thread::scope(|scope| {
-                let threads: Vec<_> = mine
-                    .into_iter()
-                    .map(|(id, engine)| {
-                        let mut ears = ears.clone();
-                        scope.spawn(move || {
-                            pollster::block_on(self.one(id, proven, trace, engine, &mut ears))
-                        })
-                    })
-                    .collect();
-                threads
-                    .into_iter()
-                    .map(|thread| {
-                        let ended = thread.join();
-                        ended.unwrap_or_else(|_| {
-                            Err(anyhow::anyhow!("a verifier's thread ended early"))
-                        })
-                    })
-                    .collect()
-            });
-            for one in all {
+            for one in self.side_by_side(&proven, trace, mine, teller).await {
                 verifications.push(one?);
             }
         } else {
@@ -401,8 +397,42 @@ impl OneTrial<'_> {
             key,
             verifications,
         };
-        store::write_json(&self.files.trial, &trial)?;
+        store.keep_trial(self.at, &trial)?;
         Ok((trial, false))
+    }
+
+    /// All verifiers at the same time: on threads where there are some, else in turns.
+    async fn side_by_side(
+        &self,
+        proven: &Proven,
+        trace: &[u8],
+        engines: Vec<(usize, &mut Engine)>,
+        teller: &mut dyn Teller,
+    ) -> Vec<Result<Verification, ExperimentError>> {
+        #[cfg(feature = "native")]
+        if let Some(ears) = teller.ears() {
+            return std::thread::scope(|scope| {
+                let threads: Vec<_> = engines
+                    .into_iter()
+                    .map(|(id, engine)| {
+                        let mut ears = ears.clone();
+                        scope.spawn(move || {
+                            pollster::block_on(self.one(id, proven, trace, engine, &mut ears))
+                        })
+                    })
+                    .collect();
+                threads
+                    .into_iter()
+                    .map(|thread| thread.join().unwrap_or(Err(ExperimentError::Thread)))
+                    .collect()
+            });
+        }
+        let mut ears: Vec<_> = engines.iter().map(|_| teller.ear()).collect();
+        let mut work: Vec<Pin<Box<dyn Future<Output = _> + '_>>> = Vec::new();
+        for ((id, engine), ear) in engines.into_iter().zip(&mut ears) {
+            work.push(Box::pin(self.one(id, proven, trace, engine, &mut **ear)));
+        }
+        turns::all(work).await
     }
 
     async fn one(
@@ -412,7 +442,7 @@ impl OneTrial<'_> {
         trace: &[u8],
         engine: &mut Engine,
         monitor: &mut dyn Monitor,
-    ) -> anyhow::Result<Verification> {
+    ) -> Result<Verification, ExperimentError> {
         let setup = self.setup;
         let ran = run_verifier(trace, engine, &setup.profiles, &setup.config, monitor).await?;
         let (observed, per_layer, summary) = ran;
@@ -424,7 +454,7 @@ impl OneTrial<'_> {
         Ok(Verification {
             verifier_id: id,
             verification_device: engine.info().name.clone(),
-            model: setup.model(self.experiment.verifier())?.name.clone(),
+            model: setup.model(self.experiment().verifier())?.name.clone(),
             per_layer,
             summary,
             overhead: Overhead::new(
