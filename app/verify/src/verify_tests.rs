@@ -464,6 +464,7 @@ fn a_profile_is_measured_and_then_used() {
         date: "2026-01-01".into(),
         command: "cargo test".into(),
         headroom: 8.0,
+        logit_headroom: 8.0,
         numerics: Numerics::Strict,
     };
     let profile = pollster::block_on(measure(&cases, &plan, &mut Quiet)).unwrap();
