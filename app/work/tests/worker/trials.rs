@@ -53,7 +53,11 @@ fn an_experiment_ends_in_a_sheet_and_is_not_run_twice() {
     assert!(first.facts.iter().any(|(name, _)| name == "kept in"));
     let trials = |news: &[News]| -> Vec<(u64, u64)> {
         let at = |news: &News| match *news {
-            News::Progress { stage, done, total } if stage == Stage::Trials => Some((done, total)),
+            News::Progress {
+                stage: Stage::Trials,
+                done,
+                total,
+            } => Some((done, total)),
             _ => None,
         };
         news.iter().filter_map(at).collect()
