@@ -229,7 +229,10 @@ fn experiments_run_and_are_drawn_and_saved() {
                 &serde_json::Value::Null
             )
         );
-        rig.harness.get_by_label_contains("accept rate (repo)");
+        let drawn = "accept rate (repo)";
+        let mut all = rig.harness.query_all_by_label_contains(drawn);
+        assert!(all.next().is_some());
+        drop(all);
         rig.command("save-sheet");
         let saved = rig.log.borrow_mut().saved.pop().expect("a file");
         assert_eq!(
