@@ -7,6 +7,7 @@ use std::pin::Pin;
 use assay_engine::{Engine, Monitor, Numerics};
 use assay_prove::Request;
 use assay_trace::{Digest, Manifest, Trace};
+use assay_verify::Profile;
 use serde::Serialize;
 
 use crate::ExperimentError;
@@ -230,7 +231,7 @@ struct VerifierKey<'a> {
     root: Digest,
     rules: String,
     layers: &'a [u32],
-    profiles: Vec<&'a str>,
+    profiles: &'a [Profile],
 }
 
 fn digest(value: &impl Serialize) -> Result<Digest, ExperimentError> {
@@ -359,12 +360,7 @@ impl OneTrial<'_> {
             root: model.root,
             rules: format!("{:?} {:?}", config.repo, config.paper),
             layers: &config.run.layers.of(model.model.config().layers),
-            profiles: setup
-                .profiles
-                .0
-                .iter()
-                .map(|profile| profile.id.as_str())
-                .collect(),
+            profiles: &setup.profiles.0,
         })?;
         if let Some(done) = store.trial(self.at, key)
             && done.key == key

@@ -177,6 +177,8 @@ impl<'m> Lab<'m> {
         let devices = self.devices();
         let facts = (
             (self.claim.root, &devices, &self.prompts, &self.prefix),
+            // Verdicts are by these.
+            &self.profiles.0,
             (self.tokens, self.temperature.to_bits(), jobs),
         );
         Digest::of(&serde_json::to_vec(&facts).unwrap_or_default())
