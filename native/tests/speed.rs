@@ -125,19 +125,21 @@ fn a_profile_has_every_dispatch() {
         // A norm and a product.
         assert_eq!(stages("logits"), 2, "{part}");
         // qkv, rotation, attention, output, gate-up-silu, down, and two norms. Where norms add residuals, each layer ends with the next
-        // one's first norm, so that layer 0 has one more.
-        let in_norms = spans.iter().any(|span| span["kernel"] == "add_rmsnorm");
-        assert_eq!(stages("layer 0"), 8 + usize::from(in_norms), "{part}");
-        assert_eq!(stages("layer 1"), 8, "{part}");
+        // one's first norm, so that layer 0 has one more. Gate, up and their product are two more where they are apart.
+        let has = |kernel: &str| spans.iter().any(|span| span["kernel"] == kernel);
+        let in_norms = usize::from(has("add_rmsnorm"));
+        let apart = usize::from(has("silu_mul"));
+        assert_eq!(stages("layer 0"), 8 + in_norms + 2 * apart, "{part}");
+        assert_eq!(stages("layer 1"), 8 + 2 * apart, "{part}");
         let sum: f64 = spans.iter().map(|s| s["seconds"].as_f64().unwrap()).sum();
         assert!((sum - profile[part]["seconds"].as_f64().unwrap()).abs() < 1e-9);
         assert!(sum > 0.0);
         let down = spans
             .iter()
             .filter(|s| s["multiply_adds"].as_u64() > Some(0));
-        // Four products and attention a layer, and logits.
+        // Four products (one more where gate and up are apart) and attention a layer, and logits.
         let layers = spans.iter().filter(|s| s["kernel"] == "rope_kv").count();
-        assert_eq!(down.count(), 5 * layers + 1, "{part}");
+        assert_eq!(down.count(), (5 + apart) * layers + 1, "{part}");
     }
     let svg = fs::read_to_string(home.path().join("flame.svg")).unwrap();
     assert!(svg.contains("layer 1") && svg.ends_with("</svg>\n"));
