@@ -175,7 +175,7 @@ impl Detection {
                         .map_or("-".to_owned(), |m| format!("{m:.0}"));
                     format!("{} of {} | {median}", s.rejected, s.runs)
                 }
-                None => "no profile | -".to_owned(),
+                None => "not counted | -".to_owned(),
             };
             let [reject, open] = class.own_false_rejects;
             let _ = writeln!(
