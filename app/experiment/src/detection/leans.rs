@@ -97,10 +97,13 @@ pub(super) fn of(
         RATES.map(|rate| (above(&scores, threshold(&honest, rate)), scores.len()))
     };
     let share = |(k, n): (usize, usize)| k as f64 / n.max(1) as f64;
-    let by_size: Vec<f64> = sizes
+    // Of each size, for each of RATES; a run's own length is among them.
+    let by_size: Vec<[f64; 2]> = sizes
         .iter()
-        .map(|&n| share(found(&guilty, n, 3)[1]))
+        .map(|&n| found(&guilty, n, 3).map(share))
         .collect();
+    let at_run = sizes.iter().position(|n| *n == tokens)?;
+    let strict: Vec<f64> = by_size.iter().map(|found| found[1]).collect();
     let leans = |runs: &[(&str, &Leaned)]| {
         let leans: Vec<&Lean> = runs.iter().map(|(_, leaned)| &leaned.lean).collect();
         Leans::of(&leans)
@@ -112,8 +115,8 @@ pub(super) fn of(
         false_positives: found(&held_out, tokens, 2)
             .map(|(k, n)| Rate::of(k, n))
             .to_vec(),
-        true_positives: found(&guilty, tokens, 3).map(share),
-        tokens_for_99: enough(&sizes, &by_size),
+        true_positives: by_size[at_run],
+        tokens_for_99: enough(&sizes, &strict),
     })
 }
 

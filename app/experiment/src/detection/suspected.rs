@@ -28,13 +28,12 @@ pub struct Leaned {
 
 impl Cheat {
     /// Whether a verifier can name it: another model, or a cheaper cache.
-    pub fn can_be_suspected(self) -> bool {
+    fn can_be_suspected(self) -> bool {
         use crate::alter::Weights as W;
-        let is_named = matches!(
+        matches!(
             self,
             Self::Weights(W::Int8 | W::Int4 | W::Fp8 | W::FineTune) | Self::Kv(_)
-        );
-        is_named
+        )
     }
 
     /// The suspects that a run of this cheat is held against, of a model with so many layers: all of them for honest runs, its own for a cheat
