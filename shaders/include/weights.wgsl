@@ -13,7 +13,11 @@ struct Eight {
     b: vec4<f32>,
 }
 #if TEXELS
+#if W_PACKED
+#include "weights_units"
+#else
 #include "weights_texels"
+#endif
 #else
 #if W_PACKED
 #include "weights_packed"

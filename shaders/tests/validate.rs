@@ -22,6 +22,10 @@ fn variants(kernel: &str) -> Vec<Defines> {
             .flat_map(|d| stored_types().into_iter().map(|t| with(d, &t)))
             .collect();
     }
+    if ["matmul_subgroup", "embed"].contains(&kernel) {
+        let texels: Vec<_> = all.iter().filter_map(in_texels).collect();
+        all.extend(texels);
+    }
     if is_product {
         for name in ["VEC", "BIAS", "RESIDUAL", "ABS"] {
             all = cross(all, flag(name));
@@ -62,7 +66,13 @@ fn variants(kernel: &str) -> Vec<Defines> {
         all.extend(halves);
     }
     if kernel == "matmul_subgroup" {
-        all = cross(all, flag("ONE_ROW"));
+        let one_row = all.iter().map(|d| {
+            let label = d.label();
+            let is_units = label.contains("TEXELS") && label.contains("W_PACKED");
+            d.clone().flag("ONE_ROW", true).flag("BY_UNITS", is_units)
+        });
+        let one_row: Vec<_> = one_row.collect();
+        all.extend(one_row);
         all = all.into_iter().map(|d| d.flag("X_SCALAR", true)).collect();
     }
     if kernel == "project_weights" {
@@ -183,6 +193,18 @@ fn stored_types() -> Vec<Vec<(&'static str, i64)>> {
         packed("W_INT4_ORDERED", &[("GROUPS", 3), ("PREFIX", 48)]),
     ]);
     types
+}
+
+/// The same in a texture, of types that can lie there.
+fn in_texels(defines: &Defines) -> Option<Defines> {
+    let label = defines.label();
+    let is = |names: &[&str]| names.iter().any(|name| label.contains(name));
+    (!is(&["W_INT4_ORDERED"])).then(|| {
+        let defines = defines.clone().flag("TEXELS", true);
+        defines
+            .flag("BYTES", is(&["W_Q8_0", "W_Q5_0", "W_Q6_K", "W_INT8"]))
+            .flag("PAIRS", is(&["W_Q4_K", "W_Q6_K", "W_INT4"]))
+    })
 }
 
 fn with(defines: &Defines, more: &[(&'static str, i64)]) -> Defines {

@@ -191,7 +191,9 @@ fn quantised_tables_and_projections_match_their_twins() {
                 project(numerics, *dtype, 3, 40, *k),
             ]
         });
-        tables.chain(others).collect()
+        let textures = QUANTISED.iter().filter(|of| in_texels(of));
+        let textures = textures.map(|(dtype, k)| embed_texels(*dtype, 5, *k, 23));
+        tables.chain(others).chain(textures).collect()
     });
 }
 
@@ -265,18 +267,45 @@ fn matmul_subgroup_from_textures_matches_its_twin() {
         for (numerics, (path, shapes)) in BOTH.into_iter().flat_map(|n| paths.map(|p| (n, p))) {
             let (m, n, _) = shapes[2];
             // Gate, up and their activation, and a matrix that lies behind another.
-            let others = [(Dtype::F32, 300), (Dtype::F16, 264), (Dtype::BF16, 2304)];
+            let others = [
+                (Dtype::F32, 300),
+                (Dtype::F16, 264),
+                (Dtype::BF16, 2304),
+                (Dtype::Q4K, 768),
+                (Dtype::Q8_0, 352),
+            ];
             let others = others.into_iter().flat_map(|(dtype, k)| {
                 [
                     gated(numerics, path, dtype, m, n, k, k == 264),
                     matmul_behind(numerics, path, dtype, (m, 11, k), 6),
                 ]
             });
-            for case in products(numerics, path, shapes).into_iter().chain(others) {
+            let packed = QUANTISED.into_iter().filter(in_texels);
+            let packed = packed
+                .step_by(if numerics == Numerics::Fast { 3 } else { 1 })
+                .map(|(dtype, k)| matmul(numerics, path, dtype, m, 70, k, Epilogue::default()));
+            let floats = products(numerics, path, shapes);
+            for case in floats.into_iter().chain(others).chain(packed) {
                 holds(gpu, numerics, &case);
             }
         }
+        // Narrower tiles, which `assay tune` may choose.
+        for (path, m) in [
+            (MatmulKernel::Texels { m: 8, n: 4 }, 9),
+            (MatmulKernel::Texels { m: 1, n: 4 }, 1),
+        ] {
+            for (dtype, k) in [(Dtype::BF16, 520), (Dtype::Q6K, 768)] {
+                let none = Epilogue::default();
+                let case = matmul(Numerics::Strict, path, dtype, m, 37, k, none);
+                holds(gpu, Numerics::Strict, &case);
+            }
+        }
     });
+}
+
+/// Whether a type of [`QUANTISED`] has a texel form.
+fn in_texels((dtype, k): &(Dtype, usize)) -> bool {
+    dtype.texel_row_bytes(*k).is_some()
 }
 
 #[test]

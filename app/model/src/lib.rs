@@ -61,7 +61,7 @@ pub use config::{Family, Mlp, ModelConfig, Norm};
 pub use error::ModelError;
 pub use files::NamedSource;
 pub use model::Model;
-pub use packed::{FIXED_COLUMNS, FixedBlock, Rows, f16_units};
+pub use packed::{FIXED_COLUMNS, FixedBlock, Rows, TexelForm, f16_units};
 pub use root::{CHUNK_BYTES, RootHasher};
 pub use rope::{Rope, RopeLayout, RopeScaling};
 pub use tokenizer::{HuggingFaceTokenizer, Llama2cTokenizer, SentencePieceTokenizer, Tokenizer};

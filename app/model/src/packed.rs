@@ -22,12 +22,14 @@ mod fixed;
 mod gather;
 mod noise;
 mod rows;
+mod texels;
 
 #[cfg(test)]
 pub(crate) use blocks::stored_block_bytes;
 pub use fixed::{FIXED_COLUMNS, FixedBlock, f16_units};
 pub(crate) use gather::{Int4Layout, ScaleType};
 pub use rows::Rows;
+pub use texels::TexelForm;
 
 use crate::Dtype;
 use half::f16;

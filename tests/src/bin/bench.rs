@@ -166,7 +166,7 @@ fn products(gpu: &Gpu) {
 /// Seconds of a product under fast numerics, and what strict ones take over them: medians of five rounds in turns.
 fn raced(gpu: &Gpu, path: MatmulKernel, dtype: Dtype, [m, n, k]: [usize; 3]) -> (f64, f64) {
     let x = vec![0x3c_u8; m * k * 4];
-    let w = vec![0x3c_u8; n * dtype.row_bytes(k)];
+    let w = vec![0x3c_u8; n * dtype.row_bytes_in(k, path.is_texels())];
     let one = |numerics| {
         let key = matmul::key(path, dtype, k, Epilogue::default(), numerics);
         let params = matmul::params(m as u32, n as u32, k as u32, n as u32, 0, 0);
@@ -174,7 +174,8 @@ fn raced(gpu: &Gpu, path: MatmulKernel, dtype: Dtype, [m, n, k]: [usize; 3]) -> 
         product(gpu, &key, params, grid, &x, &w, (m * n * 4) as u64)
     };
     let (fast, strict) = (one(Numerics::Fast), one(Numerics::Strict));
-    let repeat = if m == 1 { 4 } else { 1 };
+    // Few rows take as long as a submit does; a model has many dispatches in one.
+    let repeat = (32 / m).clamp(1, 4);
     let time = |p: &Product| {
         median(1, || {
             submit(gpu, &p.kernel.pipeline, &p.bind, p.grid, repeat);

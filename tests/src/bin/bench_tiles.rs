@@ -40,10 +40,14 @@ fn main() {
         (1, Dtype::F32),
         (128, Dtype::Q8_0),
         (128, Dtype::Q4_0),
+        (128, Dtype::Q5_0),
         (128, Dtype::Q4K),
         (128, Dtype::Q6K),
         (128, Dtype::Int4 { group: 128 }),
+        (8, Dtype::Q8_0),
+        (8, Dtype::Q4K),
         (1, Dtype::Q8_0),
+        (1, Dtype::Q4_0),
         (1, Dtype::Q4K),
     ] {
         for numerics in [Numerics::Fast, Numerics::Strict] {
@@ -67,12 +71,12 @@ fn kernels(info: &AdapterInfo, m: usize, dtype: Dtype) -> Vec<MatmulKernel> {
         // Weights in buffers, then in textures.
         let tiles: &[(u8, u8)] = match m {
             1 => &[(1, 2), (1, 4), (1, 8)],
-            _ => &[(8, 4), (8, 2), (4, 4)],
+            _ => &[(8, 4), (8, 8), (4, 8)],
         };
         let subgroup = |(m, n): &(u8, u8)| MatmulKernel::Subgroup { m: *m, n: *n };
         let texels = |(m, n): &(u8, u8)| MatmulKernel::Texels { m: *m, n: *n };
         all.extend(tiles.iter().map(subgroup));
-        if dtype.is_float() {
+        if dtype.texel_row_bytes(K).is_some() {
             all.extend(tiles.iter().map(texels));
         }
     }
@@ -87,10 +91,8 @@ fn kernels(info: &AdapterInfo, m: usize, dtype: Dtype) -> Vec<MatmulKernel> {
 }
 
 fn compare(gpu: &Gpu, m: usize, dtype: Dtype, numerics: Numerics, rounds: usize) {
-    let (x, w) = (
-        vec![0x3c_u8; m * K * 4],
-        vec![0x3c_u8; N * dtype.row_bytes(K)],
-    );
+    let x = vec![0x3c_u8; m * K * 4];
+    let weights = |path: MatmulKernel| vec![0x3c_u8; N * dtype.row_bytes_in(K, path.is_texels())];
     let (m32, n, k) = (m as u32, N as u32, K as u32);
     let made: Vec<(MatmulKernel, Product)> = kernels(&gpu.info, m, dtype)
         .into_iter()
@@ -100,7 +102,15 @@ fn compare(gpu: &Gpu, m: usize, dtype: Dtype, numerics: Numerics, rounds: usize)
             let grid = matmul::grid(path, m32, n);
             (
                 path,
-                product(gpu, &key, params, grid, &x, &w, (m * N * 4) as u64),
+                product(
+                    gpu,
+                    &key,
+                    params,
+                    grid,
+                    &x,
+                    &weights(path),
+                    (m * N * 4) as u64,
+                ),
             )
         })
         .collect();

@@ -564,7 +564,7 @@ async fn positions(up: &mut Uploader<'_>, capacity: usize) -> Result<GpuPosition
     if table.shards.len() > 1 {
         return Err(EngineError::LimitTooSmall {
             what: "learned positions in one binding".to_owned(),
-            need: (table.n * table.dtype.row_bytes(table.k)) as u64,
+            need: table.bytes(table.n),
             have: up.gpu.info.max_binding,
         });
     }

@@ -74,7 +74,7 @@ impl GpuMatrix {
 
     /// Bytes of so many rows.
     pub fn bytes(&self, rows: usize) -> u64 {
-        (rows * self.dtype.row_bytes(self.k)) as u64
+        (rows * self.dtype.row_bytes_in(self.k, self.is_texels())) as u64
     }
 
     /// Refuses a matrix that one binding is too small for, of a product whose kernels know no shards.
@@ -84,7 +84,7 @@ impl GpuMatrix {
         }
         Err(EngineError::LimitTooSmall {
             what: format!("{what} in one binding"),
-            need: (self.n * self.dtype.row_bytes(self.k)) as u64,
+            need: self.bytes(self.n),
             have: gpu.info.max_binding,
         })
     }
@@ -130,7 +130,8 @@ impl Uploader<'_> {
     ) -> Result<GpuMatrix, EngineError> {
         let (n, k) = matrix_shape(weight)?;
         let stored = self.model.rows(weight)?;
-        let (prefix, row_bytes) = (stored.prefix().len(), weight.dtype.row_bytes(k));
+        let prefix = stored.prefix().len();
+        let row_bytes = weight.dtype.row_bytes_in(k, in_texels);
         let fit = self.fit(weight, prefix, in_texels)?;
         let shard_rows = n.div_ceil(n.div_ceil(fit)).next_multiple_of(8).min(fit);
         let mut shards = Vec::new();
@@ -165,7 +166,7 @@ impl Uploader<'_> {
         prefix: usize,
         in_texels: bool,
     ) -> Result<usize, EngineError> {
-        let row_bytes = weight.row_bytes();
+        let row_bytes = weight.dtype.row_bytes_in(weight.cols(), in_texels) as u64;
         let mut fit = (self.most_bytes().saturating_sub(prefix as u64) / row_bytes) as usize;
         if in_texels {
             fit = fit.min(self.gpu.most_texels());
@@ -238,7 +239,7 @@ impl Uploader<'_> {
             let rows = parts.iter().map(|(weight, _)| weight.rows()).sum();
             let (dtype, k) = (parts[0].0.dtype, parts[0].0.cols());
             let in_texels = self.takes_texels(parts[0].0)?;
-            let size = (rows, dtype.row_bytes(k));
+            let size = (rows, dtype.row_bytes_in(k, in_texels));
             let weights = self
                 .room("weights of one input", 0, size, in_texels)
                 .await?;
@@ -276,6 +277,7 @@ impl Uploader<'_> {
         let Some((first, first_bias)) = parts.first() else {
             return Ok(false);
         };
+        let in_texels = self.takes_texels(first)?;
         let (mut rows, mut bytes) = (0, 0);
         for (weight, bias) in parts {
             let alike = weight.dtype == first.dtype
@@ -286,9 +288,10 @@ impl Uploader<'_> {
                 return Ok(false);
             }
             rows += weight.rows();
-            bytes += weight.rows() as u64 * weight.row_bytes();
+            let row_bytes = weight.dtype.row_bytes_in(weight.cols(), in_texels);
+            bytes += weight.rows() as u64 * row_bytes as u64;
         }
-        let is_one = !self.takes_texels(first)? || rows <= self.gpu.most_texels();
+        let is_one = !in_texels || rows <= self.gpu.most_texels();
         Ok(is_one && bytes <= self.most_bytes())
     }
 
@@ -378,18 +381,28 @@ impl Uploader<'_> {
         rows: Range<usize>,
         (to, row0): (&Weights, usize),
     ) -> Result<(), EngineError> {
-        let row_bytes = tensor.row_bytes();
-        let step = rows_of_piece(row_bytes as usize);
+        let row_bytes = tensor.dtype.row_bytes_in(tensor.cols(), to.is_texels());
+        let step = rows_of_piece(row_bytes);
         let prefix = stored.prefix();
         if let Weights::Buffer(to) = to {
             self.gpu.write(to, 0, prefix);
         }
+        let has_units = to.is_texels() && tensor.dtype.texel_form().is_some();
+        let mut units = Vec::new();
         let mut unreleased = 0;
         for first in rows.clone().step_by(step) {
             let piece = stored.read(first..rows.end.min(first + step))?;
             let len = piece.len() as u64;
             let row = row0 + first - rows.start;
-            self.put(to, (prefix.len(), row, row_bytes as usize), &piece);
+            let laid = match has_units {
+                true => {
+                    units.clear();
+                    tensor.dtype.texel_rows(&piece, tensor.cols(), &mut units);
+                    &units
+                }
+                false => &*piece,
+            };
+            self.put(to, (prefix.len(), row, row_bytes), laid);
             drop(piece);
             unreleased += len;
             self.advance(len).await?;

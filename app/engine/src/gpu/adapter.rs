@@ -89,9 +89,9 @@ impl MatmulKernel {
     /// The same of one row.
     pub const SUBGROUP_ROW: Self = Self::Subgroup { m: 1, n: 2 };
     /// What llvmpipe does fastest of many rows, with weights in textures.
-    pub const TEXELS: Self = Self::Texels { m: 8, n: 4 };
+    pub const TEXELS: Self = Self::Texels { m: 8, n: 8 };
     /// The same of one row.
-    pub const TEXELS_ROW: Self = Self::Texels { m: 1, n: 4 };
+    pub const TEXELS_ROW: Self = Self::Texels { m: 1, n: 8 };
 
     /// Whether it makes products of one row only.
     pub fn is_for_one_row(self) -> bool {

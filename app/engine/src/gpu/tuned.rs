@@ -111,8 +111,14 @@ impl Candidates {
         let mut single = [(1, 8), (1, 4), (1, 2)].map(tile).to_vec();
         single.push(MatmulKernel::Vector);
         if info.subgroup == 8 {
-            matmul.extend([MatmulKernel::TEXELS, MatmulKernel::SUBGROUP]);
-            single.extend([MatmulKernel::TEXELS_ROW, MatmulKernel::SUBGROUP_ROW]);
+            // Half as wide for processors with half as many registers, which were not measured.
+            let half = |m| MatmulKernel::Texels { m, n: 4 };
+            matmul.extend([MatmulKernel::TEXELS, half(8), MatmulKernel::SUBGROUP]);
+            single.extend([
+                MatmulKernel::TEXELS_ROW,
+                half(1),
+                MatmulKernel::SUBGROUP_ROW,
+            ]);
         }
         if info.has_f16() {
             matmul.push(MatmulKernel::SharedHalf);

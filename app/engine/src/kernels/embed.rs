@@ -27,9 +27,14 @@ pub struct Params {
 /// The pipeline for tables of `dtype` with `hidden` columns, in buffers or `in_texels`.
 pub fn key(dtype: Dtype, hidden: usize, in_texels: bool) -> PipelineKey {
     // Strict or not, a value is the same; the strict loader hides it from the compiler.
+    let defines = stored(strict(Numerics::Strict), dtype, hidden);
     PipelineKey {
         kernel: "embed",
-        defines: stored(strict(Numerics::Strict), dtype, hidden).flag("TEXELS", in_texels),
+        defines: if in_texels {
+            super::in_texels(defines, dtype)
+        } else {
+            defines
+        },
     }
 }
 

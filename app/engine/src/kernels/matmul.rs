@@ -5,7 +5,7 @@ mod twin;
 
 pub use twin::{cpu, cpu_keeping, gated_cpu, magnitudes_cpu};
 
-use super::{Grid, ParamBytes, rounded, stored, strict};
+use super::{Grid, ParamBytes, in_texels, rounded, stored, strict};
 use crate::Gpu;
 use crate::gpu::{MatmulKernel, PipelineKey};
 use crate::numerics::{Numerics, Rounding};
@@ -59,13 +59,13 @@ pub fn key(
         .flag("VEC", k.is_multiple_of(4))
         .flag("BIAS", epilogue.bias)
         .flag("RESIDUAL", epilogue.residual);
-    by(path, staged(defines, path, dtype, numerics), 1)
+    by(path, dtype, staged(defines, path, dtype, numerics), 1)
 }
 
-/// Whether a matrix of `dtype` with `k` columns lies in textures on this device: floats, of which a row is whole texels, where products read
-/// such. How many rows there are does not matter: what one texture does not hold is split.
+/// Whether a matrix of `dtype` with `k` columns lies in textures on this device: where products read such, and a row is whole texels. How many rows there are does not matter: what one texture does not hold is split.
 pub fn takes_texels(gpu: &Gpu, dtype: Dtype, k: usize) -> bool {
-    gpu.info.variants.reads_texels() && dtype.is_float() && gpu.fits_texels(1, dtype.row_bytes(k))
+    let row = dtype.texel_row_bytes(k);
+    gpu.info.variants.reads_texels() && row.is_some_and(|bytes| gpu.fits_texels(1, bytes))
 }
 
 /// The pipeline of a prover that keeps less than f32 of what each product puts out, and of its sum with the residual.
@@ -94,7 +94,7 @@ pub fn gated_key(
         .flag("VEC", k.is_multiple_of(4))
         .flag("BIAS", bias)
         .flag("GATED", true);
-    by(path, staged(defines, path, dtype, numerics), 2)
+    by(path, dtype, staged(defines, path, dtype, numerics), 2)
 }
 
 /// Whether weights are staged as they are stored. Not under strict numerics: a driver may flush f16 subnormals.
@@ -105,13 +105,17 @@ fn staged(defines: Defines, path: MatmulKernel, dtype: Dtype, numerics: Numerics
 }
 
 /// The kernel that goes `path`, of `sums` sums an output.
-fn by(path: MatmulKernel, defines: Defines, sums: u8) -> PipelineKey {
+fn by(path: MatmulKernel, dtype: Dtype, defines: Defines, sums: u8) -> PipelineKey {
     let tile = |defines: Defines, m: u8, n: u8| {
         let columns = columns(n, sums);
         defines
             .with("TILE_M", m.into())
             .with("TILE_N", (columns * sums).into())
             .with("COLUMNS", columns.into())
+    };
+    let defines = match path.is_texels() {
+        true => in_texels(defines, dtype),
+        false => defines,
     };
     match path {
         MatmulKernel::Tile { m, n } => PipelineKey {
@@ -122,8 +126,8 @@ fn by(path: MatmulKernel, defines: Defines, sums: u8) -> PipelineKey {
             kernel: "matmul_subgroup",
             defines: tile(defines, m, n)
                 .flag("X_SCALAR", true)
-                .flag("TEXELS", path.is_texels())
-                .flag("ONE_ROW", m == 1),
+                .flag("ONE_ROW", m == 1)
+                .flag("BY_UNITS", m == 1 && path.is_texels() && !dtype.is_float()),
         },
         MatmulKernel::Shared | MatmulKernel::SharedHalf => PipelineKey {
             kernel: "matmul_shared",

@@ -83,6 +83,15 @@ pub(crate) fn stored(defines: Defines, dtype: Dtype, cols: usize) -> Defines {
     defines.flag("W_PACKED", true)
 }
 
+/// The same of weights in textures: quantised ones lie there in texel form.
+pub(crate) fn in_texels(defines: Defines, dtype: Dtype) -> Defines {
+    let form = dtype.texel_form();
+    defines
+        .flag("TEXELS", true)
+        .flag("BYTES", form.is_some_and(|form| form.bytes))
+        .flag("PAIRS", form.is_some_and(|form| form.pairs))
+}
+
 /// Sum of a row's squares in the order of the kernels that give a row a workgroup of 64: strided lanes, then a tree.
 pub(crate) fn lane_energy(row: &[f32]) -> f32 {
     lane_tree(row, |v| v * v)

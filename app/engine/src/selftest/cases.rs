@@ -1,28 +1,44 @@
 //! Seeded cases of one dispatch each: inputs, the twin's answer, and the run on a device.
 
 use crate::gpu::MatmulKernel;
-use crate::gpu::{AttentionKernel, Bound, Gpu, PipelineKey};
+use crate::gpu::{AttentionKernel, Bound, Gpu, PipelineKey, Texels};
 use crate::kernels::matmul::{Epilogue, Stored};
 use crate::kernels::{self, Grid, ParamBytes};
 use crate::{EngineError, Numerics, Rounding};
 use assay_model::{Dtype, RopeLayout};
 
-/// How a case's weights lie in a texture.
+/// How a case's weights, which it has in row form, lie in a texture.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TexelRow {
-    /// Bytes of a row.
-    bytes: usize,
+    dtype: Dtype,
+    /// Columns of a row.
+    cols: usize,
     /// Whether it is what textures are that have as many rows as can be: without one to spare.
     is_full: bool,
 }
 
 impl TexelRow {
-    /// Rows of so many bytes, with one to spare.
-    pub fn of(bytes: usize) -> Self {
+    /// Rows of so many columns, with one row to spare.
+    pub fn of(dtype: Dtype, cols: usize) -> Self {
         Self {
-            bytes,
+            dtype,
+            cols,
             is_full: false,
         }
+    }
+
+    /// A texture with the matrix whose row form is `data`.
+    async fn texture(self, gpu: &Gpu, data: &[u8]) -> Result<Texels, EngineError> {
+        let row_bytes = self.dtype.row_bytes_in(self.cols, true);
+        let mut rows = Vec::new();
+        self.dtype.texel_rows(data, self.cols, &mut rows);
+        let count = rows.len() / row_bytes.max(1);
+        let texels = match self.is_full {
+            true => gpu.texels_full("self-test", count, row_bytes).await?,
+            false => gpu.texels("self-test", count, row_bytes).await?,
+        };
+        gpu.write_texels(&texels, 0, &rows);
+        Ok(texels)
     }
 }
 
@@ -33,7 +49,7 @@ pub struct Case {
     pub(super) params: ParamBytes,
     pub(super) grid: Grid,
     pub(super) buffers: Vec<(u32, Vec<u8>)>,
-    /// Bytes of a row of the weights, where they are textures.
+    /// Rows of the weights, where they are textures.
     pub(super) texel_row: Option<TexelRow>,
     /// Bindings that are compared with the twin, and the twin's values.
     pub(super) expected: Vec<(u32, Vec<f32>)>,
@@ -84,15 +100,7 @@ impl Case {
         let (mut buffers, mut textures) = (Vec::new(), Vec::new());
         for (binding, data) in &self.buffers {
             match self.texel_row.filter(|_| self.is_weights(*binding)) {
-                Some(row) => {
-                    let rows = data.len() / row.bytes.max(1);
-                    let texels = match row.is_full {
-                        true => gpu.texels_full("self-test", rows, row.bytes).await?,
-                        false => gpu.texels("self-test", rows, row.bytes).await?,
-                    };
-                    gpu.write_texels(&texels, 0, data);
-                    textures.push((*binding, texels));
-                }
+                Some(row) => textures.push((*binding, row.texture(gpu, data).await?)),
                 None => buffers.push((*binding, gpu.storage_with("self-test", data).await?)),
             }
         }
@@ -256,7 +264,7 @@ pub fn matmul(
         buffers.push((4, bytes(&residual)));
     }
     Case {
-        texel_row: path.is_texels().then(|| TexelRow::of(dtype.row_bytes(k))),
+        texel_row: path.is_texels().then(|| TexelRow::of(dtype, k)),
         key: kernels::matmul::key(path, dtype, k, epilogue, numerics),
         params: kernels::matmul::params(m as u32, n as u32, k as u32, n as u32, 0, 0),
         grid: kernels::matmul::grid(path, m as u32, n as u32),
@@ -347,7 +355,7 @@ pub fn gated(
         buffers.push((3, bytes(&biases)));
     }
     Case {
-        texel_row: path.is_texels().then(|| TexelRow::of(dtype.row_bytes(k))),
+        texel_row: path.is_texels().then(|| TexelRow::of(dtype, k)),
         key: kernels::matmul::gated_key(path, dtype, k, bias, numerics),
         params: kernels::matmul::params(m as u32, n as u32, k as u32, n as u32, 0, 0),
         grid: kernels::matmul::gated_grid(path, m as u32, n as u32),
@@ -381,7 +389,7 @@ fn embed_from(in_texels: bool, dtype: Dtype, rows: usize, hidden: usize, vocab: 
         (3, zeros(y.len())),
     ];
     Case {
-        texel_row: in_texels.then(|| TexelRow::of(dtype.row_bytes(hidden))),
+        texel_row: in_texels.then(|| TexelRow::of(dtype, hidden)),
         key: kernels::embed::key(dtype, hidden, in_texels),
         params,
         grid,

@@ -180,7 +180,7 @@ pub fn sparse_rows(
     }
     let dispatch = rows::dispatch(variant, few.mask, k as u32, 0);
     Case {
-        texel_row: (path == Path::Texels).then(|| TexelRow::of(dtype.row_bytes(k))),
+        texel_row: (path == Path::Texels).then(|| TexelRow::of(dtype, k)),
         ..case(
             rows::key(variant, k, numerics),
             dispatch,
@@ -242,7 +242,7 @@ pub fn sparse_sum(
     }
     let dispatch = sum::dispatch(path, few.mask, d as u32, 0);
     Case {
-        texel_row: (path == Path::Texels).then(|| TexelRow::of(dtype.row_bytes(d))),
+        texel_row: (path == Path::Texels).then(|| TexelRow::of(dtype, d)),
         ..case(
             sum::key(variant, d, numerics),
             dispatch,

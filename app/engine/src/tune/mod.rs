@@ -102,9 +102,10 @@ pub async fn tune(
 
 /// A product whose weights lie where `path` likes them best.
 fn product(path: MatmulKernel, dtype: Dtype, m: u32, (_, n, k): Shape) -> Dispatch {
-    let path = path.reading(dtype.is_float());
+    let texel_row = dtype.texel_row_bytes(k as usize);
+    let path = path.reading(texel_row.is_some());
     Dispatch {
-        texel_row: path.is_texels().then(|| dtype.row_bytes(k as usize)),
+        texel_row: texel_row.filter(|_| path.is_texels()),
         key: matmul::key(path, dtype, k as usize, Epilogue::default(), Numerics::Fast),
         params: matmul::params(m, n, k, n, 0, 0),
         grid: matmul::grid(path, m, n),
@@ -181,7 +182,9 @@ async fn fusion(
             silu,
         ];
         let together = Dispatch {
-            texel_row: path.is_texels().then(|| dtype.row_bytes(HIDDEN as usize)),
+            texel_row: dtype
+                .texel_row_bytes(HIDDEN as usize)
+                .filter(|_| path.is_texels()),
             key: matmul::gated_key(path, dtype, HIDDEN as usize, false, Numerics::Fast),
             params: matmul::params(*m, WIDE, HIDDEN, WIDE, 0, 0),
             grid: matmul::gated_grid(path, *m, WIDE),
