@@ -9,10 +9,10 @@ let s${I}_${C} = subgroupBroadcast(s${I}, ${C}u);
 #for J 0 TILE_N
 #for I 0 TILE_M
 #for C 0 4
-a${I}_${J} = madd(a${I}_${J}, s${I}_${C}, v${J}.a[${C}]);
+a${I}_${J} = add_product(a${I}_${J}, s${I}_${C}, v${J}.a[${C}]);
 #endfor
 #for C 0 4
-a${I}_${J} = madd(a${I}_${J}, s${I}_${C+4}, v${J}.b[${C}]);
+a${I}_${J} = add_product(a${I}_${J}, s${I}_${C+4}, v${J}.b[${C}]);
 #endfor
 #endfor
 #endfor
