@@ -16,9 +16,7 @@
 #include "matmul_bindings"
 
 #if TEXELS
-// As madd, but the sum is not hidden, only what might be fused with it. These kernels are llvmpipe's, whose compiler reorders no sums; and
-// under STRICT nothing is promised before the very pipeline has given the twin's bits (selftest::before_promise).
-fn add_product(acc: f32, a: f32, b: f32) -> f32 { return acc + opq(a * b); }
+#include "kept_sums"
 #else
 fn add_product(acc: f32, a: f32, b: f32) -> f32 { return madd(acc, a, b); }
 #endif

@@ -10,6 +10,7 @@ pub const KERNELS: &[&str] = &[
     "matvec",
     "rope_kv",
     "attention_row",
+    "attention_subgroup",
     "attention_group",
     "silu_mul",
     "add_position",

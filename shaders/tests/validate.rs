@@ -159,10 +159,10 @@ fn variants(kernel: &str) -> Vec<Defines> {
         }
     }
     if kernel.starts_with("attention") {
-        let dims: &[i64] = if kernel == "attention_row" {
-            &[2, 40, 64, 128]
-        } else {
-            &[2, 40, 64, 256]
+        let dims: &[i64] = match kernel {
+            "attention_row" => &[2, 40, 64, 128],
+            "attention_subgroup" => &[8, 40, 64, 128],
+            _ => &[2, 40, 64, 256],
         };
         all = all
             .iter()
@@ -171,6 +171,8 @@ fn variants(kernel: &str) -> Vec<Defines> {
                     d.clone()
                         .with("HEAD_DIM", n)
                         .with("LANE_COLUMNS", (n + 63) / 64)
+                        .with("EIGHTHS", n / 8)
+                        .with("STEP", 2)
                 })
             })
             .collect();

@@ -90,6 +90,33 @@ pub fn product(
     pollster::block_on(run).expect("the product fits")
 }
 
+/// An attention with a dispatch of its own, queries and caches of so many numbers all alike.
+pub fn attention(
+    gpu: &Gpu,
+    key: &PipelineKey,
+    (params, grid): (ParamBytes, Grid),
+    [queries, cache]: [usize; 2],
+) -> Product {
+    let run = async {
+        use wgpu::BufferUsages as U;
+        let kernel = gpu.kernel(key).await?;
+        let uniform = gpu
+            .buffer("parameters", 256, U::UNIFORM | U::COPY_DST)
+            .await?;
+        gpu.write(&uniform, 0, &params);
+        let of = |count: usize| vec![0x3c_u8; count * 4];
+        let q = gpu.storage_with("q", &of(queries)).await?;
+        let k = gpu.storage_with("k", &of(cache)).await?;
+        let v = gpu.storage_with("v", &of(cache)).await?;
+        let y = gpu.storage("y", queries as u64 * 4).await?;
+        let buffers = [(1, &q), (2, &k), (3, &v), (4, &y)];
+        let bindings = buffers.map(|(at, buffer)| (at, Bound::from(buffer)));
+        let bind = gpu.bind(&kernel, &uniform, 0, &bindings);
+        Ok::<_, EngineError>(Product { kernel, bind, grid })
+    };
+    pollster::block_on(run).expect("the attention fits")
+}
+
 /// Seconds of processor time that this process's threads have taken, drivers' included: what a software adapter costs, whatever else the
 /// machine does meanwhile. `None` where there is no /proc.
 pub fn processor_time() -> Option<f64> {

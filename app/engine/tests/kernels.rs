@@ -773,7 +773,7 @@ fn project_weights_matches_its_twin() {
 #[test]
 fn wide_heads_take_the_group_kernel() {
     assert_eq!(
-        kernels::attention::choose(AttentionKernel::Row, 256),
+        kernels::attention::choose(AttentionKernel::Row, 256, 2, false),
         AttentionKernel::Group
     );
     on_every_adapter(|numerics| {
@@ -788,6 +788,47 @@ fn wide_heads_take_the_group_kernel() {
             70,
         )]
     });
+}
+
+#[test]
+fn attention_in_subgroups_matches_its_twin() {
+    on_every_gpu_with_subgroups(|gpu| {
+        // Rows, heads, key-value heads, head_dim, first position: subgroups that end inside a row, that see a chunk in part, and in which
+        // some see none of it.
+        let shapes = [
+            (1, 1, 1, 8, 0),
+            (1, 6, 2, 64, 700),
+            (3, 4, 2, 24, 62),
+            (9, 3, 3, 64, 60),
+            (5, 3, 1, 40, 128),
+            (2, 2, 1, 128, 10),
+            (70, 4, 2, 16, 33),
+            (2, 1, 1, 64, 1500),
+        ];
+        for numerics in BOTH {
+            for (r, h, g, d, p) in shapes {
+                for how in roundings(numerics) {
+                    let case = attention(numerics, how, AttentionKernel::Subgroup, r, h, g, d, p);
+                    holds(gpu, numerics, &case);
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn attention_in_subgroups_is_for_whole_eights_and_shared_keys() {
+    use AttentionKernel::{Group, Row, Subgroup};
+    let of = |d, share, is_one_row| kernels::attention::choose(Subgroup, d, share, is_one_row);
+    assert_eq!([of(64, 1, false), of(64, 2, true)], [Subgroup; 2]);
+    assert_eq!([of(64, 1, true), of(36, 4, false)], [Row; 2]);
+    assert_eq!(of(256, 4, false), Group);
+    for preferred in [Row, Group] {
+        assert_eq!(
+            kernels::attention::choose(preferred, 36, 1, true),
+            preferred
+        );
+    }
 }
 
 /// What a driver with a loop limit is asked before a model is loaded: the bound is met by the kernels' loops.

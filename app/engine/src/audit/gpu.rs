@@ -177,7 +177,11 @@ impl GpuAuditor {
                 half: config.head_dim as u32 / 2,
             },
         ));
-        let kernel = attention::choose(self.gpu.info.variants.attention, config.head_dim);
+        let (preferred, share) = (
+            self.gpu.info.variants.attention,
+            config.heads / config.kv_heads,
+        );
+        let kernel = attention::choose(preferred, config.head_dim, share, false);
         steps.push(Draft::new(
             attention::key(kernel, config.head_dim, STRICT, self.rounding),
             vec![

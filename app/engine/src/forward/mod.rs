@@ -63,8 +63,12 @@ pub(crate) fn check_loops(
     config: &ModelConfig,
     capacity: usize,
 ) -> Result<(), EngineError> {
-    let kernel = attention::choose(gpu.info.variants.attention, config.head_dim);
-    let need = attention::iterations(kernel, capacity as u64, config.head_dim);
+    let (d, share) = (config.head_dim, config.heads / config.kv_heads);
+    let of = |is_one_row| {
+        let kernel = attention::choose(gpu.info.variants.attention, d, share, is_one_row);
+        attention::iterations(kernel, capacity as u64, d)
+    };
+    let need = of(false).max(of(true));
     let have = gpu.info.max_loop_iterations;
     if need > have {
         let what = format!("attention over {capacity} positions (loop iterations)");

@@ -203,7 +203,7 @@ impl<'a> Planner<'a> {
             }
         }
         steps.extend(self.cheaper_cache(layer));
-        steps.push(self.attention(layer));
+        steps.push(self.attention(layer, path.is_for_one_row()));
         if self.sums_in_norm(&layer.o) {
             self.product(steps, path, &layer.o, &a.attended, None, &a.x);
             self.sum_and_norm(steps, &a.h, &a.x, &a.mid, &layer.mlp_norm);
@@ -333,9 +333,11 @@ impl<'a> Planner<'a> {
         }
     }
 
-    pub fn attention(&self, layer: &'a GpuLayer) -> Draft<'a> {
+    pub fn attention(&self, layer: &'a GpuLayer, is_one_row: bool) -> Draft<'a> {
         let head_dim = self.config.head_dim;
-        let kernel = attention::choose(self.gpu.info.variants.attention, head_dim);
+        let share = self.config.heads / self.config.kv_heads;
+        let preferred = self.gpu.info.variants.attention;
+        let kernel = attention::choose(preferred, head_dim, share, is_one_row);
         Draft::new(
             attention::key(kernel, head_dim, self.numerics, self.rounding),
             vec![

@@ -148,7 +148,7 @@ async fn recorded<'a>(
 
     let mut after = vec![planner.cache(k, v, layer)];
     after.extend(planner.cheaper_cache(layer));
-    after.push(planner.attention(layer));
+    after.push(planner.attention(layer, false));
     let o = product(
         planner,
         &mut after,

@@ -172,6 +172,9 @@ impl fmt::Display for Fused {
 pub enum AttentionKernel {
     /// `attention_row`: one invocation a query and head.
     Row,
+    /// `attention_subgroup`: eight lanes of queries that share keys; `attention_row` where a head is no whole number of eight columns, and for
+    /// one row of heads that share none.
+    Subgroup,
     /// `attention_group`: one workgroup a query and head.
     Group,
 }
@@ -180,6 +183,7 @@ impl fmt::Display for AttentionKernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Row => "attention_row",
+            Self::Subgroup => "attention_subgroup",
             Self::Group => "attention_group",
         })
     }
@@ -255,7 +259,10 @@ impl Variants {
                 fused,
                 fused_single: fused,
                 sums_in_norm: true,
-                attention: AttentionKernel::Row,
+                attention: match subgroup {
+                    8 => AttentionKernel::Subgroup,
+                    _ => AttentionKernel::Row,
+                },
                 sparse: sparse::Path::Registers,
                 chunk: 128,
                 first_rate: 5e9,

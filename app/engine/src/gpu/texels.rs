@@ -25,14 +25,13 @@ impl Texels {
     }
 }
 
-/// The side of a texture for so many rows, or texels of a row, of at most `most`: one more if that is a power of two, where there is room.
+/// The side of a texture for so many rows, or texels of a row: one more if that is a power of two.
 ///
 /// llvmpipe compiles a kernel anew for each answer to whether the sides of what is bound to it are powers of two, though nothing here
 /// depends on it: the self-test's small matrices and a model's would not share what was compiled. And rows that are a power of two
 /// bytes apart all fall into a few sets of a processor's cache: products are a tenth to a fourth faster without.
-fn side(count: usize, most: usize) -> usize {
-    let has_spare = count.is_power_of_two() && count < most;
-    count + usize::from(has_spare)
+fn side(count: usize) -> usize {
+    count + usize::from(count.is_power_of_two())
 }
 
 /// Where weights lie. A clone is the same memory.
@@ -90,9 +89,9 @@ impl<'a> From<Bound<'a>> for wgpu::BindingResource<'a> {
 }
 
 impl Gpu {
-    /// Most rows, and most texels of a row, of one texture on this device.
+    /// Most rows, and most texels of a row, of one texture on this device: one less than a side can be, so that each has one to spare.
     pub fn most_texels(&self) -> usize {
-        self.device.limits().max_texture_dimension_2d as usize
+        self.device.limits().max_texture_dimension_2d as usize - 1
     }
 
     /// Whether `rows` rows of `row_bytes` bytes can be one texture on this device.
@@ -110,26 +109,6 @@ impl Gpu {
         rows: usize,
         row_bytes: usize,
     ) -> Result<Texels, EngineError> {
-        let height = side(rows, self.most_texels());
-        self.texels_of_height(what, (rows, row_bytes), height).await
-    }
-
-    /// The same without a row to spare, as where `rows` are as many as can be: a self-test's stand-in for those.
-    pub(crate) async fn texels_full(
-        &self,
-        what: &str,
-        rows: usize,
-        row_bytes: usize,
-    ) -> Result<Texels, EngineError> {
-        self.texels_of_height(what, (rows, row_bytes), rows).await
-    }
-
-    async fn texels_of_height(
-        &self,
-        what: &str,
-        (rows, row_bytes): (usize, usize),
-        height: usize,
-    ) -> Result<Texels, EngineError> {
         if !self.fits_texels(rows, row_bytes) {
             return Err(EngineError::LimitTooSmall {
                 what: format!("{what} ({rows} rows of {row_bytes} bytes as texels)"),
@@ -139,8 +118,8 @@ impl Gpu {
         }
         let width = row_bytes / TEXEL_BYTES;
         let size = wgpu::Extent3d {
-            width: side(width, self.most_texels()) as u32,
-            height: height as u32,
+            width: side(width) as u32,
+            height: side(rows) as u32,
             depth_or_array_layers: 1,
         };
         let descriptor = wgpu::TextureDescriptor {
@@ -213,8 +192,8 @@ mod tests {
     use super::side;
 
     #[test]
-    fn a_side_is_no_power_of_two_where_there_is_room() {
-        let sides = [1, 3, 64, 4096, 16_384].map(|count| side(count, 16_384));
-        assert_eq!(sides, [2, 3, 65, 4097, 16_384]);
+    fn a_side_is_no_power_of_two() {
+        let sides = [1, 3, 64, 4096, 16_383].map(side);
+        assert_eq!(sides, [2, 3, 65, 4097, 16_383]);
     }
 }

@@ -126,7 +126,11 @@ impl Candidates {
         // Where a driver stops long loops, the other attention may allow fewer positions: a choice must not cost any.
         let attention = match info.max_loop_iterations < UNLIMITED {
             true => vec![info.variants.attention],
-            false => vec![AttentionKernel::Row, AttentionKernel::Group],
+            false => {
+                let subgroup = (info.subgroup == 8).then_some(AttentionKernel::Subgroup);
+                let all = [AttentionKernel::Row, AttentionKernel::Group];
+                all.into_iter().chain(subgroup).collect()
+            }
         };
         Self {
             matmul,

@@ -1,4 +1,4 @@
-//! Causal grouped-query attention. Kernels: `attention_row` and `attention_group`; one twin.
+//! Causal grouped-query attention. Kernels: `attention_row`, `attention_subgroup` and `attention_group`; one twin.
 
 use super::lanes::{LANES, add_rows, advance, pack};
 use super::{Grid, ParamBytes, for_each, rounded, strict};
@@ -13,8 +13,12 @@ pub const CHUNK: usize = 64;
 pub const LOWEST: f32 = -3.0e38;
 /// Largest head_dim: `attention_group` keeps a head in registers and workgroup memory.
 pub const MAX_HEAD_DIM: usize = 256;
-/// Largest head_dim of `attention_row`, which unrolls a head.
+/// Largest head_dim of `attention_row` and `attention_subgroup`, which unroll a head.
 pub const MAX_ROW_HEAD_DIM: usize = 128;
+
+/// Positions in one iteration of `attention_subgroup`. On llvmpipe two queries a lane are 1.5 times as fast as one at 1024 positions and compile
+/// in 0.9 s in place of 0.35; four positions are no faster (`bench_attention`, 2026-11-28).
+const STEP: usize = 2;
 
 /// The kernels' uniform.
 #[repr(C)]
@@ -49,6 +53,12 @@ pub fn key(
             kernel: "attention_row",
             defines,
         },
+        AttentionKernel::Subgroup => PipelineKey {
+            kernel: "attention_subgroup",
+            defines: defines
+                .with("EIGHTHS", (head_dim / 8) as i64)
+                .with("STEP", STEP as i64),
+        },
         AttentionKernel::Group => PipelineKey {
             kernel: "attention_group",
             defines: defines.with("LANE_COLUMNS", head_dim.div_ceil(64) as i64),
@@ -56,12 +66,20 @@ pub fn key(
     }
 }
 
-/// The kernel for heads of `head_dim` where the adapter prefers `preferred`.
-pub fn choose(preferred: AttentionKernel, head_dim: usize) -> AttentionKernel {
-    if head_dim > MAX_ROW_HEAD_DIM {
-        AttentionKernel::Group
-    } else {
-        preferred
+/// The kernel for heads of `head_dim`, `share` of which read the same keys, where the adapter prefers `preferred`: for many rows, or for one.
+pub fn choose(
+    preferred: AttentionKernel,
+    head_dim: usize,
+    share: usize,
+    is_one_row: bool,
+) -> AttentionKernel {
+    use AttentionKernel::{Group, Row, Subgroup};
+    match preferred {
+        _ if head_dim > MAX_ROW_HEAD_DIM => Group,
+        Subgroup if !head_dim.is_multiple_of(8) => Row,
+        // Its other lanes would have no query.
+        Subgroup if is_one_row && share == 1 => Row,
+        _ => preferred,
     }
 }
 
@@ -70,6 +88,7 @@ pub fn iterations(kernel: AttentionKernel, positions: u64, head_dim: usize) -> u
     let chunks = positions.div_ceil(CHUNK as u64);
     match kernel {
         AttentionKernel::Row => 2 * positions + chunks,
+        AttentionKernel::Subgroup => chunks * (1 + 2 * CHUNK.div_ceil(STEP) as u64),
         AttentionKernel::Group => {
             let columns = head_dim.div_ceil(64) as u64;
             chunks * (1 + head_dim as u64) + (2 + columns) * positions + columns
@@ -97,6 +116,10 @@ pub fn dispatch(
     };
     let grid = match kernel {
         AttentionKernel::Row => [(rows * heads).div_ceil(64), 1, 1],
+        AttentionKernel::Subgroup => {
+            let queries = rows * (heads / kv_heads);
+            [queries.div_ceil(8), kv_heads, 1]
+        }
         AttentionKernel::Group => [heads, rows, 1],
     };
     (bytemuck::cast(params), grid)

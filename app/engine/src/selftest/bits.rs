@@ -60,6 +60,10 @@ pub async fn strict_bits(device: &Device) -> Result<StrictBits, EngineError> {
                 own.extend(products(path, m, 304));
             }
         }
+        own.extend([24, 64].map(|d| {
+            let kernel = variants.attention;
+            attention(Numerics::Strict, Rounding::Keep, kernel, 9, 4, 2, d, 130)
+        }));
         let layout = RopeLayout::RotateHalf;
         own.push(rope_stacked(Numerics::Strict, layout, 3, 4, 2, 10, 7));
         for rounding in [Rounding::Keep, Rounding::Bf16, Rounding::F16] {

@@ -13,18 +13,12 @@ pub(super) struct TexelRow {
     dtype: Dtype,
     /// Columns of a row.
     cols: usize,
-    /// Whether it is what textures are that have as many rows as can be: without one to spare.
-    is_full: bool,
 }
 
 impl TexelRow {
-    /// Rows of so many columns, with one row to spare.
+    /// Rows of so many columns.
     pub fn of(dtype: Dtype, cols: usize) -> Self {
-        Self {
-            dtype,
-            cols,
-            is_full: false,
-        }
+        Self { dtype, cols }
     }
 
     /// A texture with the matrix whose row form is `data`.
@@ -32,13 +26,7 @@ impl TexelRow {
         let row_bytes = self.dtype.row_bytes_in(self.cols, true);
         let mut rows = Vec::new();
         self.dtype.texel_rows(data, self.cols, &mut rows);
-        let count = rows.len() / row_bytes.max(1);
-        let texels = match self.is_full {
-            true => gpu.texels_full("self-test", count, row_bytes).await?,
-            false => gpu.texels("self-test", count, row_bytes).await?,
-        };
-        gpu.write_texels(&texels, 0, &rows);
-        Ok(texels)
+        gpu.texels_with("self-test", row_bytes, &rows).await
     }
 }
 
@@ -69,14 +57,6 @@ impl Case {
             });
         }
         Ok(worst)
-    }
-
-    /// The same, with weights in a texture that has no row to spare.
-    pub(super) fn full(mut self) -> Self {
-        if let Some(row) = &mut self.texel_row {
-            row.is_full = true;
-        }
-        self
     }
 
     fn is_weights(&self, binding: u32) -> bool {

@@ -30,7 +30,7 @@ pub use warm::Warming;
 use crate::engine::Device;
 use crate::forward::lies_in_texels;
 use crate::gpu::Gpu;
-use crate::gpu::MatmulKernel;
+use crate::gpu::{AttentionKernel, MatmulKernel};
 use crate::kernels::add::Addend;
 use crate::kernels::matmul::Epilogue;
 use crate::kernels::round8::Blocks;
@@ -390,10 +390,10 @@ fn of_model(numerics: Numerics, loaders: &Loaders<'_>) -> Vec<Case> {
         None => embed(Dtype::F32, 5, columns(Dtype::F32, Loader::Four), 23),
     });
     let d = config.head_dim;
-    let kernel = kernels::attention::choose(gpu.info.variants.attention, d);
+    let [many, one] = attentions(gpu, config);
     cases.extend([
-        attention(numerics, Rounding::Keep, kernel, 3, 4, 2, d, 130),
-        attention(numerics, Rounding::Keep, kernel, 1, 2, 1, d, LONG),
+        attention(numerics, Rounding::Keep, many, 9, 4, 2, d, 130),
+        attention(numerics, Rounding::Keep, one, 1, 2, 1, d, LONG),
         match config.family.norm() {
             Norm::Rms => rmsnorm(numerics, Rounding::Keep, 3, 200),
             Norm::Layer => layernorm(numerics, 3, 200),
@@ -483,28 +483,20 @@ fn of_fused(numerics: Numerics, loaders: &Loaders<'_>) -> Vec<Case> {
         loaders.model,
         loaders.gpu.info.variants,
     );
-    let mut seen: Vec<(Dtype, Loader, bool, bool)> = Vec::new();
+    let mut seen: Vec<(Dtype, Loader, bool)> = Vec::new();
     for gate in (0..config.layers).filter_map(|l| model.layer(l, R::Gate)) {
         let loader = loaders.of_layer(R::Gate, gate);
-        // Gate and up lie in one texture.
-        let is_full = 2 * gate.rows() == loaders.gpu.most_texels();
-        let of_type = (
-            gate.dtype,
-            loader,
-            model.layer(0, R::GateBias).is_some(),
-            loader == Loader::Texels && is_full,
-        );
+        let of_type = (gate.dtype, loader, model.layer(0, R::GateBias).is_some());
         if !seen.contains(&of_type) {
             seen.push(of_type);
         }
     }
     let mut cases = Vec::new();
-    for (dtype, loader, bias, is_full) in seen {
+    for (dtype, loader, bias) in seen {
         let k = columns(dtype, loader);
         let mut add = |path: MatmulKernel, m| {
-            let n = if is_full { 32 } else { 37 };
-            let case = gated(numerics, loader.by(path), dtype, m, n, k, bias);
-            cases.push(if is_full { case.full() } else { case });
+            let path = loader.by(path);
+            cases.push(gated(numerics, path, dtype, m, 37, k, bias));
         };
         if variants.fused.gated {
             add(variants.matmul, 9);
@@ -588,14 +580,21 @@ fn of_rule(gpu: &Gpu, numerics: Numerics, model: &Model, rule: &Sparsity) -> Vec
     cases
 }
 
+/// A model's attentions here: of many rows, and of one.
+fn attentions(gpu: &Gpu, config: &ModelConfig) -> [AttentionKernel; 2] {
+    let (preferred, share) = (gpu.info.variants.attention, config.heads / config.kv_heads);
+    [false, true]
+        .map(|is_one_row| kernels::attention::choose(preferred, config.head_dim, share, is_one_row))
+}
+
 fn of_audit(gpu: &Gpu, config: &ModelConfig, rounding: Rounding) -> Vec<Case> {
     let n = Numerics::Strict;
     let path = gpu.info.variants.matmul.reading(false);
     let d = config.head_dim;
-    let kernel = kernels::attention::choose(gpu.info.variants.attention, d);
+    let [kernel, _] = attentions(gpu, config);
     let mut cases = vec![
         rmsnorm(n, rounding, 3, 200),
-        attention(n, rounding, kernel, 3, 4, 2, d, 130),
+        attention(n, rounding, kernel, 9, 4, 2, d, 130),
         attention(n, rounding, kernel, 1, 2, 1, d, LONG),
         silu_mul(n, rounding, 3, 77),
         add(n, rounding, Addend::Rows, 3, 77),
@@ -628,10 +627,11 @@ fn of_emulation(gpu: &Gpu, model: &Model, rounding: Rounding) -> Vec<Case> {
     let (n, variants) = (Numerics::Strict, gpu.info.variants);
     let config = model.config();
     let d = config.head_dim;
-    let kernel = kernels::attention::choose(variants.attention, d);
+    let [many, one] = attentions(gpu, config);
     let mut cases = vec![
         rmsnorm(n, rounding, 3, 200),
-        attention(n, rounding, kernel, 3, 4, 2, d, 130),
+        attention(n, rounding, many, 9, 4, 2, d, 130),
+        attention(n, rounding, one, 1, 2, 1, d, 130),
         silu_mul(n, rounding, 3, 77),
     ];
     if let Some(Rope { layout, .. }) = config.rope {
@@ -702,7 +702,7 @@ fn standard(gpu: &Gpu, numerics: Numerics) -> Vec<Case> {
             numerics,
             Rounding::Keep,
             variants.attention,
-            3,
+            9,
             4,
             2,
             24,
