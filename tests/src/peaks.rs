@@ -7,26 +7,31 @@ use crate::timing::{median, submit};
 /// Bytes that are read to measure bandwidth: more than caches hold.
 const READ: usize = 256 << 20;
 
-/// Floating point operations a second of eight independent chains of multiply-adds in every invocation.
+/// Floating point operations a second of independent chains of multiply-adds in every invocation: of as many chains as give the most. Few of
+/// them wait for one another, and many do not fit into registers.
 pub fn multiply_adds(gpu: &Gpu) -> f64 {
-    const TEXT: &str = "
-        @group(0) @binding(1) var<storage, read_write> y: array<f32>;
-        @compute @workgroup_size(64)
-        fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-            let b = f32(id.x) * 1e-9 + 0.999;
-            let c = f32(id.x) * 1e-9 + 0.001;
-            var a0 = 0.0; var a1 = 0.1; var a2 = 0.2; var a3 = 0.3;
-            var a4 = 0.4; var a5 = 0.5; var a6 = 0.6; var a7 = 0.7;
-            for (var i = 0u; i < 4096u; i = i + 1u) {
-                a0 = a0 * b + c; a1 = a1 * b + c; a2 = a2 * b + c; a3 = a3 * b + c;
-                a4 = a4 * b + c; a5 = a5 * b + c; a6 = a6 * b + c; a7 = a7 * b + c;
-            }
-            y[id.x] = a0 + a1 + a2 + a3 + a4 + a5 + a6 + a7;
-        }";
     let groups: u32 = if gpu.info.software { 64 } else { 4096 };
     let y = pollster::block_on(gpu.storage("peak", u64::from(groups) * 256)).expect("memory");
-    let seconds = timed(gpu, TEXT, &[(1, (&y).into())], groups);
-    f64::from(groups) * 64.0 * 4096.0 * 8.0 * 2.0 / seconds
+    let of = |chains: u32| {
+        let each = |text: &dyn Fn(u32) -> String| (0..chains).map(text).collect::<String>();
+        let text = format!(
+            "@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+             @compute @workgroup_size(64)
+             fn main(@builtin(global_invocation_id) id: vec3<u32>) {{
+                 let b = f32(id.x) * 1e-9 + 0.999;
+                 let c = f32(id.x) * 1e-9 + 0.001;
+                 {}
+                 for (var i = 0u; i < 4096u; i = i + 1u) {{ {} }}
+                 y[id.x] = 0.0{};
+             }}",
+            each(&|i| format!("var a{i} = 0.{i};")),
+            each(&|i| format!("a{i} = a{i} * b + c;")),
+            each(&|i| format!(" + a{i}")),
+        );
+        let seconds = timed(gpu, &text, &[(1, (&y).into())], groups);
+        f64::from(groups) * 64.0 * 4096.0 * f64::from(chains) * 2.0 / seconds
+    };
+    [8, 16, 24].map(of).into_iter().fold(0.0, f64::max)
 }
 
 /// Bytes a second, read once in vectors of 16, from a buffer or, where that is faster, from a texture: what weights lie in.
