@@ -5,7 +5,8 @@
 //   quantised   W_Q8_0, W_Q4_0, W_Q5_0, W_Q4_K, W_Q6_K, W_INT8, W_INT4, W_INT4_ORDERED (include/weights_*.wgsl): rows of whole words in
 //               row form (model/src/packed.rs), a scale before what it scales; nothing is decoded before it is used. What `w4` loads
 //               beyond the last column of a row is never used, because x is zero there.
-//   textures    TEXELS: floats whose rows are whole texels (include/weights_texels.wgsl), without w4 of halves.
+//   textures    TEXELS: floats whose rows are whole texels (include/weights_texels.wgsl), without w4 of halves; quantised types in texel
+//               form (include/weights_units.wgsl), without w4.
 // Needs include/numerics.wgsl.
 #include "weights_halves"
 struct Eight {

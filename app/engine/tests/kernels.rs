@@ -319,6 +319,12 @@ fn a_kernel_for_buffers_stands_beside_each_for_textures() {
         assert_eq!(buffers.reading(false), buffers);
         assert_eq!(texels.is_for_one_row(), buffers.is_for_one_row());
     }
+    let tiles = [5, 8, 9, 20, 33, 64, 65, 5000];
+    let wide = tiles.map(|columns| match MatmulKernel::TEXELS.for_columns(columns) {
+        MatmulKernel::Texels { m: 8, n } => n,
+        other => panic!("{other}"),
+    });
+    assert_eq!(wide, [1, 1, 2, 4, 8, 8, 8, 8]);
 }
 
 #[test]
@@ -623,6 +629,12 @@ fn products_of_magnitudes_match_their_twin() {
                 for (m, n, k) in shapes {
                     holds(gpu, numerics, &magnitudes(numerics, path, m, n, k));
                 }
+            }
+        }
+        for path in [5, 16, 20, 60].map(|columns| MatmulKernel::TEXELS.for_columns(columns)) {
+            for (m, n, k) in [(9, 5, 260), (65, 7, 512)] {
+                let case = magnitudes(Numerics::Strict, path, m, n, k);
+                holds(gpu, Numerics::Strict, &case);
             }
         }
     });

@@ -14,6 +14,8 @@
 //! | `Int4` | f16 scale, `u8` zero, one byte of padding, then nibbles | 1 + group / 8 | group | d (q - zero) |
 //! | `Int4Ordered` | as `Int4`, but all heads first and no order of columns | groups + columns / 8 | the row | d (q - zero) |
 //!
+//! In textures rows are longer and decode sooner: texels.rs.
+//!
 //! Every product above is exact in f32 (an f16 scale has 11 bits, a quant or a product of scale and quant at most 13 more), but for
 //! `Int8` with an f32 scale, which rounds once; `Q4K` rounds once, in its subtraction. So there is one value for each weight,
 //! whatever the device, and it is llama.cpp's (`dequantize_row_*` in ggml-quants.c), AutoGPTQ's and AutoAWQ's in f32.

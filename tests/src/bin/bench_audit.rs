@@ -84,9 +84,9 @@ fn linear(gpu: &Gpu) {
         (2048, &[8192, 8192]),
         (8192, &[2048]),
     ];
-    // Weights lie where the engine has them; what a key brings lies in buffers.
+    // Weights and what a key brings lie where the engine has them.
     let many = gpu.info.variants.matmul;
-    let probe = |columns| many.reading(false).for_columns(columns);
+    let probe = |columns| many.for_columns(columns);
     let key = |path, dtype, k, numerics| matmul::key(path, dtype, k, Epilogue::default(), numerics);
     let mut costs = Vec::new();
     for t in [64usize, 256, 1024] {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{GROUPS, HeadProbe, LayerProbe, LayerRows, LayerSeen, Probe, Rotation, Seen};
 use crate::engine::{Monitor, linear_widths};
 use crate::forward::check_loops;
-use crate::gpu::{MatmulKernel, floats};
+use crate::gpu::{MatmulKernel, Weights, floats};
 use crate::kernels::add::{self, Addend};
 use crate::kernels::matmul::Epilogue;
 use crate::kernels::{
@@ -326,6 +326,18 @@ impl GpuAuditor {
             .await
     }
 
+    /// What the verifier brings, rows of `k` numbers, where products like it best. No rows at all are a buffer, which nobody reads.
+    async fn rows(&self, values: &[f32], k: usize) -> Result<Weights, EngineError> {
+        let bytes: &[u8] = bytemuck::cast_slice(values);
+        let fits = !values.is_empty() && self.gpu.fits_texels(values.len() / k.max(1), 4 * k);
+        Ok(
+            match fits && matmul::takes_texels(&self.gpu, Dtype::F32, k) {
+                true => Weights::Texels(self.gpu.texels_with("projections", 4 * k, bytes).await?),
+                false => Weights::Buffer(self.gpu.storage_with("projections", bytes).await?),
+            },
+        )
+    }
+
     async fn given(&self, products: &[&Probe<'_>]) -> Result<Given, EngineError> {
         let joined = |of: fn(&Probe<'_>) -> Vec<f32>| -> Vec<f32> {
             products.iter().flat_map(|p| of(p)).collect()
@@ -334,22 +346,19 @@ impl GpuAuditor {
         let on_magnitude = joined(|p| p.on_magnitude.to_vec());
         let mut on_y = Vec::with_capacity(products.len());
         for product in products {
-            let buffer = self
-                .gpu
-                .storage_with("projections", bytemuck::cast_slice(product.on_y))
-                .await?;
-            on_y.push((buffer, product.n));
+            on_y.push((self.rows(product.on_y, product.n).await?, product.n));
         }
         let columns = products
             .iter()
             .map(|p| (p.projections(), p.others(), p.magnitudes()))
             .collect();
+        let k = products.first().map_or(0, |p| p.k);
         Ok(Given {
-            on_x: self.vector(&on_x).await?,
-            on_magnitude: self.vector(&on_magnitude).await?,
+            on_x: self.rows(&on_x, k).await?,
+            on_magnitude: self.rows(&on_magnitude, k).await?,
             on_y,
             columns,
-            k: products.first().map_or(0, |p| p.k),
+            k,
             yr: self
                 .gpu
                 .storage(
@@ -407,8 +416,7 @@ impl GpuAuditor {
         let k = given.k;
         let stride: usize = given.columns.iter().map(|c| c.0 + c.1).sum();
         let magnitudes: usize = given.columns.iter().map(|c| c.2).sum();
-        // What the verifier brings lies in buffers.
-        let path = self.gpu.info.variants.matmul.reading(false);
+        let path = self.gpu.info.variants.matmul;
         steps.push(product(path, x, &given.on_x, &look.seen, stride, k, false));
         if magnitudes > 0 {
             let (w, y) = (&given.on_magnitude, &look.magnitudes);
@@ -493,10 +501,10 @@ impl GpuAuditor {
 
 /// What the verifier brings to the products that share an input, on the device.
 struct Given {
-    on_x: wgpu::Buffer,
-    on_magnitude: wgpu::Buffer,
+    on_x: Weights,
+    on_magnitude: Weights,
     /// By product, with the width of its output.
-    on_y: Vec<(wgpu::Buffer, usize)>,
+    on_y: Vec<(Weights, usize)>,
     columns: Vec<(usize, usize, usize)>,
     /// Width of the input.
     k: usize,
@@ -507,13 +515,13 @@ struct Given {
 fn product<'a>(
     path: MatmulKernel,
     x: &'a wgpu::Buffer,
-    w: &'a wgpu::Buffer,
+    w: &'a Weights,
     y: &'a wgpu::Buffer,
     n: usize,
     k: usize,
     of_magnitudes: bool,
 ) -> Draft<'a> {
-    let path = path.for_columns(n);
+    let path = path.reading(w.is_texels()).for_columns(n);
     let key = if of_magnitudes {
         matmul::key_of_magnitudes(path, k, STRICT)
     } else {
@@ -527,7 +535,11 @@ fn product<'a>(
         n0: 0,
         w_row0: 0,
     };
-    Draft::new(key, vec![(1, x), (2, w), (5, y)], work)
+    Draft::new(
+        key,
+        vec![(1, x.into()), (2, w.bound()), (5, y.into())],
+        work,
+    )
 }
 
 impl Look {

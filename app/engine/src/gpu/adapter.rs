@@ -115,13 +115,18 @@ impl MatmulKernel {
     }
 
     /// The kernel for many rows of so few `columns`: a subgroup makes 8 times its tile's columns, and those beyond the last are made for
-    /// nothing. Narrow tiles take up to twice as long for a column, so they are worth it for 16 and fewer only.
+    /// nothing. From buffers narrow tiles take up to twice as long for a column, so they are worth it for 16 and fewer only.
     #[must_use]
     pub fn for_columns(self, columns: usize) -> Self {
         match (self, columns) {
             (Self::Subgroup { m: 2.., .. }, 17..) => self,
             (Self::Subgroup { m: m @ 2.., .. }, 9..) => Self::Subgroup { m, n: 2 },
             (Self::Subgroup { m: m @ 2.., .. }, _) => Self::Subgroup { m, n: 1 },
+            (Self::Texels { m: m @ 2.., n }, _) => {
+                let enough = columns.div_ceil(8).next_power_of_two();
+                let n = u8::try_from(enough).map_or(n, |enough| n.min(enough));
+                Self::Texels { m, n }
+            }
             _ => self,
         }
     }

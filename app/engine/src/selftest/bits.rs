@@ -184,8 +184,12 @@ mod tests {
     /// Kernels that make no numbers of their own: their outputs are sizes of dispatches.
     const NO_NUMBERS: [&str; 1] = ["sparse_grid"];
     /// Kernels that not every adapter can run: compared where they are chosen.
-    const NOT_EVERYWHERE: [&str; 3] =
-        ["matmul_subgroup", "sparse_rows_texels", "sparse_sum_texels"];
+    const NOT_EVERYWHERE: [&str; 4] = [
+        "matmul_subgroup",
+        "attention_subgroup",
+        "sparse_rows_texels",
+        "sparse_sum_texels",
+    ];
     /// Kernels that came after the digest was published: with them every digest that somebody noted would be another one. Their own tests
     /// hold them to the twins' bits.
     const LATER: [&str; 6] = [

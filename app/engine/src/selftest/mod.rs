@@ -27,7 +27,7 @@ pub use opt_cases::{add_position, kv_write, layernorm, relu};
 pub use sparse_cases::{sparse_index, sparse_rows, sparse_sum, sparse_threshold, sparse_topk};
 pub use warm::Warming;
 
-use crate::engine::Device;
+use crate::engine::{Device, linear_widths};
 use crate::forward::lies_in_texels;
 use crate::gpu::Gpu;
 use crate::gpu::{AttentionKernel, MatmulKernel};
@@ -589,7 +589,6 @@ fn attentions(gpu: &Gpu, config: &ModelConfig) -> [AttentionKernel; 2] {
 
 fn of_audit(gpu: &Gpu, config: &ModelConfig, rounding: Rounding) -> Vec<Case> {
     let n = Numerics::Strict;
-    let path = gpu.info.variants.matmul.reading(false);
     let d = config.head_dim;
     let [kernel, _] = attentions(gpu, config);
     let mut cases = vec![
@@ -606,18 +605,30 @@ fn of_audit(gpu: &Gpu, config: &ModelConfig, rounding: Rounding) -> Vec<Case> {
     if let Some(Rope { layout, .. }) = config.rope {
         cases.push(rope(n, rounding, layout, 3, 4, 2, d / 2, 7));
     }
-    let mut tiles = vec![path];
-    for narrow in [16, 8].map(|columns| path.for_columns(columns)) {
-        if !tiles.contains(&narrow) {
-            tiles.push(narrow);
+    // What probes are as wide as, and how such rows are loaded.
+    let widths = linear_widths(config).into_iter().chain([
+        config.hidden,
+        config.q_dim(),
+        config.intermediate,
+        config.vocab,
+    ]);
+    let mut seen = Vec::new();
+    for width in widths {
+        let loader = match kernels::matmul::takes_texels(gpu, Dtype::F32, width) {
+            true => Loader::Texels,
+            false if width.is_multiple_of(4) => Loader::Four,
+            false => Loader::One,
+        };
+        for columns in [70, 20, 16, 8] {
+            let path = loader.by(gpu.info.variants.matmul).for_columns(columns);
+            if seen.contains(&(loader, path)) {
+                continue;
+            }
+            seen.push((loader, path));
+            let k = self::columns(Dtype::F32, loader);
+            cases.push(matmul(n, path, Dtype::F32, 9, 70, k, Epilogue::default()));
+            cases.push(magnitudes(n, path, 9, 7, k));
         }
-    }
-    for (path, k) in tiles
-        .into_iter()
-        .flat_map(|path| [(path, 300), (path, 301)])
-    {
-        cases.push(matmul(n, path, Dtype::F32, 9, 70, k, Epilogue::default()));
-        cases.push(magnitudes(n, path, 9, 7, k));
     }
     cases
 }
