@@ -368,7 +368,7 @@ fn attention(
     let scale = 1.0 / (d as f32).sqrt();
     let mut out = vec![0.0; q.len()];
     for head in 0..config.heads {
-        let group = head / (config.heads / config.kv_heads) * d;
+        let group = head / config.share() * d;
         let column = |cache: &[f32]| -> Vec<f32> {
             cache
                 .chunks(kv_dim)

@@ -136,6 +136,11 @@ impl ModelConfig {
         self.heads * self.head_dim
     }
 
+    /// Query heads that read one key head.
+    pub fn share(&self) -> usize {
+        self.heads / self.kv_heads.max(1)
+    }
+
     /// Rows of the key and of the value projection: `kv_heads * head_dim`.
     pub fn kv_dim(&self) -> usize {
         self.kv_heads * self.head_dim

@@ -177,11 +177,8 @@ impl GpuAuditor {
                 half: config.head_dim as u32 / 2,
             },
         ));
-        let (preferred, share) = (
-            self.gpu.info.variants.attention,
-            config.heads / config.kv_heads,
-        );
-        let kernel = attention::choose(preferred, config.head_dim, share, false);
+        let preferred = self.gpu.info.variants.attention;
+        let kernel = attention::choose(preferred, config.head_dim, config.share(), false);
         steps.push(Draft::new(
             attention::key(kernel, config.head_dim, STRICT, self.rounding),
             vec![

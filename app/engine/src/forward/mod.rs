@@ -63,9 +63,10 @@ pub(crate) fn check_loops(
     config: &ModelConfig,
     capacity: usize,
 ) -> Result<(), EngineError> {
-    let (d, share) = (config.head_dim, config.heads / config.kv_heads);
+    let d = config.head_dim;
     let of = |is_one_row| {
-        let kernel = attention::choose(gpu.info.variants.attention, d, share, is_one_row);
+        let preferred = gpu.info.variants.attention;
+        let kernel = attention::choose(preferred, d, config.share(), is_one_row);
         attention::iterations(kernel, capacity as u64, d)
     };
     let need = of(false).max(of(true));

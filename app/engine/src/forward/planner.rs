@@ -335,9 +335,8 @@ impl<'a> Planner<'a> {
 
     pub fn attention(&self, layer: &'a GpuLayer, is_one_row: bool) -> Draft<'a> {
         let head_dim = self.config.head_dim;
-        let share = self.config.heads / self.config.kv_heads;
         let preferred = self.gpu.info.variants.attention;
-        let kernel = attention::choose(preferred, head_dim, share, is_one_row);
+        let kernel = attention::choose(preferred, head_dim, self.config.share(), is_one_row);
         Draft::new(
             attention::key(kernel, head_dim, self.numerics, self.rounding),
             vec![

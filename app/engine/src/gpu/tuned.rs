@@ -110,7 +110,9 @@ impl Candidates {
         matmul.push(MatmulKernel::Shared);
         let mut single = [(1, 8), (1, 4), (1, 2)].map(tile).to_vec();
         single.push(MatmulKernel::Vector);
-        if info.subgroup == 8 {
+        // Nobody else than llvmpipe: its kernels rely on how it compiles (shaders/include/kept_sums.wgsl).
+        let shares_out = info.software && info.subgroup == 8;
+        if shares_out {
             // Half as wide for processors with half as many registers, which were not measured.
             let half = |m| MatmulKernel::Texels { m, n: 4 };
             matmul.extend([MatmulKernel::TEXELS, half(8), MatmulKernel::SUBGROUP]);
@@ -127,7 +129,7 @@ impl Candidates {
         let attention = match info.max_loop_iterations < UNLIMITED {
             true => vec![info.variants.attention],
             false => {
-                let subgroup = (info.subgroup == 8).then_some(AttentionKernel::Subgroup);
+                let subgroup = shares_out.then_some(AttentionKernel::Subgroup);
                 let all = [AttentionKernel::Row, AttentionKernel::Group];
                 all.into_iter().chain(subgroup).collect()
             }

@@ -62,7 +62,8 @@ pub fn key(
     by(path, dtype, staged(defines, path, dtype, numerics), 1)
 }
 
-/// Whether a matrix of `dtype` with `k` columns lies in textures on this device: where products read such, and a row is whole texels. How many rows there are does not matter: what one texture does not hold is split.
+/// Whether a matrix of `dtype` with `k` columns lies in textures on this device: where products read such, and a row is whole texels. How
+/// many rows there are does not matter: what one texture does not hold is split.
 pub fn takes_texels(gpu: &Gpu, dtype: Dtype, k: usize) -> bool {
     let row = dtype.texel_row_bytes(k);
     gpu.info.variants.reads_texels() && row.is_some_and(|bytes| gpu.fits_texels(1, bytes))

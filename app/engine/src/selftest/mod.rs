@@ -582,9 +582,9 @@ fn of_rule(gpu: &Gpu, numerics: Numerics, model: &Model, rule: &Sparsity) -> Vec
 
 /// A model's attentions here: of many rows, and of one.
 fn attentions(gpu: &Gpu, config: &ModelConfig) -> [AttentionKernel; 2] {
-    let (preferred, share) = (gpu.info.variants.attention, config.heads / config.kv_heads);
+    let (preferred, d) = (gpu.info.variants.attention, config.head_dim);
     [false, true]
-        .map(|is_one_row| kernels::attention::choose(preferred, config.head_dim, share, is_one_row))
+        .map(|is_one_row| kernels::attention::choose(preferred, d, config.share(), is_one_row))
 }
 
 fn of_audit(gpu: &Gpu, config: &ModelConfig, rounding: Rounding) -> Vec<Case> {
@@ -606,26 +606,20 @@ fn of_audit(gpu: &Gpu, config: &ModelConfig, rounding: Rounding) -> Vec<Case> {
         cases.push(rope(n, rounding, layout, 3, 4, 2, d / 2, 7));
     }
     // What probes are as wide as, and how such rows are loaded.
-    let widths = linear_widths(config).into_iter().chain([
-        config.hidden,
-        config.q_dim(),
-        config.intermediate,
-        config.vocab,
-    ]);
     let mut seen = Vec::new();
-    for width in widths {
+    for width in linear_widths(config).into_iter().chain([config.vocab]) {
         let loader = match kernels::matmul::takes_texels(gpu, Dtype::F32, width) {
             true => Loader::Texels,
             false if width.is_multiple_of(4) => Loader::Four,
             false => Loader::One,
         };
-        for columns in [70, 20, 16, 8] {
-            let path = loader.by(gpu.info.variants.matmul).for_columns(columns);
+        for wide in [70, 20, 16, 8] {
+            let path = loader.by(gpu.info.variants.matmul).for_columns(wide);
             if seen.contains(&(loader, path)) {
                 continue;
             }
             seen.push((loader, path));
-            let k = self::columns(Dtype::F32, loader);
+            let k = columns(Dtype::F32, loader);
             cases.push(matmul(n, path, Dtype::F32, 9, 70, k, Epilogue::default()));
             cases.push(magnitudes(n, path, 9, 7, k));
         }

@@ -25,7 +25,7 @@ pub(super) struct AttentionError {
 impl AttentionError {
     /// `rows` are magnitudes of weights over attention's output, [any, heads * head_dim].
     pub fn new(config: &ModelConfig, rounding: Rounding, rows: &[&[f32]]) -> Self {
-        let (d, group) = (config.head_dim, config.heads / config.kv_heads);
+        let (d, group) = (config.head_dim, config.share());
         let folded = rows.iter().map(|row| {
             let mut folded = vec![0.0f64; config.kv_dim()];
             for (c, w) in row.iter().enumerate() {
