@@ -53,6 +53,14 @@ pub struct Product {
     pub grid: Grid,
 }
 
+async fn uniform(gpu: &Gpu, params: &ParamBytes) -> Result<wgpu::Buffer, EngineError> {
+    use wgpu::BufferUsages as U;
+    let usage = U::UNIFORM | U::COPY_DST;
+    let uniform = gpu.buffer("parameters", 256, usage).await?;
+    gpu.write(&uniform, 0, params);
+    Ok(uniform)
+}
+
 /// Makes one, with buffers of its own; a texture where its kernel reads such.
 pub fn product(
     gpu: &Gpu,
@@ -64,12 +72,8 @@ pub fn product(
     y_bytes: u64,
 ) -> Product {
     let run = async {
-        use wgpu::BufferUsages as U;
         let kernel = gpu.kernel(key).await?;
-        let uniform = gpu
-            .buffer("parameters", 256, U::UNIFORM | U::COPY_DST)
-            .await?;
-        gpu.write(&uniform, 0, &params);
+        let uniform = uniform(gpu, &params).await?;
         let x = gpu.storage_with("x", x).await?;
         let y = gpu.storage("y", y_bytes).await?;
         let bind = |w: Bound<'_>| {
@@ -98,12 +102,8 @@ pub fn attention(
     [queries, cache]: [usize; 2],
 ) -> Product {
     let run = async {
-        use wgpu::BufferUsages as U;
         let kernel = gpu.kernel(key).await?;
-        let uniform = gpu
-            .buffer("parameters", 256, U::UNIFORM | U::COPY_DST)
-            .await?;
-        gpu.write(&uniform, 0, &params);
+        let uniform = uniform(gpu, &params).await?;
         let of = |count: usize| vec![0x3c_u8; count * 4];
         let q = gpu.storage_with("q", &of(queries)).await?;
         let k = gpu.storage_with("k", &of(cache)).await?;
