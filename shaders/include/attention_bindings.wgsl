@@ -1,8 +1,8 @@
-// Bindings and constants that both attention kernels share.
+// Bindings and constants that the attention kernels share.
 //   0 params   uniform
 //   1 q        f32 [rows, heads * d]        rotated queries
 //   2 k_cache  f32 [capacity, kv_heads * d]
-//   3 v_cache  f32 [capacity, kv_heads * d]
+//   3 v_cache  f32 [capacity, kv_heads * d]; both by four columns with BY_FOUR (attention_subgroup)
 //   4 y        f32 [rows, heads * d]
 struct Params {
     zero: u32,      // always 0, unknown to the compiler
@@ -16,8 +16,13 @@ struct Params {
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<f32>;
+#if BY_FOUR
+@group(0) @binding(2) var<storage, read> k_cache: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> v_cache: array<vec4<f32>>;
+#else
 @group(0) @binding(2) var<storage, read> k_cache: array<f32>;
 @group(0) @binding(3) var<storage, read> v_cache: array<f32>;
+#endif
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 
 // The canonical order: positions in chunks of CHUNK. Inside a chunk the maximum, then the sum of

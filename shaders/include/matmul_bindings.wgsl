@@ -1,6 +1,6 @@
 // Bindings and epilogue that every matrix product shares (matmul_tile, matmul_shared, matvec).
 //   0 params    uniform
-//   1 x         f32  [m, k]        activations
+//   1 x         f32  [m, k]        activations; X_TEXELS (matmul_subgroup): a texture that rows_to_texels made of them
 //   2 w         any  [n, k]        weights in their stored type, row major (this shard's rows); TEXELS (matmul_subgroup): a texture
 //   3 bias      f32  [n]           read only with BIAS
 //   4 residual  f32  [m, stride]   read only with RESIDUAL
@@ -20,6 +20,9 @@ struct Params {
     w_row0: u32,   // first row of this shard in w, which may hold other matrices before it
 }
 @group(0) @binding(0) var<uniform> params: Params;
+#if X_TEXELS
+@group(0) @binding(1) var x: texture_storage_2d<rgba32uint, read>;
+#else
 #if X_SCALAR
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 #else
@@ -27,6 +30,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 #else
 @group(0) @binding(1) var<storage, read> x: array<f32>;
+#endif
 #endif
 #endif
 #include "weights_binding"
@@ -52,6 +56,12 @@ fn seen(x: vec4<f32>) -> vec4<f32> { return abs(x); }
 fn seen(x: vec4<f32>) -> vec4<f32> { return x; }
 #endif
 
+#if X_TEXELS
+// Four activations of a row from column k on, a multiple of four; beyond the row zeros stand there, as far as eight columns go.
+fn x4_at(row: u32, k: u32) -> vec4<f32> {
+    return seen(bitcast<vec4<f32>>(textureLoad(x, vec2<u32>(k >> 2u, params.x_row + row))));
+}
+#else
 #if X_SCALAR
 // One activation of a row; zero beyond it, so that a ragged tail adds nothing.
 fn x_at(row: u32, k: u32) -> f32 {
@@ -74,6 +84,7 @@ fn x4(row: u32, k: u32) -> vec4<f32> {
     ));
 #endif
 }
+#endif
 #endif
 
 // Where the weights of column `col` begin; beyond the last column those of the last, which are never used.

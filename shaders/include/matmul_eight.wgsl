@@ -1,11 +1,22 @@
-// Eight columns from column k on, in matmul_subgroup: each lane loads one activation of each row and hands it to the others; `v` of a tile's column holds
-// the weights of those columns.
+// Eight columns from column k on, in matmul_subgroup: each lane loads some activations and hands them to the others (s); `v` of a tile's column holds
+// the weights of those columns. From a texture each lane loads those of one of eight rows.
+#if X_TEXELS
+let xa = x4_at(own, k);
+let xb = x4_at(own, k + 4u);
+#for I 0 TILE_M
+#for C 0 4
+let s${I}_${C} = subgroupBroadcast(xa[${C}], ${I}u);
+let s${I}_${C+4} = subgroupBroadcast(xb[${C}], ${I}u);
+#endfor
+#endfor
+#else
 #for I 0 TILE_M
 let s${I} = x_at(r${I}, k + lane);
 #for C 0 8
 let s${I}_${C} = subgroupBroadcast(s${I}, ${C}u);
 #endfor
 #endfor
+#endif
 #for J 0 TILE_N
 #for I 0 TILE_M
 #for C 0 4

@@ -20,7 +20,7 @@ struct Params {
 }
 @group(0) @binding(0) var<uniform> params: Params;
 #if TEXELS
-@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 #include "weights_binding"
 @group(0) @binding(3) var g: texture_storage_2d<rgba32uint, read>;
 #else

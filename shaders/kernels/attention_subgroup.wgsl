@@ -1,5 +1,6 @@
 // Causal grouped-query attention whose keys and values are shared out in subgroups of 8: for llvmpipe, where a load from a buffer is a
-// scalar load of each lane. Lanes are queries that share a key head; each loads one of 8 columns of a position and hands it to the others.
+// scalar load of each lane and word, four words behind one test of the lane's mask. Lanes are queries that share a key head; each loads
+// four of 32 columns of a position and hands them to the others (of what is left of a head, of 8).
 // Only where subgroups are exactly 8 wide; the self-test shows whether they really are.
 //
 // Formula    y[r, h] = sum_j softmax_j(q[r, h] . k[j, g] * scale) v[j, g], j <= pos0 + r, g = h's kv head
@@ -21,8 +22,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
     let first = group.x * 8u;
     // The same for the whole subgroup.
     let most = params.pos0 + (min(first + 8u, queries) - 1u) / share + 1u;
-    let kv_stride = params.kv_heads * D;
-    let kv_base = group.y * D + lane;
+    // By four columns.
+    let kv_stride = params.kv_heads * ${EIGHTHS*2}u;
+    let kv_base = group.y * ${EIGHTHS*2}u;
     let query = min(first + lane, queries - 1u);
     let visible = params.pos0 + query / share + 1u;
     let q_base = ((query / share) * params.heads + group.y * share + query % share) * D;
@@ -42,12 +44,26 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
             let at${J} = (j0 + min(j + ${J}u, count - 1u)) * kv_stride + kv_base;
             var s${J} = 0.0;
 #endfor
-#for B 0 EIGHTHS
+#for B 0 BLOCKS
             {
 #for J 0 STEP
-                let own${J} = k_cache[at${J} + ${B*8}u];
-#for C 0 8
-                s${J} = add_product(s${J}, q${B*8+C}, subgroupBroadcast(own${J}, ${C}u));
+                let own${J} = k_cache[at${J} + ${B*8}u + lane];
+#for L 0 8
+#for C 0 4
+                s${J} = add_product(s${J}, q${B*32+L*4+C}, subgroupBroadcast(own${J}[${C}], ${L}u));
+#endfor
+#endfor
+#endfor
+            }
+#endfor
+#for B BLOCKS*4 EIGHTHS
+            {
+#for J 0 STEP
+                let own${J} = k_cache[at${J} + ${B*2}u + (lane & 1u)];
+#for L 0 2
+#for C 0 4
+                s${J} = add_product(s${J}, q${B*8+L*4+C}, subgroupBroadcast(own${J}[${C}], ${L}u));
+#endfor
 #endfor
 #endfor
             }
@@ -68,12 +84,26 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
             let e${J} = select(0.0, exp_(opq(p[j + ${J}u] - chunk_top)), j0 + j + ${J}u < visible);
             chunk_sum = opq(chunk_sum + e${J});
 #endfor
-#for B 0 EIGHTHS
+#for B 0 BLOCKS
             {
 #for J 0 STEP
-                let own${J} = v_cache[at${J} + ${B*8}u];
-#for C 0 8
-                chunk${B*8+C} = add_product(chunk${B*8+C}, e${J}, subgroupBroadcast(own${J}, ${C}u));
+                let own${J} = v_cache[at${J} + ${B*8}u + lane];
+#for L 0 8
+#for C 0 4
+                chunk${B*32+L*4+C} = add_product(chunk${B*32+L*4+C}, e${J}, subgroupBroadcast(own${J}[${C}], ${L}u));
+#endfor
+#endfor
+#endfor
+            }
+#endfor
+#for B BLOCKS*4 EIGHTHS
+            {
+#for J 0 STEP
+                let own${J} = v_cache[at${J} + ${B*2}u + (lane & 1u)];
+#for L 0 2
+#for C 0 4
+                chunk${B*8+L*4+C} = add_product(chunk${B*8+L*4+C}, e${J}, subgroupBroadcast(own${J}[${C}], ${L}u));
+#endfor
 #endfor
 #endfor
             }

@@ -2,13 +2,14 @@
 // (each lane's is a scalar load of its own, behind a test of the lane's mask). The lanes of a subgroup make the same rows, so each loads
 // one of 8 activations and hands it to the others. Only where subgroups are exactly 8 wide; the self-test shows whether they really are.
 // Weights are different in every lane. With TEXELS they come from a storage texture, of which llvmpipe makes a vector load a lane; of one
-// row and quantised weights (BY_UNITS) 32 columns are one iteration, where it pays to keep what they share.
+// row and quantised weights (BY_UNITS) 32 columns are one iteration, where it pays to keep what they share. With X_TEXELS so do the
+// activations of eight rows (TILE_M is 8), of which each lane loads one.
 //
 // Formula    y[r, n0 + c] = sum_k x[r, k] * w[c, k]  (+ bias[n0 + c]) (+ residual[r, n0 + c])
 //            with GATED: silu(gate) * up, gate the product with w's first n rows, up that with the n behind them
 // Shapes     x [m, k] f32, w [n, k] stored type, y [m, stride] f32; one invocation makes TILE_M x TILE_N
 //            sums, of TILE_M x COLUMNS outputs: COLUMNS is TILE_N, or half of it with GATED
-// Bindings   include/matmul_bindings.wgsl, with x by scalars (X_SCALAR); with TEXELS w is a texture, a row of texels a row
+// Bindings   include/matmul_bindings.wgsl, with x by scalars (X_SCALAR); with TEXELS w is a texture, a row of texels a row, and x with X_TEXELS
 // Dispatch   workgroup 64, eight subgroups; x over ceil(n / (8 COLUMNS)), y over ceil(m / (8 TILE_M)); with ONE_ROW (m is 1) workgroup 8,
 //            one subgroup, so that few columns still keep all processors busy: x over ceil(n / (8 COLUMNS))
 // Order      segments of 256 over k: ascending inside, segments ascending; f32 throughout
@@ -38,9 +39,14 @@ fn main(
     // The same for a whole subgroup.
     if (row0 >= params.m) { return; }
 #endif
+#if X_TEXELS
+    // The row whose activations this lane loads for the others.
+    let own = min(row0 + lane, params.m - 1u);
+#else
 #for I 0 TILE_M
     let r${I} = min(row0 + ${I}u, params.m - 1u);
 #endfor
+#endif
 #for J 0 COLUMNS
     let b${J} = w_of(col0 + ${J}u);
 #if GATED

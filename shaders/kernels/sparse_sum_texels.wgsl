@@ -10,6 +10,7 @@
 //            nothing (include/sparse_list.wgsl says why)
 // Twin       engine/src/kernels/sparse/sum.rs
 #include "sparse_sum_bindings"
+#include "kept_sums"
 
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
@@ -51,7 +52,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
 #for I 0 ROWS
 #for Q 0 SPAN*2
 #for C 0 4
-            sum${I}_${Q}[${C}] = madd(sum${I}_${Q}[${C}], f${I}_${E}, w${E}_${Q}[${C}]);
+            sum${I}_${Q}[${C}] = add_product(sum${I}_${Q}[${C}], f${I}_${E}, w${E}_${Q}[${C}]);
 #endfor
 #endfor
 #endfor

@@ -6,6 +6,7 @@ pub const KERNELS: &[&str] = &[
     "rmsnorm",
     "matmul_tile",
     "matmul_subgroup",
+    "rows_to_texels",
     "matmul_shared",
     "matvec",
     "rope_kv",

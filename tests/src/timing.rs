@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use assay_engine::EngineError;
-use assay_engine::gpu::{Bound, Gpu, PipelineKey};
-use assay_engine::kernels::{Grid, ParamBytes};
+use assay_engine::gpu::{Bound, Gpu, PipelineKey, Weights};
+use assay_engine::kernels::{Grid, ParamBytes, rows_to_texels};
 
 /// Times `dispatch` after a warm-up: the median of `runs`, seconds.
 pub fn median(runs: usize, mut dispatch: impl FnMut()) -> f64 {
@@ -74,17 +74,21 @@ pub fn product(
     let run = async {
         let kernel = gpu.kernel(key).await?;
         let uniform = uniform(gpu, &params).await?;
-        let x = gpu.storage_with("x", x).await?;
+        // Rows of x and of the weights.
+        let [m, n] = [4, 8].map(|at| [0, 1, 2, 3].map(|byte| params[at + byte]));
+        let [m, n] = [m, n].map(|bytes| u32::from_le_bytes(bytes) as usize);
+        let x = match key.defines.get("X_TEXELS") {
+            Some(_) => Weights::Texels(gpu.texels_with("x", x.len() / m, x).await?),
+            None => Weights::Buffer(gpu.storage_with("x", x).await?),
+        };
         let y = gpu.storage("y", y_bytes).await?;
         let bind = |w: Bound<'_>| {
-            let bindings = [(1, (&x).into()), (2, w), (5, (&y).into())];
+            let bindings = [(1, x.bound()), (2, w), (5, (&y).into())];
             gpu.bind(&kernel, &uniform, 0, &bindings)
         };
         let bind = match key.defines.get("TEXELS") {
             Some(_) => {
-                // The third of a product's parameters: rows of the weights.
-                let [a, b, c, d] = [8, 9, 10, 11].map(|i| params[i]);
-                let row_bytes = w.len() / u32::from_le_bytes([a, b, c, d]) as usize;
+                let row_bytes = w.len() / n;
                 bind((&gpu.texels_with("w", row_bytes, w).await?).into())
             }
             None => bind((&gpu.storage_with("w", w).await?).into()),
@@ -92,6 +96,21 @@ pub fn product(
         Ok::<_, EngineError>(Product { kernel, bind, grid })
     };
     pollster::block_on(run).expect("the product fits")
+}
+
+/// What puts `m` rows of `k` columns where products take them from a texture.
+pub fn rows_to_texels(gpu: &Gpu, m: usize, k: usize) -> Product {
+    let run = async {
+        let kernel = gpu.kernel(&rows_to_texels::key()).await?;
+        let (params, grid) = rows_to_texels::dispatch(m as u32, k as u32);
+        let uniform = uniform(gpu, &params).await?;
+        let x = gpu.storage_with("x", &vec![0x3c_u8; m * k * 4]).await?;
+        let y = gpu.texels("y", m, rows_to_texels::row_bytes(k)).await?;
+        let bound: [(u32, Bound<'_>); 2] = [(1, (&x).into()), (2, (&y).into())];
+        let bind = gpu.bind(&kernel, &uniform, 0, &bound);
+        Ok::<_, EngineError>(Product { kernel, bind, grid })
+    };
+    pollster::block_on(run).expect("the rows fit")
 }
 
 /// An attention with a dispatch of its own, queries and caches of so many numbers all alike.

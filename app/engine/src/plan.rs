@@ -7,13 +7,13 @@ use std::sync::Arc;
 use web_time::Instant;
 
 use crate::engine::Monitor;
-use crate::gpu::{AttentionKernel, Bound, Kernel, MatmulKernel, PipelineKey};
+use crate::gpu::{AttentionKernel, Bound, Kernel, MatmulKernel, PipelineKey, Texels};
 use crate::kernels::round8::{self, Blocks};
 use crate::kernels::sparse::{Mask, Tile};
 use crate::kernels::{
     Grid, ParamBytes, add_position, add_rmsnorm, attention, elementwise, embed, kv_write, matmul,
     matmul_fixed, matmul_i8, project, residual, rmsnorm, rope_kv, round_heads, row_energy,
-    scale_sums, sparse,
+    rows_to_texels, scale_sums, sparse,
 };
 use crate::profile::{Profiler, Timed};
 use crate::{EngineError, Gpu};
@@ -54,6 +54,10 @@ pub(crate) enum Work {
         stride: u32,
         n0: u32,
         w_row0: u32,
+    },
+    /// Rows of `k` columns as texels.
+    RowsToTexels {
+        k: u32,
     },
     /// Gate, up and their activation, `n` columns each.
     Gated {
@@ -174,6 +178,7 @@ impl Work {
                 matmul::params_behind(count, n, k, stride, n0, w_row0),
                 matmul::grid(path, count, n),
             ),
+            Self::RowsToTexels { k } => rows_to_texels::dispatch(count, k),
             Self::RoundRows { k } => round8::dispatch_rows(count, k),
             Self::RoundBlocks { blocks, k } => round8::dispatch_blocks(blocks, count, k),
             Self::RoundIntegers { k } => round8::dispatch_blocks(Blocks::Q8_0, count, k),
@@ -245,7 +250,9 @@ impl Work {
         let per_row = |width: u32| 4 * count * u64::from(width);
         match self {
             Self::Embed { width, .. } => 2 * per_row(width),
-            Self::Norm { width, .. } | Self::Position { width, .. } => 2 * per_row(width),
+            Self::Norm { width, .. }
+            | Self::Position { width, .. }
+            | Self::RowsToTexels { k: width } => 2 * per_row(width),
             Self::Matmul { n, k, .. } | Self::Gated { n, k, .. } => per_row(n) + per_row(k),
             Self::Rope {
                 heads,
@@ -328,6 +335,27 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Whether it is a matrix product.
+    fn is_product(&self) -> bool {
+        matches!(self.work, Work::Matmul { .. } | Work::Gated { .. })
+    }
+
+    /// Whether it is a product that gives `y`.
+    fn gives(&self, y: &wgpu::Buffer) -> bool {
+        self.is_product() && self.has(5, y)
+    }
+
+    /// Whether it puts the rows of `x` in a texture.
+    fn puts_in_texels(&self, x: &wgpu::Buffer) -> bool {
+        matches!(self.work, Work::RowsToTexels { .. }) && self.has(1, x)
+    }
+
+    fn has(&self, binding: u32, buffer: &wgpu::Buffer) -> bool {
+        let is_it = |bound: &Bound<'_>| matches!(bound, Bound::Buffer(other) if *other == buffer);
+        let mut bound = self.buffers.iter();
+        bound.any(|(at, bound)| *at == binding && is_it(bound))
+    }
+
     /// The same, reading so many bytes of weights.
     pub(crate) fn reading(mut self, weights: u64) -> Self {
         self.weights = weights;
@@ -339,6 +367,26 @@ impl<'a> Draft<'a> {
         self.grid = Some(grid);
         self
     }
+}
+
+/// `x`, rows of `k` columns, in `texels`, where a step puts it unless the products before take the same.
+pub(crate) fn in_texels<'a>(
+    steps: &mut Vec<Draft<'a>>,
+    texels: &'a Texels,
+    x: &'a wgpu::Buffer,
+    k: u32,
+) -> Bound<'a> {
+    // Nothing but products may stand between, since they do not write the texture, and none that gives what this one takes.
+    let mut before = steps.iter().rev();
+    let last = before.find(|step| !step.is_product() || step.gives(x));
+    if !last.is_some_and(|step| step.puts_in_texels(x)) {
+        steps.push(Draft::new(
+            rows_to_texels::key(),
+            vec![(1, Bound::from(x)), (2, texels.into())],
+            Work::RowsToTexels { k },
+        ));
+    }
+    texels.into()
 }
 
 /// One dispatch of the plan; its parameters follow from the rows.

@@ -11,7 +11,7 @@ use assay_engine::selftest::{
     Case, FAST_LIMIT, add, add_position, add_rmsnorm, attention, embed, embed_texels, fixed_sums,
     gated, kv_write, layernorm, magnitudes, matmul, matmul_behind, matmul_fixed, matmul_i8,
     matmul_keeping, project, quantize_blocks, quantize_rows, relu, residual, rmsnorm, rope,
-    rope_stacked, round_blocks, round_heads, row_energy, scale_sums, silu_mul,
+    rope_stacked, round_blocks, round_heads, row_energy, rows_to_texels, scale_sums, silu_mul,
 };
 use assay_engine::{CacheFormat, Gpu, GpuOptions, Numerics, Rounding, kernels, list_adapters};
 use assay_model::{Dtype, RopeLayout};
@@ -325,6 +325,16 @@ fn a_kernel_for_buffers_stands_beside_each_for_textures() {
         other => panic!("{other}"),
     });
     assert_eq!(wide, [1, 1, 2, 4, 8, 8, 8, 8]);
+}
+
+#[test]
+fn rows_to_texels_matches_its_twin() {
+    // Rows of whole pairs of texels and not, a workgroup passed.
+    on_every_gpu(|gpu| {
+        for (rows, k) in [(1, 4), (3, 8), (9, 260), (128, 516)] {
+            holds(gpu, Numerics::Strict, &rows_to_texels(rows, k));
+        }
+    });
 }
 
 #[test]

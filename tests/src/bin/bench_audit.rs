@@ -10,7 +10,7 @@ use assay_engine::kernels::matmul::{self, Epilogue};
 use assay_engine::kernels::{matmul_fixed, round8, row_energy};
 use assay_engine::{Device, EngineError, Numerics, Quiet, Rounding, linear_widths};
 use assay_model::{Dtype, ModelConfig, synth::Shape};
-use assay_tests::timing::{Product, median, product, submit};
+use assay_tests::timing::{Product, median, product, rows_to_texels, submit};
 use assay_verify::exact::{ExactKey, FixedKey};
 
 /// Projections and sampled rows of a key by default.
@@ -100,6 +100,13 @@ fn linear(gpu: &Gpu) {
                 true => outputs.to_vec(),
                 false => vec![all],
             };
+            // What is taken, by all who take it, and an output for its projections.
+            let texels = |k: usize| {
+                let laid = many.is_texels().then(|| rows_to_texels(gpu, t, k));
+                laid.map_or(0.0, |run| timed(gpu, &run))
+            };
+            executed += texels(k);
+            checked += texels(k) + outputs.iter().map(|n| texels(*n)).sum::<f64>();
             for n in products {
                 let run = dispatch(gpu, many, &fast, Dtype::BF16, t, n, k);
                 executed += timed(gpu, &run);

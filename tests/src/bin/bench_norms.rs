@@ -9,7 +9,7 @@ use std::time::Instant;
 use assay_engine::gpu::{Bound, Gpu, GpuOptions, Kernel, PipelineKey};
 use assay_engine::kernels::add::{self, Addend};
 use assay_engine::kernels::matmul::{self, Epilogue};
-use assay_engine::kernels::{Grid, ParamBytes, add_rmsnorm, rmsnorm};
+use assay_engine::kernels::{Grid, ParamBytes, add_rmsnorm, rmsnorm, rows_to_texels};
 use assay_engine::{Numerics, Rounding};
 use assay_model::Dtype;
 use assay_tests::timing::processor_time;
@@ -77,7 +77,14 @@ fn compare(gpu: &Gpu, rows: usize, numerics: Numerics, rounds: usize) {
     }
     .reading(matmul::takes_texels(gpu, DTYPE, WIDTH));
     let stored = vec![0x3c_u8; WIDTH * DTYPE.row_bytes(WIDTH)];
-    let (mut texels, mut buffer) = (None, None);
+    let (mut texels, mut buffer, mut taken) = (None, None, None);
+    let taken: Bound<'_> = match path.takes_texels() {
+        true => {
+            let made = gpu.texels_with("x", rows_to_texels::row_bytes(WIDTH), &floats);
+            Bound::from(&*taken.insert(pollster::block_on(made).expect("a texture")))
+        }
+        false => (&x).into(),
+    };
     let w: Bound<'_> = match path.is_texels() {
         true => {
             let made = gpu.texels_with("w", DTYPE.row_bytes(WIDTH), &stored);
@@ -90,7 +97,7 @@ fn compare(gpu: &Gpu, rows: usize, numerics: Numerics, rounds: usize) {
             bias: false,
             residual,
         };
-        let mut bindings = vec![(1, (&x).into()), (2, w), (5, to.into())];
+        let mut bindings = vec![(1, taken), (2, w), (5, to.into())];
         if residual {
             bindings.push((4, (&h).into()));
         }

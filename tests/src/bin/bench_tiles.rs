@@ -77,7 +77,8 @@ fn kernels(info: &AdapterInfo, m: usize, dtype: Dtype) -> Vec<MatmulKernel> {
         let texels = |(m, n): &(u8, u8)| MatmulKernel::Texels { m: *m, n: *n };
         all.extend(tiles.iter().map(subgroup));
         if dtype.texel_row_bytes(K).is_some() {
-            all.extend(tiles.iter().map(texels));
+            // What `rows_to_texels` takes is not counted: products share it.
+            all.extend(tiles.iter().filter(|(m, _)| *m != 4).map(texels));
         }
     }
     if !info.software {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use super::{GROUPS, HeadProbe, LayerProbe, LayerRows, LayerSeen, Probe, Rotation, Seen};
 use crate::engine::{Monitor, linear_widths};
 use crate::forward::check_loops;
-use crate::gpu::{MatmulKernel, Weights, floats};
+use crate::gpu::{Bound, Texels, Weights, floats};
 use crate::kernels::add::{self, Addend};
 use crate::kernels::matmul::Epilogue;
 use crate::kernels::{
     add_rmsnorm, attention, matmul, residual, rmsnorm, rope_kv, row_energy, silu_mul,
 };
-use crate::plan::{Draft, Rows, Stage, Submit, Work};
+use crate::plan::{Draft, Rows, Stage, Submit, Work, in_texels};
 use crate::{EngineError, Gpu, Numerics, Rounding};
 use assay_model::{Dtype, ModelConfig, RopeLayout};
 
@@ -32,6 +32,8 @@ struct Activations {
     k_cache: wgpu::Buffer,
     v_cache: wgpu::Buffer,
     rope: wgpu::Buffer,
+    /// What products take, where they take it from a texture.
+    texels: Option<Texels>,
 }
 
 pub(super) struct GpuAuditor {
@@ -89,6 +91,11 @@ impl GpuAuditor {
         };
         let cache = (capacity * config.kv_dim() * 4) as u64;
         let hidden = config.hidden;
+        let widest = linear_widths(config)
+            .into_iter()
+            .chain([config.vocab, hidden, config.q_dim(), config.intermediate])
+            .filter(|width| matmul::takes_texels(gpu, Dtype::F32, *width))
+            .fold(1, usize::max);
         let acts = Activations {
             before: rows("hidden state before", hidden).await?,
             after: rows("hidden state after", hidden).await?,
@@ -103,6 +110,7 @@ impl GpuAuditor {
             rope: gpu
                 .storage_with("rope table", bytemuck::cast_slice(&rotation.table))
                 .await?,
+            texels: matmul::rows_in_texels(gpu, chunk, widest).await?,
         };
         Ok(Self {
             gpu: Arc::clone(gpu),
@@ -389,6 +397,38 @@ impl GpuAuditor {
         })
     }
 
+    /// A product of `x` with what the verifier brings.
+    fn product<'a>(
+        &'a self,
+        steps: &mut Vec<Draft<'a>>,
+        x: &'a wgpu::Buffer,
+        w: &'a Weights,
+        y: &'a wgpu::Buffer,
+        (n, k): (usize, usize),
+        of_magnitudes: bool,
+    ) {
+        let many = self.gpu.info.variants.matmul;
+        let path = many.reading(w.is_texels()).for_columns(n);
+        let key = match of_magnitudes {
+            true => matmul::key_of_magnitudes(path, k, STRICT),
+            false => matmul::key(path, Dtype::F32, k, Epilogue::default(), STRICT),
+        };
+        let work = Work::Matmul {
+            path,
+            n: n as u32,
+            k: k as u32,
+            stride: n as u32,
+            n0: 0,
+            w_row0: 0,
+        };
+        let x = match &self.acts.texels {
+            Some(texels) if path.takes_texels() => in_texels(steps, texels, x, k as u32),
+            _ => x.into(),
+        };
+        let bound: Vec<(u32, Bound<'a>)> = vec![(1, x), (2, w.bound()), (5, y.into())];
+        steps.push(Draft::new(key, bound, work));
+    }
+
     /// Steps that see the opened outputs of `group`, whose input is `x`.
     fn see<'a>(
         &'a self,
@@ -413,11 +453,10 @@ impl GpuAuditor {
         let k = given.k;
         let stride: usize = given.columns.iter().map(|c| c.0 + c.1).sum();
         let magnitudes: usize = given.columns.iter().map(|c| c.2).sum();
-        let path = self.gpu.info.variants.matmul;
-        steps.push(product(path, x, &given.on_x, &look.seen, stride, k, false));
+        self.product(steps, x, &given.on_x, &look.seen, (stride, k), false);
         if magnitudes > 0 {
             let (w, y) = (&given.on_magnitude, &look.magnitudes);
-            steps.push(product(path, x, w, y, magnitudes, k, true));
+            self.product(steps, x, w, y, (magnitudes, k), true);
         }
         steps.push(Draft::new(
             row_energy::key(STRICT),
@@ -427,15 +466,8 @@ impl GpuAuditor {
         let mut first = 0;
         for (i, (projections, others, _)) in given.columns.iter().enumerate() {
             let (on_y, n) = &given.on_y[i];
-            steps.push(product(
-                path,
-                outputs[i],
-                on_y,
-                &given.yr,
-                *projections,
-                *n,
-                false,
-            ));
+            let shape = (*projections, *n);
+            self.product(steps, outputs[i], on_y, &given.yr, shape, false);
             steps.push(Draft::new(
                 residual::key(STRICT),
                 vec![(1, &given.yr), (2, &look.seen), (3, &look.residuals[i])],
@@ -507,36 +539,6 @@ struct Given {
     k: usize,
     /// One product's projected outputs at a time.
     yr: wgpu::Buffer,
-}
-
-fn product<'a>(
-    path: MatmulKernel,
-    x: &'a wgpu::Buffer,
-    w: &'a Weights,
-    y: &'a wgpu::Buffer,
-    n: usize,
-    k: usize,
-    of_magnitudes: bool,
-) -> Draft<'a> {
-    let path = path.reading(w.is_texels()).for_columns(n);
-    let key = if of_magnitudes {
-        matmul::key_of_magnitudes(path, k, STRICT)
-    } else {
-        matmul::key(path, Dtype::F32, k, Epilogue::default(), STRICT)
-    };
-    let work = Work::Matmul {
-        path,
-        n: n as u32,
-        k: k as u32,
-        stride: n as u32,
-        n0: 0,
-        w_row0: 0,
-    };
-    Draft::new(
-        key,
-        vec![(1, x.into()), (2, w.bound()), (5, y.into())],
-        work,
-    )
 }
 
 impl Look {

@@ -9,7 +9,7 @@ use crate::kernels::{
     add_position, add_rmsnorm, attention, embed, fixed_sums, kv_write, layernorm, matmul,
     matmul_fixed, matmul_i8, relu, rmsnorm, rope_kv, round_heads, round8, scale_sums, silu_mul,
 };
-use crate::plan::{Draft, Stage, Work};
+use crate::plan::{Draft, Stage, Work, in_texels};
 use crate::{ActivationType, CacheFormat, EngineError, Gpu, Numerics, Rounding};
 use assay_model::{ModelConfig, Rope};
 
@@ -217,7 +217,7 @@ impl<'a> Planner<'a> {
     pub fn activations(&self, steps: &mut Vec<Draft<'a>>, layer: &'a GpuLayer, products: Products) {
         let (a, path) = (self.acts, products.kernel);
         if let (Some(both), true) = (&layer.gate_up, products.fused.gated) {
-            steps.push(self.gated(path, both));
+            self.gated(steps, path, both);
             return;
         }
         if let Some(gate) = &layer.gate {
@@ -228,24 +228,24 @@ impl<'a> Planner<'a> {
     }
 
     /// Gate, up and their activation, from one matrix with the rows of both.
-    fn gated(&self, path: MatmulKernel, both: &'a GpuMatrix) -> Draft<'a> {
+    fn gated(&self, steps: &mut Vec<Draft<'a>>, path: MatmulKernel, both: &'a GpuMatrix) {
         let a = self.acts;
+        let path = path.reading(both.is_texels());
         let mut buffers: Vec<(u32, Bound<'a>)> = vec![
-            (1, (&a.x).into()),
+            (1, self.taken(steps, path, &a.x, both.k)),
             (2, both.only()),
             (5, (&a.gated).into()),
             (6, (&a.up).into()),
         ];
         buffers.extend(both.bias.as_ref().map(|bias| (3, bias.into())));
         let bias = both.bias.is_some();
-        let path = path.reading(both.is_texels());
         let work = Work::Gated {
             path,
             n: both.n as u32 / 2,
             k: both.k as u32,
         };
         let key = matmul::gated_key(path, both.dtype, both.k, bias, self.numerics);
-        Draft::new(key, buffers, work).reading(both.bytes(both.n))
+        steps.push(Draft::new(key, buffers, work).reading(both.bytes(both.n)));
     }
 
     /// The MLP's activation.
@@ -576,6 +576,20 @@ impl<'a> Planner<'a> {
         self.shards(steps, path, w, x, (None, None), y);
     }
 
+    /// What products that go `path` take as `x`, rows of `k` columns: the same, or its copy in a texture.
+    fn taken(
+        &self,
+        steps: &mut Vec<Draft<'a>>,
+        path: MatmulKernel,
+        x: &'a wgpu::Buffer,
+        k: usize,
+    ) -> Bound<'a> {
+        match &self.acts.texels {
+            Some(texels) if path.takes_texels() => in_texels(steps, texels, x, k as u32),
+            _ => x.into(),
+        }
+    }
+
     fn shards(
         &self,
         steps: &mut Vec<Draft<'a>>,
@@ -590,9 +604,10 @@ impl<'a> Planner<'a> {
             residual: residual.is_some(),
         };
         let path = path.reading(w.is_texels());
+        let x = self.taken(steps, path, x, w.k);
         for shard in &w.shards {
             let mut buffers: Vec<(u32, Bound<'a>)> =
-                vec![(1, x.into()), (2, shard.weights.bound()), (5, y.into())];
+                vec![(1, x), (2, shard.weights.bound()), (5, y.into())];
             buffers.extend(bias.map(|b| (3, b.into())));
             buffers.extend(residual.map(|r| (4, r.into())));
             let work = Work::Matmul {

@@ -2,6 +2,7 @@
 
 use super::upload::{GpuMatrix, Uploader};
 use super::{linear, need, sparse};
+use crate::gpu::Texels;
 use crate::kernels::{matmul, round8};
 use crate::sparsity::Sparsity;
 use crate::{ActivationType, EngineError, Gpu};
@@ -231,6 +232,8 @@ pub(super) struct Activations {
     /// What the down projection takes.
     pub gated: wgpu::Buffer,
     pub logits: wgpu::Buffer,
+    /// What products take, where they take it from a texture.
+    pub texels: Option<Texels>,
     pub rounded: Option<Rounded>,
 }
 
@@ -253,6 +256,7 @@ impl Activations {
             Some(_) => config.q_dim() + 2 * config.kv_dim(),
             None => 1,
         };
+        let widest = config.hidden.max(config.q_dim()).max(config.intermediate);
         Ok(Self {
             ids: rows("token ids", 1).await?,
             h: rows("hidden state", config.hidden).await?,
@@ -269,6 +273,7 @@ impl Activations {
             logits: gpu
                 .storage("logits", (logit_rows * config.vocab * 4) as u64)
                 .await?,
+            texels: matmul::rows_in_texels(gpu, chunk, widest).await?,
             rounded: Rounded::new(gpu, config, chunk, activations).await?,
         })
     }

@@ -68,9 +68,10 @@ pub enum MatmulKernel {
         /// Columns of the tile.
         n: u8,
     },
-    /// `matmul_subgroup` with weights from storage textures, where a matrix lies in such; by [`Subgroup`](Self::Subgroup) where not.
+    /// `matmul_subgroup` with weights from storage textures, where a matrix lies in such, and activations of many rows, which
+    /// `rows_to_texels` puts there; by [`Subgroup`](Self::Subgroup) where not.
     Texels {
-        /// Rows of the tile; with 1, products of one row only.
+        /// Rows of the tile, 8; with 1, products of one row only.
         m: u8,
         /// Columns of the tile.
         n: u8,
@@ -88,7 +89,7 @@ impl MatmulKernel {
     pub const SUBGROUP: Self = Self::Subgroup { m: 8, n: 4 };
     /// The same of one row.
     pub const SUBGROUP_ROW: Self = Self::Subgroup { m: 1, n: 2 };
-    /// What llvmpipe does fastest of many rows, with weights in textures.
+    /// What llvmpipe does fastest of many rows, from textures.
     pub const TEXELS: Self = Self::Texels { m: 8, n: 8 };
     /// The same of one row.
     pub const TEXELS_ROW: Self = Self::Texels { m: 1, n: 8 };
@@ -134,6 +135,11 @@ impl MatmulKernel {
     /// Whether it reads textures.
     pub fn is_texels(self) -> bool {
         matches!(self, Self::Texels { .. })
+    }
+
+    /// Whether activations are in textures, too. Of one row they are not: a small model's products take no longer than putting them there.
+    pub fn takes_texels(self) -> bool {
+        matches!(self, Self::Texels { m: 2.., .. })
     }
 }
 

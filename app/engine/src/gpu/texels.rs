@@ -1,4 +1,4 @@
-//! Weights as storage textures, four words a texel, and what a binding can be given.
+//! Weights and activations as storage textures, four words a texel, and what a binding can be given.
 //!
 //! llvmpipe makes a load from a storage buffer of scalar loads, one for each lane and word, each behind tests of mask and bound; one
 //! from a storage texture is a vector load a lane, without a branch.
@@ -22,6 +22,11 @@ impl Texels {
     /// What a bind group takes.
     pub fn view(&self) -> &wgpu::TextureView {
         &self.view
+    }
+
+    /// Bytes of a row.
+    pub fn row_bytes(&self) -> usize {
+        self.width as usize * TEXEL_BYTES
     }
 }
 
@@ -109,6 +114,7 @@ impl Gpu {
         rows: usize,
         row_bytes: usize,
     ) -> Result<Texels, EngineError> {
+        use wgpu::TextureUsages as U;
         if !self.fits_texels(rows, row_bytes) {
             return Err(EngineError::LimitTooSmall {
                 what: format!("{what} ({rows} rows of {row_bytes} bytes as texels)"),
@@ -129,7 +135,7 @@ impl Gpu {
             sample_count: 1,
             dimension: wgpu::TextureDimension::D2,
             format: wgpu::TextureFormat::Rgba32Uint,
-            usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_DST,
+            usage: U::STORAGE_BINDING | U::COPY_DST | U::COPY_SRC,
             view_formats: &[],
         };
         let bytes = u64::from(size.width) * u64::from(size.height) * TEXEL_BYTES as u64;
@@ -145,7 +151,7 @@ impl Gpu {
 
     /// Queues whole rows for a texture, from row `first` on.
     pub fn write_texels(&self, texels: &Texels, first: usize, data: &[u8]) {
-        let row_bytes = texels.width as usize * TEXEL_BYTES;
+        let row_bytes = texels.row_bytes();
         let rows = data.len() / row_bytes;
         self.queue.write_texture(
             wgpu::TexelCopyTextureInfo {
@@ -170,6 +176,38 @@ impl Gpu {
                 depth_or_array_layers: 1,
             },
         );
+    }
+
+    /// Encodes a copy of the first `rows` rows, and gives the buffer with it: each row begins at a multiple of
+    /// `wgpu::COPY_BYTES_PER_ROW_ALIGNMENT`.
+    pub async fn copy_of_texels(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        texels: &Texels,
+        rows: usize,
+    ) -> Result<wgpu::Buffer, EngineError> {
+        let alignment = wgpu::COPY_BYTES_PER_ROW_ALIGNMENT as usize;
+        let row_bytes = texels.row_bytes().next_multiple_of(alignment);
+        let copy = self
+            .storage("texels, copied", (rows * row_bytes) as u64)
+            .await?;
+        encoder.copy_texture_to_buffer(
+            texels.texture.as_image_copy(),
+            wgpu::TexelCopyBufferInfo {
+                buffer: &copy,
+                layout: wgpu::TexelCopyBufferLayout {
+                    offset: 0,
+                    bytes_per_row: Some(row_bytes as u32),
+                    rows_per_image: None,
+                },
+            },
+            wgpu::Extent3d {
+                width: texels.width,
+                height: rows as u32,
+                depth_or_array_layers: 1,
+            },
+        );
+        Ok(copy)
     }
 
     /// A texture with `data`, whole rows of `row_bytes` bytes, in it.

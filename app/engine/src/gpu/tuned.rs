@@ -113,7 +113,7 @@ impl Candidates {
         // Nobody else than llvmpipe: its kernels rely on how it compiles (shaders/include/kept_sums.wgsl).
         let shares_out = info.software && info.subgroup == 8;
         if shares_out {
-            // Half as wide for processors with half as many registers, which were not measured.
+            // Half as wide for processors with half as many registers: as fast on one without AVX-512.
             let half = |m| MatmulKernel::Texels { m, n: 4 };
             matmul.extend([MatmulKernel::TEXELS, half(8), MatmulKernel::SUBGROUP]);
             single.extend([

@@ -56,7 +56,9 @@ pub fn key(
         AttentionKernel::Subgroup => PipelineKey {
             kernel: "attention_subgroup",
             defines: defines
+                .flag("BY_FOUR", true)
                 .with("EIGHTHS", (head_dim / 8) as i64)
+                .with("BLOCKS", (head_dim / 32) as i64)
                 .with("STEP", STEP as i64),
         },
         AttentionKernel::Group => PipelineKey {

@@ -5,10 +5,10 @@ mod twin;
 
 pub use twin::{cpu, cpu_keeping, gated_cpu, magnitudes_cpu};
 
-use super::{Grid, ParamBytes, in_texels, rounded, stored, strict};
-use crate::Gpu;
-use crate::gpu::{MatmulKernel, PipelineKey};
+use super::{Grid, ParamBytes, in_texels, rounded, rows_to_texels, stored, strict};
+use crate::gpu::{MatmulKernel, PipelineKey, TEXEL_BYTES, Texels};
 use crate::numerics::{Numerics, Rounding};
+use crate::{EngineError, Gpu};
 use assay_model::Dtype;
 use assay_shaders::Defines;
 use bytemuck::{Pod, Zeroable};
@@ -63,10 +63,26 @@ pub fn key(
 }
 
 /// Whether a matrix of `dtype` with `k` columns lies in textures on this device: where products read such, and a row is whole texels. How
-/// many rows there are does not matter: what one texture does not hold is split.
+/// many rows there are does not matter: what one texture does not hold is split. A row of activations must fit, too.
 pub fn takes_texels(gpu: &Gpu, dtype: Dtype, k: usize) -> bool {
     let row = dtype.texel_row_bytes(k);
-    gpu.info.variants.reads_texels() && row.is_some_and(|bytes| gpu.fits_texels(1, bytes))
+    gpu.info.variants.reads_texels()
+        && row.is_some_and(|bytes| gpu.fits_texels(1, bytes))
+        && gpu.fits_texels(1, rows_to_texels::row_bytes(k))
+}
+
+/// Room for `chunk` rows of what products take, of at most `widest` columns, where this device has that in a texture.
+pub(crate) async fn rows_in_texels(
+    gpu: &Gpu,
+    chunk: usize,
+    widest: usize,
+) -> Result<Option<Texels>, EngineError> {
+    if !gpu.info.variants.reads_texels() {
+        return Ok(None);
+    }
+    // Of wider rows none are taken (`takes_texels`).
+    let row_bytes = rows_to_texels::row_bytes(widest).min(gpu.most_texels() * TEXEL_BYTES);
+    gpu.texels("activations", chunk, row_bytes).await.map(Some)
 }
 
 /// The pipeline of a prover that keeps less than f32 of what each product puts out, and of its sum with the residual.
@@ -126,7 +142,8 @@ fn by(path: MatmulKernel, dtype: Dtype, defines: Defines, sums: u8) -> PipelineK
         MatmulKernel::Subgroup { m, n } | MatmulKernel::Texels { m, n } => PipelineKey {
             kernel: "matmul_subgroup",
             defines: tile(defines, m, n)
-                .flag("X_SCALAR", true)
+                .flag("X_SCALAR", !path.takes_texels())
+                .flag("X_TEXELS", path.takes_texels())
                 .flag("ONE_ROW", m == 1)
                 .flag("BY_UNITS", m == 1 && path.is_texels() && !dtype.is_float()),
         },

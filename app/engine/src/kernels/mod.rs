@@ -24,6 +24,7 @@ pub mod rope_kv;
 pub mod round8;
 pub mod round_heads;
 pub mod row_energy;
+pub mod rows_to_texels;
 pub mod scale_sums;
 pub mod silu_mul;
 pub mod sparse;

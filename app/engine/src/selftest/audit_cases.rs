@@ -125,7 +125,7 @@ pub fn magnitudes(numerics: Numerics, path: MatmulKernel, m: usize, n: usize, k:
     let mut y = vec![0.0; m * n];
     matmul::magnitudes_cpu(&x, stored, &mut y);
     Case {
-        texel_row: path.is_texels().then(|| TexelRow::of(Dtype::F32, k)),
+        texel_row: TexelRow::of_product(path, Dtype::F32, k),
         key: matmul::key_of_magnitudes(path, k, numerics),
         params: matmul::params(m as u32, n as u32, k as u32, n as u32, 0, 0),
         grid: matmul::grid(path, m as u32, n as u32),

@@ -184,8 +184,9 @@ mod tests {
     /// Kernels that make no numbers of their own: their outputs are sizes of dispatches.
     const NO_NUMBERS: [&str; 1] = ["sparse_grid"];
     /// Kernels that not every adapter can run: compared where they are chosen.
-    const NOT_EVERYWHERE: [&str; 4] = [
+    const NOT_EVERYWHERE: [&str; 5] = [
         "matmul_subgroup",
+        "rows_to_texels",
         "attention_subgroup",
         "sparse_rows_texels",
         "sparse_sum_texels",

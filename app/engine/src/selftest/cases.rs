@@ -13,12 +13,34 @@ pub(super) struct TexelRow {
     dtype: Dtype,
     /// Columns of a row.
     cols: usize,
+    /// Whether activations of as many columns do, too: a matrix product's.
+    of_product: bool,
 }
 
 impl TexelRow {
     /// Rows of so many columns.
     pub fn of(dtype: Dtype, cols: usize) -> Self {
-        Self { dtype, cols }
+        Self {
+            dtype,
+            cols,
+            of_product: false,
+        }
+    }
+
+    /// Those that a product takes which goes `path`.
+    pub fn of_product(path: MatmulKernel, dtype: Dtype, cols: usize) -> Option<Self> {
+        path.is_texels().then(|| Self {
+            of_product: path.takes_texels(),
+            ..Self::of(dtype, cols)
+        })
+    }
+
+    /// A texture with activations.
+    async fn of_rows(self, gpu: &Gpu, data: &[u8]) -> Result<Texels, EngineError> {
+        let rows = kernels::rows_to_texels::cpu(&bytemuck::pod_collect_to_vec(data), self.cols);
+        let row_bytes = kernels::rows_to_texels::row_bytes(self.cols);
+        gpu.texels_with("self-test", row_bytes, bytemuck::cast_slice(&rows))
+            .await
     }
 
     /// A texture with the matrix whose row form is `data`.
@@ -79,9 +101,14 @@ impl Case {
         gpu.write(&params, 0, &self.params);
         let (mut buffers, mut textures) = (Vec::new(), Vec::new());
         for (binding, data) in &self.buffers {
-            match self.texel_row.filter(|_| self.is_weights(*binding)) {
-                Some(row) => textures.push((*binding, row.texture(gpu, data).await?)),
-                None => buffers.push((*binding, gpu.storage_with("self-test", data).await?)),
+            match self.texel_row {
+                Some(row) if self.is_weights(*binding) => {
+                    textures.push((*binding, row.texture(gpu, data).await?));
+                }
+                Some(row) if row.of_product && *binding == 1 => {
+                    textures.push((*binding, row.of_rows(gpu, data).await?));
+                }
+                _ => buffers.push((*binding, gpu.storage_with("self-test", data).await?)),
             }
         }
         let bound = buffers.iter().map(|(i, buffer)| (*i, Bound::from(buffer)));
@@ -108,6 +135,16 @@ impl Case {
         for (binding, want) in &self.expected {
             if let Some((_, buffer)) = buffers.iter().find(|(b, _)| b == binding) {
                 encoder.copy_buffer_to_buffer(buffer, 0, &staging, at, want.len() as u64 * 4);
+            }
+            if let Some((_, texels)) = textures.iter().find(|(b, _)| b == binding) {
+                let row_bytes = texels.row_bytes();
+                let rows = want.len() * 4 / row_bytes;
+                let copy = gpu.copy_of_texels(&mut encoder, texels, rows).await?;
+                let between = copy.size() / rows as u64;
+                for row in 0..rows as u64 {
+                    let (from, to) = (row * between, at + row * row_bytes as u64);
+                    encoder.copy_buffer_to_buffer(&copy, from, &staging, to, row_bytes as u64);
+                }
             }
             at += want.len() as u64 * 4;
         }
@@ -244,7 +281,7 @@ pub fn matmul(
         buffers.push((4, bytes(&residual)));
     }
     Case {
-        texel_row: path.is_texels().then(|| TexelRow::of(dtype, k)),
+        texel_row: TexelRow::of_product(path, dtype, k),
         key: kernels::matmul::key(path, dtype, k, epilogue, numerics),
         params: kernels::matmul::params(m as u32, n as u32, k as u32, n as u32, 0, 0),
         grid: kernels::matmul::grid(path, m as u32, n as u32),
@@ -335,7 +372,7 @@ pub fn gated(
         buffers.push((3, bytes(&biases)));
     }
     Case {
-        texel_row: path.is_texels().then(|| TexelRow::of(dtype, k)),
+        texel_row: TexelRow::of_product(path, dtype, k),
         key: kernels::matmul::gated_key(path, dtype, k, bias, numerics),
         params: kernels::matmul::params(m as u32, n as u32, k as u32, n as u32, 0, 0),
         grid: kernels::matmul::gated_grid(path, m as u32, n as u32),
@@ -375,6 +412,22 @@ fn embed_from(in_texels: bool, dtype: Dtype, rows: usize, hidden: usize, vocab: 
         grid,
         buffers,
         expected: vec![(3, y)],
+    }
+}
+
+/// `rows` rows of `k` columns as texels, where there was something else.
+pub fn rows_to_texels(rows: usize, k: usize) -> Case {
+    let x = Seeded((rows * 37 + k) as u64).floats(rows * k);
+    let y = kernels::rows_to_texels::cpu(&x, k);
+    let (params, grid) = kernels::rows_to_texels::dispatch(rows as u32, k as u32);
+    let words = y.len() / rows;
+    Case {
+        texel_row: Some(TexelRow::of(Dtype::F32, words)),
+        key: kernels::rows_to_texels::key(),
+        params,
+        grid,
+        buffers: vec![(1, bytes(&x)), (2, vec![0xff; y.len() * 4])],
+        expected: vec![(2, y)],
     }
 }
 

@@ -17,7 +17,7 @@ pub use bits::{EXPECTED as EXPECTED_BITS, StrictBits, strict_bits};
 pub(crate) use cases::Seeded;
 pub use cases::{
     Case, attention, embed, embed_texels, gated, matmul, matmul_behind, matmul_keeping, rmsnorm,
-    rope, rope_stacked, silu_mul,
+    rope, rope_stacked, rows_to_texels, silu_mul,
 };
 pub use integer_cases::{
     fixed_sums, matmul_fixed, matmul_i8, quantize_blocks, quantize_rows, round_blocks, round_heads,
@@ -379,6 +379,9 @@ fn of_model(numerics: Numerics, loaders: &Loaders<'_>) -> Vec<Case> {
         cases.push(matmul(numerics, many, dtype, 9, 70, k, epilogue));
         cases.push(matmul(numerics, one, dtype, 1, 21, k, epilogue));
     }
+    if variants.reads_texels() {
+        cases.push(rows_to_texels(3, 300));
+    }
     cases.extend(loaders.sums(numerics, Rounding::Keep));
     cases.extend(of_fused(numerics, loaders));
     let table = model.tensor(Role::Embedding);
@@ -605,6 +608,9 @@ fn of_audit(gpu: &Gpu, config: &ModelConfig, rounding: Rounding) -> Vec<Case> {
     if let Some(Rope { layout, .. }) = config.rope {
         cases.push(rope(n, rounding, layout, 3, 4, 2, d / 2, 7));
     }
+    if gpu.info.variants.reads_texels() {
+        cases.push(rows_to_texels(3, 300));
+    }
     // What probes are as wide as, and how such rows are loaded.
     let mut seen = Vec::new();
     for width in linear_widths(config).into_iter().chain([config.vocab]) {
@@ -735,6 +741,7 @@ fn standard(gpu: &Gpu, numerics: Numerics) -> Vec<Case> {
             matmul(numerics, variants.matmul, Dtype::BF16, 9, 70, 304, both),
             matmul(numerics, one, Dtype::F32, 1, 21, 1100, end),
             embed_texels(Dtype::BF16, 5, 40, 23),
+            rows_to_texels(3, 300),
         ]);
     }
     cases

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::gpu::{Candidates, Choice, Fused, MatmulKernel, PipelineKey};
 use crate::kernels::matmul::{self, Epilogue};
-use crate::kernels::{attention, silu_mul};
+use crate::kernels::{attention, rows_to_texels, silu_mul};
 use crate::{EngineError, Gpu, Monitor, Numerics, Rounding};
 use assay_model::Dtype;
 use race::{Dispatch, Race, Runner};
@@ -100,17 +100,36 @@ pub async fn tune(
     })
 }
 
-/// A product whose weights lie where `path` likes them best.
+/// A product whose weights lie where `path` likes them best, and what it takes, too.
 fn product(path: MatmulKernel, dtype: Dtype, m: u32, (_, n, k): Shape) -> Dispatch {
     let texel_row = dtype.texel_row_bytes(k as usize);
     let path = path.reading(texel_row.is_some());
     Dispatch {
         texel_row: texel_row.filter(|_| path.is_texels()),
+        rows: path.takes_texels().then_some(k),
         key: matmul::key(path, dtype, k as usize, Epilogue::default(), Numerics::Fast),
         params: matmul::params(m, n, k, n, 0, 0),
         grid: matmul::grid(path, m, n),
         bindings: &[1, 2, 5],
     }
+}
+
+/// What puts the rows that `products` take where they take them from.
+fn with_rows(m: u32, mut products: Vec<Dispatch>) -> Vec<Dispatch> {
+    let columns = products.iter().find_map(|product| product.rows);
+    if let Some(k) = columns {
+        let (params, grid) = rows_to_texels::dispatch(m, k);
+        let first = Dispatch {
+            texel_row: Some(rows_to_texels::row_bytes(k as usize)),
+            rows: None,
+            key: rows_to_texels::key(),
+            params,
+            grid,
+            bindings: &[1, 2],
+        };
+        products.insert(0, first);
+    }
+    products
 }
 
 fn work(m: u32, (_, n, k): Shape) -> u64 {
@@ -135,7 +154,7 @@ async fn products(
                     work: work(*m, *shape),
                     heats: candidates
                         .iter()
-                        .map(|path| vec![product(*path, dtype, *m, *shape)])
+                        .map(|path| with_rows(*m, vec![product(*path, dtype, *m, *shape)]))
                         .collect(),
                 });
             }
@@ -166,11 +185,14 @@ async fn fusion(
         qkv.push(Race {
             name: format!("qkv, {m} rows"),
             work: work(*m, one),
-            heats: vec![three, vec![product(path, dtype, *m, one)]],
+            heats: [three, vec![product(path, dtype, *m, one)]]
+                .map(|heat| with_rows(*m, heat))
+                .into(),
         });
         let (params, grid) = silu_mul::dispatch(*m, WIDE);
         let silu = Dispatch {
             texel_row: None,
+            rows: None,
             key: silu_mul::key(Numerics::Fast, Rounding::Keep),
             params,
             grid,
@@ -185,6 +207,7 @@ async fn fusion(
             texel_row: dtype
                 .texel_row_bytes(HIDDEN as usize)
                 .filter(|_| path.is_texels()),
+            rows: path.takes_texels().then_some(HIDDEN),
             key: matmul::gated_key(path, dtype, HIDDEN as usize, false, Numerics::Fast),
             params: matmul::params(*m, WIDE, HIDDEN, WIDE, 0, 0),
             grid: matmul::gated_grid(path, *m, WIDE),
@@ -193,7 +216,9 @@ async fn fusion(
         gated.push(Race {
             name: format!("gate-up-silu, {m} rows"),
             work: 2 * work(*m, up),
-            heats: vec![apart, vec![together]],
+            heats: [apart, vec![together]]
+                .map(|heat| with_rows(*m, heat))
+                .into(),
         });
     }
     let names = ["a dispatch each", "one dispatch"].map(str::to_owned);
@@ -222,6 +247,7 @@ async fn attentions(
                 attention::key(*kernel, HEAD_DIM as usize, Numerics::Fast, Rounding::Keep);
             vec![Dispatch {
                 texel_row: None,
+                rows: None,
                 key,
                 params,
                 grid,

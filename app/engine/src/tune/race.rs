@@ -7,13 +7,15 @@ use web_time::Instant;
 
 use super::Timing;
 use crate::gpu::{Bound, Gpu, Kernel, PipelineKey, Texels};
-use crate::kernels::{Grid, ParamBytes};
+use crate::kernels::{Grid, ParamBytes, rows_to_texels};
 use crate::{EngineError, Monitor, Phase};
 use std::sync::Arc;
 
 /// Bytes of the buffers by binding, from 1 on: the second holds weights, those of gate and up together at most, the others activations of
 /// 128 rows at most.
 const BUFFERS: [u64; 6] = [8 << 20, 64 << 20, 8 << 20, 8 << 20, 8 << 20, 8 << 20];
+/// Which of them is what a product takes.
+const TAKEN: u32 = 1;
 /// Which of them is the weights.
 const WEIGHTS: u32 = 2;
 /// A submit that is timed takes this long at least, where a kernel takes less it runs several times.
@@ -29,8 +31,10 @@ pub(super) struct Dispatch {
     pub params: ParamBytes,
     pub grid: Grid,
     pub bindings: &'static [u32],
-    /// Bytes of a row of its weights, if they are a texture.
+    /// Bytes of a row of its weights, if they are a texture; of `rows_to_texels`, of what it puts out.
     pub texel_row: Option<usize>,
+    /// Columns of what it takes, if that is a texture.
+    pub rows: Option<u32>,
 }
 
 /// The same work done by each candidate, which may take several dispatches for it.
@@ -186,13 +190,20 @@ impl<'a> Runner<'a> {
                 .buffer("parameters", 256, U::UNIFORM | U::COPY_DST)
                 .await?;
             self.gpu.write(&params, 0, &dispatch.params);
-            if let Some(row_bytes) = dispatch.texel_row {
+            let rows = dispatch.rows.map(|k| rows_to_texels::row_bytes(k as usize));
+            for row_bytes in [dispatch.texel_row, rows].into_iter().flatten() {
                 self.make_texture(row_bytes).await?;
             }
-            let texels = dispatch.texel_row.and_then(|row| self.textures.get(&row));
-            let bound = |binding: u32| match texels {
-                Some(texels) if binding == WEIGHTS => texels.into(),
-                _ => (&self.buffers[binding as usize - 1]).into(),
+            let bound = |binding: u32| {
+                let row_bytes = match binding {
+                    TAKEN => rows,
+                    WEIGHTS => dispatch.texel_row,
+                    _ => None,
+                };
+                match row_bytes.and_then(|row| self.textures.get(&row)) {
+                    Some(texels) => texels.into(),
+                    None => (&self.buffers[binding as usize - 1]).into(),
+                }
             };
             let buffers: Vec<(u32, Bound<'_>)> = dispatch
                 .bindings

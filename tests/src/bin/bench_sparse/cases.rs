@@ -1,6 +1,6 @@
 //! One case: the dense MLP, the sparse one and the cached one in the same rounds.
 
-use assay_engine::gpu::{Bound, Gpu};
+use assay_engine::gpu::{Bound, Gpu, Texels, Weights as Taken};
 use assay_engine::kernels::matmul::{self, Epilogue};
 use assay_engine::kernels::silu_mul;
 use assay_engine::kernels::sparse::cache::WeightCache;
@@ -180,6 +180,13 @@ impl Case {
         let into = (matmul::params(t, N, D, N, 0, 0), matmul::grid(path, t, N));
         let out = (matmul::params(t, D, N, D, 0, 0), matmul::grid(path, t, D));
         let key = silu_mul::key(numerics, Rounding::Keep);
+        let (first_x, x_texels) = Weights::taken(gpu, path, (t, D), &x).unzip();
+        let (first_act, act_texels) = Weights::taken(gpu, path, (t, N), &act).unzip();
+        let taken = |texels: &Option<Texels>, buffer: &wgpu::Buffer| match texels {
+            Some(texels) => Taken::Texels(texels.clone()),
+            None => Taken::Buffer(buffer.clone()),
+        };
+        let (x, taken_act) = (taken(&x_texels, &x), taken(&act_texels, &act));
         vec![
             Step::new(
                 gpu,
@@ -187,15 +194,16 @@ impl Case {
                 &inner,
                 into,
                 None,
-                &[(1, (&x).into()), (2, w_gate), (5, (&gate).into())],
-            ),
+                &[(1, x.bound()), (2, w_gate), (5, (&gate).into())],
+            )
+            .after(first_x),
             Step::new(
                 gpu,
                 "up",
                 &inner,
                 into,
                 None,
-                &[(1, (&x).into()), (2, w_up), (5, (&up).into())],
+                &[(1, x.bound()), (2, w_up), (5, (&up).into())],
             ),
             Step::new(
                 gpu,
@@ -211,8 +219,9 @@ impl Case {
                 &outer,
                 out,
                 None,
-                &[(1, (&act).into()), (2, w_down), (5, (&y).into())],
-            ),
+                &[(1, taken_act.bound()), (2, w_down), (5, (&y).into())],
+            )
+            .after(first_act),
         ]
     }
 

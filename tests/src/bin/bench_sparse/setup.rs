@@ -7,7 +7,7 @@ use assay_engine::EngineError;
 use assay_engine::gpu::{Bound, Gpu, Kernel, MatmulKernel, PipelineKey, Texels};
 use assay_engine::kernels::sparse::cache::HostRows;
 use assay_engine::kernels::sparse::{Mask, Path};
-use assay_engine::kernels::{Grid, ParamBytes};
+use assay_engine::kernels::{Grid, ParamBytes, rows_to_texels};
 use assay_model::Dtype;
 use serde::Serialize;
 
@@ -137,6 +137,23 @@ impl Weights {
         }
     }
 
+    /// Room for `t` rows of `k` columns where products that go `path` take them from a texture, with what puts `x` there.
+    pub fn taken(
+        gpu: &Gpu,
+        path: MatmulKernel,
+        (t, k): (u32, u32),
+        x: &wgpu::Buffer,
+    ) -> Option<(Step, Texels)> {
+        path.takes_texels().then(|| {
+            let row = rows_to_texels::row_bytes(k as usize);
+            let texels =
+                pollster::block_on(gpu.texels("activations", t as usize, row)).expect("memory");
+            let bound = [(1, x.into()), (2, (&texels).into())] as [(u32, Bound<'_>); 2];
+            let (key, size) = (rows_to_texels::key(), rows_to_texels::dispatch(t, k));
+            (Step::new(gpu, "texels", &key, size, None, &bound), texels)
+        })
+    }
+
     pub fn host(&self) -> HostRows<'_> {
         let row = DTYPE.row_bytes(D as usize);
         HostRows::new(vec![(&self.bytes[..], row); 3])
@@ -194,6 +211,8 @@ pub fn floats(gpu: &Gpu, n: u32) -> wgpu::Buffer {
 /// One dispatch.
 pub struct Step {
     pub name: &'static str,
+    /// A dispatch that belongs to it, before it.
+    first: Option<Box<Step>>,
     kernel: Arc<Kernel>,
     bind: wgpu::BindGroup,
     groups: Grid,
@@ -219,6 +238,7 @@ impl Step {
             let bind = gpu.bind(&kernel, &uniform, 0, buffers);
             Ok::<_, EngineError>(Self {
                 name,
+                first: None,
                 kernel,
                 bind,
                 groups,
@@ -227,10 +247,19 @@ impl Step {
         };
         pollster::block_on(make).expect("it compiles")
     }
-}
 
-impl Step {
+    /// The same behind `first`.
+    pub fn after(self, first: Option<Self>) -> Self {
+        Self {
+            first: first.map(Box::new),
+            ..self
+        }
+    }
+
     pub fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
+        if let Some(first) = &self.first {
+            first.record(pass);
+        }
         pass.set_pipeline(&self.kernel.pipeline);
         pass.set_bind_group(0, &self.bind, &[]);
         match &self.indirect {

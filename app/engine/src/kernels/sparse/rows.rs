@@ -107,6 +107,8 @@ pub fn key(variant: Variant, k: usize, numerics: Numerics) -> PipelineKey {
             kernel: "sparse_rows_texels",
             defines: defines
                 .flag("TEXELS", true)
+                .flag("ONE_ROW", variant.tile == Tile::One)
+                .flag("EIGHT_ROWS", variant.tile == Tile::Eight)
                 .with("NEURONS", neurons(variant).into()),
         },
     }

@@ -1,0 +1,60 @@
+//! Activations as texels, for products that take them from a texture. Kernel: `shaders/kernels/rows_to_texels.wgsl`.
+
+use super::{Grid, ParamBytes};
+use crate::gpu::{PipelineKey, TEXEL_BYTES};
+use assay_shaders::Defines;
+use bytemuck::{Pod, Zeroable};
+
+/// The kernel's uniform, padded to the common size.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+pub struct Params {
+    /// Always 0.
+    pub zero: u32,
+    /// Rows.
+    pub rows: u32,
+    /// Columns, a multiple of 4.
+    pub k: u32,
+    /// Zeros.
+    pub unused: [u32; 5],
+}
+
+/// Texels of a row of `k` columns: as many as products load, which take eight columns at a time.
+pub fn texels(k: usize) -> usize {
+    2 * k.div_ceil(8)
+}
+
+/// Bytes of them.
+pub fn row_bytes(k: usize) -> usize {
+    texels(k) * TEXEL_BYTES
+}
+
+/// The pipeline.
+pub fn key() -> PipelineKey {
+    PipelineKey {
+        kernel: "rows_to_texels",
+        defines: Defines::new(),
+    }
+}
+
+/// Parameters and workgroups for `rows` rows of `k` columns.
+pub fn dispatch(rows: u32, k: u32) -> (ParamBytes, Grid) {
+    let params = Params {
+        zero: 0,
+        rows,
+        k,
+        unused: [0; 5],
+    };
+    let texels = texels(k as usize) as u32;
+    (bytemuck::cast(params), [texels.div_ceil(64), rows, 1])
+}
+
+/// The twin: the texture's rows, one after another.
+pub fn cpu(x: &[f32], k: usize) -> Vec<f32> {
+    let mut rows = Vec::with_capacity(x.len() / k.max(1) * texels(k) * 4);
+    for row in x.chunks_exact(k) {
+        rows.extend_from_slice(row);
+        rows.resize(rows.len() + texels(k) * 4 - k, 0.0);
+    }
+    rows
+}
