@@ -72,8 +72,13 @@ fn variants(kernel: &str) -> Vec<Defines> {
             d.clone().flag("ONE_ROW", true).flag("BY_UNITS", is_units)
         });
         let one_row: Vec<_> = one_row.collect();
-        all.extend(one_row);
-        all = all.into_iter().map(|d| d.flag("X_SCALAR", true)).collect();
+        // Of many rows, products from textures take activations from one, too.
+        let many = all.into_iter().map(|d| {
+            let in_texels = d.label().contains("TEXELS");
+            d.flag("X_TEXELS", in_texels).flag("X_SCALAR", !in_texels)
+        });
+        let one_row = one_row.into_iter().map(|d| d.flag("X_SCALAR", true));
+        all = many.chain(one_row).collect();
     }
     if kernel == "project_weights" {
         for name in ["VEC", "FIRST"] {
@@ -171,7 +176,9 @@ fn variants(kernel: &str) -> Vec<Defines> {
                     d.clone()
                         .with("HEAD_DIM", n)
                         .with("LANE_COLUMNS", (n + 63) / 64)
+                        .flag("BY_FOUR", kernel == "attention_subgroup")
                         .with("EIGHTHS", n / 8)
+                        .with("BLOCKS", n / 32)
                         .with("STEP", 2)
                 })
             })
@@ -226,7 +233,11 @@ fn of_sparse_products(all: Vec<Defines>, kernel: &str) -> Vec<Defines> {
                 if is_eights && dtype == "W_F32" || wide && !in_registers || of_texels && !vec {
                     continue;
                 }
-                for rows in [1, 8] {
+                let tiles: &[i64] = match kernel {
+                    "sparse_rows_texels" => &[1, 4, 8],
+                    _ => &[1, 8],
+                };
+                for &rows in tiles {
                     let d = base
                         .clone()
                         .flag(dtype, true)
@@ -248,7 +259,11 @@ fn of_sparse_products(all: Vec<Defines>, kernel: &str) -> Vec<Defines> {
                             .with("QUADS", 2 * half)
                             .with("HALF_QUADS", half)
                             .with("LANES", 8),
-                        "sparse_rows_texels" => d.with("TEXELS", 5).with("NEURONS", 2),
+                        "sparse_rows_texels" => d
+                            .with("TEXELS", 5)
+                            .flag("ONE_ROW", rows == 1)
+                            .flag("EIGHT_ROWS", rows == 8)
+                            .with("NEURONS", 2),
                         "sparse_sum_texels" => d
                             .with("TEXELS", 5)
                             .with("SPAN", if rows == 1 { 4 } else { 2 })
