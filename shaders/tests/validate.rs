@@ -123,6 +123,9 @@ fn variants(kernel: &str) -> Vec<Defines> {
             all = cross(all, flag(name));
         }
     }
+    if kernel == "rows_to_texels" {
+        all = cross(all, flag("VEC"));
+    }
     if kernel == "add" {
         all = cross(all, flag("BIAS"));
     }

@@ -101,7 +101,7 @@ pub fn product(
 /// What puts `m` rows of `k` columns where products take them from a texture.
 pub fn rows_to_texels(gpu: &Gpu, m: usize, k: usize) -> Product {
     let run = async {
-        let kernel = gpu.kernel(&rows_to_texels::key()).await?;
+        let kernel = gpu.kernel(&rows_to_texels::key(k)).await?;
         let (params, grid) = rows_to_texels::dispatch(m as u32, k as u32);
         let uniform = uniform(gpu, &params).await?;
         let x = gpu.storage_with("x", &vec![0x3c_u8; m * k * 4]).await?;

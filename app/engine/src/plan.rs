@@ -381,7 +381,7 @@ pub(crate) fn in_texels<'a>(
     let last = before.find(|step| !step.is_product() || step.gives(x));
     if !last.is_some_and(|step| step.puts_in_texels(x)) {
         steps.push(Draft::new(
-            rows_to_texels::key(),
+            rows_to_texels::key(k as usize),
             vec![(1, Bound::from(x)), (2, texels.into())],
             Work::RowsToTexels { k },
         ));

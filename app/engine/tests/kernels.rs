@@ -331,7 +331,15 @@ fn a_kernel_for_buffers_stands_beside_each_for_textures() {
 fn rows_to_texels_matches_its_twin() {
     // Rows of whole pairs of texels and not, a workgroup passed.
     on_every_gpu(|gpu| {
-        for (rows, k) in [(1, 4), (3, 8), (9, 260), (128, 516)] {
+        for (rows, k) in [
+            (1, 1),
+            (1, 4),
+            (3, 8),
+            (9, 260),
+            (7, 261),
+            (5, 263),
+            (128, 516),
+        ] {
             holds(gpu, Numerics::Strict, &rows_to_texels(rows, k));
         }
     });

@@ -13,7 +13,7 @@ pub struct Params {
     pub zero: u32,
     /// Rows.
     pub rows: u32,
-    /// Columns, a multiple of 4.
+    /// Columns.
     pub k: u32,
     /// Zeros.
     pub unused: [u32; 5],
@@ -29,11 +29,11 @@ pub fn row_bytes(k: usize) -> usize {
     texels(k) * TEXEL_BYTES
 }
 
-/// The pipeline.
-pub fn key() -> PipelineKey {
+/// The pipeline for rows of `k` columns.
+pub fn key(k: usize) -> PipelineKey {
     PipelineKey {
         kernel: "rows_to_texels",
-        defines: Defines::new(),
+        defines: Defines::new().flag("VEC", k.is_multiple_of(4)),
     }
 }
 

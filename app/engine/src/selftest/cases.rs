@@ -423,7 +423,7 @@ pub fn rows_to_texels(rows: usize, k: usize) -> Case {
     let words = y.len() / rows;
     Case {
         texel_row: Some(TexelRow::of(Dtype::F32, words)),
-        key: kernels::rows_to_texels::key(),
+        key: kernels::rows_to_texels::key(k),
         params,
         grid,
         buffers: vec![(1, bytes(&x)), (2, vec![0xff; y.len() * 4])],

@@ -319,6 +319,33 @@ impl Loaders<'_> {
         Loader::of(weight, is_texels)
     }
 
+    /// Columns of what is put in textures for products: as many as take the kernels that this model's take.
+    fn taken(&self) -> impl Iterator<Item = usize> {
+        let model = self.model;
+        let mut all: Vec<usize> = Vec::new();
+        let mut add = |weight: &TensorRef, loader: Loader| {
+            let k = if weight.cols().is_multiple_of(4) {
+                300
+            } else {
+                301
+            };
+            if loader == Loader::Texels && !all.contains(&k) {
+                all.push(k);
+            }
+        };
+        for l in 0..model.config().layers {
+            for role in LayerRole::LINEARS {
+                if let Some(weight) = model.layer(l, role) {
+                    add(weight, self.of_layer(role, weight));
+                }
+            }
+        }
+        if let Some(head) = model.tensor(Role::LmHead) {
+            add(head, self.of_outside(head));
+        }
+        all.into_iter()
+    }
+
     /// Whether residuals are added by norms, and not by the layers' products.
     fn sums_in_norm(&self) -> bool {
         let is_float = matches!(
@@ -379,9 +406,7 @@ fn of_model(numerics: Numerics, loaders: &Loaders<'_>) -> Vec<Case> {
         cases.push(matmul(numerics, many, dtype, 9, 70, k, epilogue));
         cases.push(matmul(numerics, one, dtype, 1, 21, k, epilogue));
     }
-    if variants.reads_texels() {
-        cases.push(rows_to_texels(3, 300));
-    }
+    cases.extend(loaders.taken().map(|k| rows_to_texels(3, k)));
     cases.extend(loaders.sums(numerics, Rounding::Keep));
     cases.extend(of_fused(numerics, loaders));
     let table = model.tensor(Role::Embedding);

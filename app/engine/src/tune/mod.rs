@@ -122,7 +122,7 @@ fn with_rows(m: u32, mut products: Vec<Dispatch>) -> Vec<Dispatch> {
         let first = Dispatch {
             texel_row: Some(rows_to_texels::row_bytes(k as usize)),
             rows: None,
-            key: rows_to_texels::key(),
+            key: rows_to_texels::key(k as usize),
             params,
             grid,
             bindings: &[1, 2],

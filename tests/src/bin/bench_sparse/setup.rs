@@ -149,7 +149,10 @@ impl Weights {
             let texels =
                 pollster::block_on(gpu.texels("activations", t as usize, row)).expect("memory");
             let bound = [(1, x.into()), (2, (&texels).into())] as [(u32, Bound<'_>); 2];
-            let (key, size) = (rows_to_texels::key(), rows_to_texels::dispatch(t, k));
+            let (key, size) = (
+                rows_to_texels::key(k as usize),
+                rows_to_texels::dispatch(t, k),
+            );
             (Step::new(gpu, "texels", &key, size, None, &bound), texels)
         })
     }
