@@ -340,11 +340,6 @@ impl<'a> Draft<'a> {
         matches!(self.work, Work::Matmul { .. } | Work::Gated { .. })
     }
 
-    /// Whether it is a product that gives `y`.
-    fn gives(&self, y: &wgpu::Buffer) -> bool {
-        self.is_product() && self.has(5, y)
-    }
-
     /// Whether it puts the rows of `x` in a texture.
     fn puts_in_texels(&self, x: &wgpu::Buffer) -> bool {
         matches!(self.work, Work::RowsToTexels { .. }) && self.has(1, x)
@@ -369,21 +364,26 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// `x`, rows of `k` columns, in `texels`, where a step puts it unless the products before take the same.
-pub(crate) fn in_texels<'a>(
+/// What a product that goes `path` takes as `x`, rows of `k` columns: the same, or its copy in `texels`, where a step puts it unless the
+/// products before take the same.
+pub(crate) fn taken<'a>(
     steps: &mut Vec<Draft<'a>>,
-    texels: &'a Texels,
+    path: MatmulKernel,
+    texels: Option<&'a Texels>,
     x: &'a wgpu::Buffer,
-    k: u32,
+    k: usize,
 ) -> Bound<'a> {
+    let Some(texels) = texels.filter(|_| path.takes_texels()) else {
+        return x.into();
+    };
     // Nothing but products may stand between, since they do not write the texture, and none that gives what this one takes.
     let mut before = steps.iter().rev();
-    let last = before.find(|step| !step.is_product() || step.gives(x));
+    let last = before.find(|step| !step.is_product() || step.has(5, x));
     if !last.is_some_and(|step| step.puts_in_texels(x)) {
         steps.push(Draft::new(
-            rows_to_texels::key(k as usize),
+            rows_to_texels::key(k),
             vec![(1, Bound::from(x)), (2, texels.into())],
-            Work::RowsToTexels { k },
+            Work::RowsToTexels { k: k as u32 },
         ));
     }
     texels.into()

@@ -11,7 +11,7 @@ use crate::kernels::matmul::Epilogue;
 use crate::kernels::{
     add_rmsnorm, attention, matmul, residual, rmsnorm, rope_kv, row_energy, silu_mul,
 };
-use crate::plan::{Draft, Rows, Stage, Submit, Work, in_texels};
+use crate::plan::{Draft, Rows, Stage, Submit, Work, taken};
 use crate::{EngineError, Gpu, Numerics, Rounding};
 use assay_model::{Dtype, ModelConfig, RopeLayout};
 
@@ -421,10 +421,7 @@ impl GpuAuditor {
             n0: 0,
             w_row0: 0,
         };
-        let x = match &self.acts.texels {
-            Some(texels) if path.takes_texels() => in_texels(steps, texels, x, k as u32),
-            _ => x.into(),
-        };
+        let x = taken(steps, path, self.acts.texels.as_ref(), x, k);
         let bound: Vec<(u32, Bound<'a>)> = vec![(1, x), (2, w.bound()), (5, y.into())];
         steps.push(Draft::new(key, bound, work));
     }

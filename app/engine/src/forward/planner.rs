@@ -9,7 +9,7 @@ use crate::kernels::{
     add_position, add_rmsnorm, attention, embed, fixed_sums, kv_write, layernorm, matmul,
     matmul_fixed, matmul_i8, relu, rmsnorm, rope_kv, round_heads, round8, scale_sums, silu_mul,
 };
-use crate::plan::{Draft, Stage, Work, in_texels};
+use crate::plan::{Draft, Stage, Work, taken};
 use crate::{ActivationType, CacheFormat, EngineError, Gpu, Numerics, Rounding};
 use assay_model::{ModelConfig, Rope};
 
@@ -232,7 +232,7 @@ impl<'a> Planner<'a> {
         let a = self.acts;
         let path = path.reading(both.is_texels());
         let mut buffers: Vec<(u32, Bound<'a>)> = vec![
-            (1, self.taken(steps, path, &a.x, both.k)),
+            (1, taken(steps, path, a.texels.as_ref(), &a.x, both.k)),
             (2, both.only()),
             (5, (&a.gated).into()),
             (6, (&a.up).into()),
@@ -576,20 +576,6 @@ impl<'a> Planner<'a> {
         self.shards(steps, path, w, x, (None, None), y);
     }
 
-    /// What products that go `path` take as `x`, rows of `k` columns: the same, or its copy in a texture.
-    fn taken(
-        &self,
-        steps: &mut Vec<Draft<'a>>,
-        path: MatmulKernel,
-        x: &'a wgpu::Buffer,
-        k: usize,
-    ) -> Bound<'a> {
-        match &self.acts.texels {
-            Some(texels) if path.takes_texels() => in_texels(steps, texels, x, k as u32),
-            _ => x.into(),
-        }
-    }
-
     fn shards(
         &self,
         steps: &mut Vec<Draft<'a>>,
@@ -604,7 +590,7 @@ impl<'a> Planner<'a> {
             residual: residual.is_some(),
         };
         let path = path.reading(w.is_texels());
-        let x = self.taken(steps, path, x, w.k);
+        let x = taken(steps, path, self.acts.texels.as_ref(), x, w.k);
         for shard in &w.shards {
             let mut buffers: Vec<(u32, Bound<'a>)> =
                 vec![(1, x), (2, shard.weights.bound()), (5, y.into())];

@@ -1,23 +1,8 @@
 //! Activations as texels, for products that take them from a texture. Kernel: `shaders/kernels/rows_to_texels.wgsl`.
 
-use super::{Grid, ParamBytes};
+use super::{Grid, ParamBytes, elementwise};
 use crate::gpu::{PipelineKey, TEXEL_BYTES};
 use assay_shaders::Defines;
-use bytemuck::{Pod, Zeroable};
-
-/// The kernel's uniform, padded to the common size.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub struct Params {
-    /// Always 0.
-    pub zero: u32,
-    /// Rows.
-    pub rows: u32,
-    /// Columns.
-    pub k: u32,
-    /// Zeros.
-    pub unused: [u32; 5],
-}
 
 /// Texels of a row of `k` columns: as many as products load, which take eight columns at a time.
 pub fn texels(k: usize) -> usize {
@@ -39,14 +24,9 @@ pub fn key(k: usize) -> PipelineKey {
 
 /// Parameters and workgroups for `rows` rows of `k` columns.
 pub fn dispatch(rows: u32, k: u32) -> (ParamBytes, Grid) {
-    let params = Params {
-        zero: 0,
-        rows,
-        k,
-        unused: [0; 5],
-    };
+    let (params, _) = elementwise::dispatch(rows, k, 0);
     let texels = texels(k as usize) as u32;
-    (bytemuck::cast(params), [texels.div_ceil(64), rows, 1])
+    (params, [texels.div_ceil(64), rows, 1])
 }
 
 /// The twin: the texture's rows, one after another.
