@@ -1,11 +1,10 @@
-// Bindings and epilogue that every matrix product shares (matmul_tile, matmul_shared, matvec).
+// Bindings and epilogue that every matrix product shares (matmul_tile, matmul_subgroup, matmul_shared, matvec).
 //   0 params    uniform
 //   1 x         f32  [m, k]        activations; X_TEXELS (matmul_subgroup): a texture that rows_to_texels made of them
 //   2 w         any  [n, k]        weights in their stored type, row major (this shard's rows); TEXELS (matmul_subgroup): a texture
 //   3 bias      f32  [n]           read only with BIAS
 //   4 residual  f32  [m, stride]   read only with RESIDUAL
 //   5 y         f32  [m, stride]   written at columns n0 .. n0 + n
-//   6 part      f32  [m, stride]   scratch, only with GATED
 // ROUND_BF16 or ROUND_F16 (include/rounding.wgsl): a product is rounded behind its bias, and its sum with the residual once more. Not with
 // GATED, whose kernels keep what lies between.
 // With GATED, w holds 2 n rows, those of gate and then those of up, bias 2 n numbers, and y is silu(gate) * up.
@@ -37,9 +36,6 @@ struct Params {
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read> residual: array<f32>;
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
-#if GATED
-@group(0) @binding(6) var<storage, read_write> part: array<f32>;
-#endif
 
 // The canonical order: k in segments of SEGMENT, ascending inside a segment, then segments ascending,
 // then bias, then residual. It names no tile, so every kernel and every batch gives the same bits.
@@ -92,39 +88,31 @@ fn w_of(col: u32) -> u32 { return w_row(params.w_row0 + min(col, params.n - 1u),
 #if GATED
 fn up_of(col: u32) -> u32 { return w_row(params.w_row0 + params.n + min(col, params.n - 1u), params.k); }
 
-// As `add_segment`, for gate and up: both chains as if they were products of their own (up's waits in `part`), then silu_mul's product.
-fn add_gated(row: u32, col: u32, gate_sum: f32, up_sum: f32, first: bool, last: bool) {
-    let at = row * params.stride + params.n0 + col;
+// As `end`, for the sums of gate and up: both as if they were products of their own, then silu_mul's product.
+fn end_gated(row: u32, col: u32, gate_sum: f32, up_sum: f32) {
     var gate = gate_sum;
     var up = up_sum;
-    if (!first) {
-        gate = opq(y[at] + gate);
-        up = opq(part[at] + up);
-    }
-    if (!last) {
-        y[at] = gate;
-        part[at] = up;
-        return;
-    }
 #if BIAS
     gate = opq(gate + bias[params.n0 + col]);
     up = opq(up + bias[params.n0 + params.n + col]);
 #endif
-    y[at] = opq(silu_(gate) * up);
+    y[row * params.stride + params.n0 + col] = opq(silu_(gate) * up);
 }
 #endif
 
-// Adds one segment's sum to output (row, col); `first` starts the chain, `last` ends it.
-fn add_segment(row: u32, col: u32, sum: f32, first: bool, last: bool) {
+// The sum of all segments so far with one more; the first starts it.
+fn chained(total: f32, sum: f32, first: bool) -> f32 { return select(opq(total + sum), sum, first); }
+
+// Writes output (row, col), whose segments make `sum`.
+fn end(row: u32, col: u32, sum: f32) {
     let at = row * params.stride + params.n0 + col;
     var total = sum;
-    if (!first) { total = opq(y[at] + sum); }
 #if BIAS
-    if (last) { total = opq(total + bias[params.n0 + col]); }
+    total = opq(total + bias[params.n0 + col]);
 #endif
-    if (last) { total = rnd(total); }
+    total = rnd(total);
 #if RESIDUAL
-    if (last) { total = rnd(opq(residual[at] + total)); }
+    total = rnd(opq(residual[at] + total));
 #endif
     y[at] = total;
 }

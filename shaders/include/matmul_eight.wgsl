@@ -18,11 +18,13 @@ let s${I}_${C} = subgroupBroadcast(s${I}, ${C}u);
 #endfor
 #endif
 #for J 0 TILE_N
-#for I 0 TILE_M
 #for C 0 4
+#for I 0 TILE_M
 a${I}_${J} = add_product(a${I}_${J}, s${I}_${C}, v${J}.a[${C}]);
 #endfor
+#endfor
 #for C 0 4
+#for I 0 TILE_M
 a${I}_${J} = add_product(a${I}_${J}, s${I}_${C+4}, v${J}.b[${C}]);
 #endfor
 #endfor

@@ -6,7 +6,7 @@
 // Shapes     x [m, k] f32, w [n, k] stored type, y [m, stride] f32; a workgroup makes 64 x 64 outputs,
 //            an invocation 8 x 8 of them (rows lid.y + 8 i, columns lid.x + 8 j); with GATED 64 x 32 and 8 x 4,
 //            of as many sums
-// Bindings   include/matmul_bindings.wgsl
+// Bindings   include/matmul_bindings.wgsl; with GATED also 6: part f32 [m, stride], scratch
 // Dispatch   workgroup (8, 8); x over ceil(n / 64), or n / 32 with GATED, y over ceil(m / 64)
 // Order      segments of 256 over k: ascending inside, segments ascending; f32 throughout
 // Twin       engine/src/kernels/matmul.rs
@@ -21,6 +21,32 @@ var<workgroup> sh_x: array<f32, 1024>;  // [STEP][64]
 var<workgroup> sh_w: array<f16, 1024>;  // [STEP][64]
 #else
 var<workgroup> sh_w: array<f32, 1024>;  // [STEP][64]
+#endif
+
+// 64 sums are what registers of every GPU hold; those of the segments before wait in y, gate's, too, and up's in `part`.
+fn add_segment(row: u32, col: u32, sum: f32, first: bool, last: bool) {
+    let at = row * params.stride + params.n0 + col;
+    var total = sum;
+    if (!first) { total = opq(y[at] + sum); }
+    if (last) { end(row, col, total); } else { y[at] = total; }
+}
+#if GATED
+@group(0) @binding(6) var<storage, read_write> part: array<f32>;
+fn add_gated(row: u32, col: u32, gate_sum: f32, up_sum: f32, first: bool, last: bool) {
+    let at = row * params.stride + params.n0 + col;
+    var gate = gate_sum;
+    var up = up_sum;
+    if (!first) {
+        gate = opq(y[at] + gate);
+        up = opq(part[at] + up);
+    }
+    if (last) {
+        end_gated(row, col, gate, up);
+    } else {
+        y[at] = gate;
+        part[at] = up;
+    }
+}
 #endif
 
 @compute @workgroup_size(8, 8)

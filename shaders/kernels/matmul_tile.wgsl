@@ -25,6 +25,11 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let b${J+COLUMNS} = up_of(col0 + ${J}u);
 #endif
 #endfor
+#for I 0 TILE_M
+#for J 0 TILE_N
+    var t${I}_${J} = 0.0;
+#endfor
+#endfor
     for (var k0 = 0u; k0 < params.k; k0 = k0 + SEGMENT) {
         let k1 = min(k0 + SEGMENT, params.k);
 #for I 0 TILE_M
@@ -45,18 +50,21 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 #endfor
 #endfor
         }
-        let first = k0 == 0u;
-        let last = k1 == params.k;
 #for I 0 TILE_M
-        if (row0 + ${I}u < params.m) {
-#for J 0 COLUMNS
-#if GATED
-            if (col0 + ${J}u < params.n) { add_gated(row0 + ${I}u, col0 + ${J}u, a${I}_${J}, a${I}_${J+COLUMNS}, first, last); }
-#else
-            if (col0 + ${J}u < params.n) { add_segment(row0 + ${I}u, col0 + ${J}u, a${I}_${J}, first, last); }
-#endif
+#for J 0 TILE_N
+        t${I}_${J} = chained(t${I}_${J}, a${I}_${J}, k0 == 0u);
 #endfor
-        }
 #endfor
     }
+#for I 0 TILE_M
+    if (row0 + ${I}u < params.m) {
+#for J 0 COLUMNS
+#if GATED
+        if (col0 + ${J}u < params.n) { end_gated(row0 + ${I}u, col0 + ${J}u, t${I}_${J}, t${I}_${J+COLUMNS}); }
+#else
+        if (col0 + ${J}u < params.n) { end(row0 + ${I}u, col0 + ${J}u, t${I}_${J}); }
+#endif
+#endfor
+    }
+#endfor
 }

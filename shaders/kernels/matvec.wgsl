@@ -27,6 +27,10 @@ fn main(
     let is_output = col < params.n;
 #endif
     let segments = (params.k + SEGMENT - 1u) / SEGMENT;
+    var total = 0.0;
+#if GATED
+    var up_total = 0.0;
+#endif
     for (var round = 0u; round < segments; round = round + 8u) {
         let k0 = (round + lid.x) * SEGMENT;
         let k1 = min(k0 + SEGMENT, params.k);
@@ -40,19 +44,22 @@ fn main(
         }
         sh_sum[lane] = sum;
         workgroupBarrier();
-        if (lid.x == 0u && is_output) {
+        if (lid.x == 0u) {
             let count = min(8u, segments - round);
             for (var s = 0u; s < count; s = s + 1u) {
+                total = chained(total, sh_sum[lid.y * 8u + s], round + s == 0u);
 #if GATED
-                add_gated(
-                    0u, col, sh_sum[lid.y * 8u + s], sh_sum[(lid.y + 4u) * 8u + s],
-                    round + s == 0u, round + s + 1u == segments,
-                );
-#else
-                add_segment(0u, col, sh_sum[lid.y * 8u + s], round + s == 0u, round + s + 1u == segments);
+                up_total = chained(up_total, sh_sum[((lid.y + 4u) & 7u) * 8u + s], round + s == 0u);
 #endif
             }
         }
         workgroupBarrier();
+    }
+    if (lid.x == 0u && is_output) {
+#if GATED
+        end_gated(0u, col, total, up_total);
+#else
+        end(0u, col, total);
+#endif
     }
 }

@@ -235,8 +235,10 @@ impl<'a> Planner<'a> {
             (1, taken(steps, path, a.texels.as_ref(), &a.x, both.k)),
             (2, both.only()),
             (5, (&a.gated).into()),
-            (6, (&a.up).into()),
         ];
+        if matmul::gated_takes_scratch(path) {
+            buffers.push((6, (&a.up).into()));
+        }
         buffers.extend(both.bias.as_ref().map(|bias| (3, bias.into())));
         let bias = both.bias.is_some();
         let work = Work::Gated {

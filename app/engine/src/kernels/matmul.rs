@@ -114,6 +114,11 @@ pub fn gated_key(
     by(path, dtype, staged(defines, path, dtype, numerics), 2)
 }
 
+/// Whether [`gated_key`]'s kernel takes scratch as long as y, at binding 6.
+pub fn gated_takes_scratch(path: MatmulKernel) -> bool {
+    matches!(path, MatmulKernel::Shared | MatmulKernel::SharedHalf)
+}
+
 /// Whether weights are staged as they are stored. Not under strict numerics: a driver may flush f16 subnormals.
 fn staged(defines: Defines, path: MatmulKernel, dtype: Dtype, numerics: Numerics) -> Defines {
     let as_stored =

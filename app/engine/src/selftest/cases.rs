@@ -367,7 +367,10 @@ pub fn gated(
         k,
     };
     kernels::matmul::gated_cpu(&x, stored, bias.then_some(&biases[..]), &mut y);
-    let mut buffers = vec![(1, bytes(&x)), (2, w), (5, zeros(m * n)), (6, zeros(m * n))];
+    let mut buffers = vec![(1, bytes(&x)), (2, w), (5, zeros(m * n))];
+    if kernels::matmul::gated_takes_scratch(path) {
+        buffers.push((6, zeros(m * n)));
+    }
     if bias {
         buffers.push((3, bytes(&biases)));
     }

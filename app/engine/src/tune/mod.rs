@@ -211,7 +211,10 @@ async fn fusion(
             key: matmul::gated_key(path, dtype, HIDDEN as usize, false, Numerics::Fast),
             params: matmul::params(*m, WIDE, HIDDEN, WIDE, 0, 0),
             grid: matmul::gated_grid(path, *m, WIDE),
-            bindings: &[1, 2, 5, 6],
+            bindings: match matmul::gated_takes_scratch(path) {
+                true => &[1, 2, 5, 6],
+                false => &[1, 2, 5],
+            },
         };
         gated.push(Race {
             name: format!("gate-up-silu, {m} rows"),
