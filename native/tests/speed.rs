@@ -126,12 +126,13 @@ fn a_profile_has_every_dispatch() {
         assert_eq!(stages("logits"), 2, "{part}");
         // qkv, rotation, attention, output, gate-up-silu, down, and two norms. Where norms add residuals, each layer ends with the next
         // one's first norm, so that layer 0 has one more. Gate, up and their product are two more where they are apart. Where products take
-        // textures, what qkv, output, gate and up, and down take is put there.
+        // textures, what qkv, output, gate and up, and down take is put there; so are keys and values where attention takes such.
         let has = |kernel: &str| spans.iter().any(|span| span["kernel"] == kernel);
         let in_norms = usize::from(has("add_rmsnorm"));
         let apart = usize::from(has("silu_mul"));
         let in_texels = 4 * usize::from(has("rows_to_texels"));
-        let of_layer = 8 + 2 * apart + in_texels;
+        let cached = usize::from(has("kv_write"));
+        let of_layer = 8 + 2 * apart + in_texels + cached;
         assert_eq!(stages("layer 0"), of_layer + in_norms, "{part}");
         assert_eq!(stages("layer 1"), of_layer, "{part}");
         let sum: f64 = spans.iter().map(|s| s["seconds"].as_f64().unwrap()).sum();

@@ -1,6 +1,6 @@
-// Causal grouped-query attention whose keys and values are shared out in subgroups of 8: for llvmpipe, where a load from a buffer is a
-// scalar load of each lane and word, four words behind one test of the lane's mask. Lanes are queries that share a key head; each loads
-// four of 32 columns of a position and hands them to the others (of what is left of a head, of 8).
+// Causal grouped-query attention whose keys and values are shared out in subgroups of 8: for llvmpipe, where loads are what costs, and one
+// from a storage texture is a vector load a lane, without a branch. Lanes are queries that share a key head; each loads four of 32 columns
+// of a position and hands them to the others (of what is left of a head, of 8).
 // Only where subgroups are exactly 8 wide; the self-test shows whether they really are.
 //
 // Formula    y[r, h] = sum_j softmax_j(q[r, h] . k[j, g] * scale) v[j, g], j <= pos0 + r, g = h's kv head
@@ -22,9 +22,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
     let first = group.x * 8u;
     // The same for the whole subgroup.
     let most = params.pos0 + (min(first + 8u, queries) - 1u) / share + 1u;
-    // By four columns.
-    let kv_stride = params.kv_heads * ${EIGHTHS*2}u;
-    let kv_base = group.y * ${EIGHTHS*2}u;
+    // Texels of a position, and the lane's of the first 32 columns and of eight.
+    let kv_texels = params.kv_heads * ${EIGHTHS*2}u;
+    let lane32 = group.y * ${EIGHTHS*2}u + lane;
+    let lane8 = group.y * ${EIGHTHS*2}u + (lane & 1u);
     let query = min(first + lane, queries - 1u);
     let visible = params.pos0 + query / share + 1u;
     let q_base = ((query / share) * params.heads + group.y * share + query % share) * D;
@@ -41,15 +42,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
         var chunk_top = LOWEST;
         for (var j = 0u; j < count; j = j + ${STEP}u) {
 #for J 0 STEP
-            let at${J} = (j0 + min(j + ${J}u, count - 1u)) * kv_stride + kv_base;
+            let at${J} = cache_at(j0 + min(j + ${J}u, count - 1u), kv_texels);
             var s${J} = 0.0;
 #endfor
 #for B 0 BLOCKS
             {
 #for J 0 STEP
-                let own${J} = k_cache[at${J} + ${B*8}u + lane];
+                let own${J} = four(k_cache, at${J}, lane32 + ${B*8}u);
+#endfor
 #for L 0 8
 #for C 0 4
+#for J 0 STEP
                 s${J} = add_product(s${J}, q${B*32+L*4+C}, subgroupBroadcast(own${J}[${C}], ${L}u));
 #endfor
 #endfor
@@ -59,9 +62,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
 #for B BLOCKS*4 EIGHTHS
             {
 #for J 0 STEP
-                let own${J} = k_cache[at${J} + ${B*2}u + (lane & 1u)];
+                let own${J} = four(k_cache, at${J}, lane8 + ${B*2}u);
+#endfor
 #for L 0 2
 #for C 0 4
+#for J 0 STEP
                 s${J} = add_product(s${J}, q${B*8+L*4+C}, subgroupBroadcast(own${J}[${C}], ${L}u));
 #endfor
 #endfor
@@ -80,14 +85,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
 #endfor
         for (var j = 0u; j < count; j = j + ${STEP}u) {
 #for J 0 STEP
-            let at${J} = (j0 + min(j + ${J}u, count - 1u)) * kv_stride + kv_base;
+            let at${J} = cache_at(j0 + min(j + ${J}u, count - 1u), kv_texels);
             let e${J} = select(0.0, exp_(opq(p[j + ${J}u] - chunk_top)), j0 + j + ${J}u < visible);
             chunk_sum = opq(chunk_sum + e${J});
 #endfor
 #for B 0 BLOCKS
             {
 #for J 0 STEP
-                let own${J} = v_cache[at${J} + ${B*8}u + lane];
+                let own${J} = four(v_cache, at${J}, lane32 + ${B*8}u);
 #for L 0 8
 #for C 0 4
                 chunk${B*32+L*4+C} = add_product(chunk${B*32+L*4+C}, e${J}, subgroupBroadcast(own${J}[${C}], ${L}u));
@@ -99,7 +104,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
 #for B BLOCKS*4 EIGHTHS
             {
 #for J 0 STEP
-                let own${J} = v_cache[at${J} + ${B*2}u + (lane & 1u)];
+                let own${J} = four(v_cache, at${J}, lane8 + ${B*2}u);
 #for L 0 2
 #for C 0 4
                 chunk${B*8+L*4+C} = add_product(chunk${B*8+L*4+C}, e${J}, subgroupBroadcast(own${J}[${C}], ${L}u));

@@ -4,7 +4,7 @@
 //            INTERLEAVED; angles from a table made on the CPU (WGSL's sin and cos are too loose)
 // Shapes     q f32 [rows, heads * d]; k, v f32 [rows, kv_heads * d]; table vec2(cos, sin) [capacity, d/2];
 //            with STACKED q, k and v in one f32 [rows, (heads + 2 kv_heads) * d], and the rotated q elsewhere;
-//            k_cache, v_cache f32 [capacity, kv_heads * d], rows pos0 .. pos0 + rows written
+//            k_cache, v_cache f32 [_, kv_heads * d], rows row0 .. row0 + rows written: the caches, or what kv_write takes
 // Bindings   0 params, 1 table, 2 k (or q, k and v), 3 v (not with STACKED), 4 q, 5 k_cache, 6 v_cache
 // Dispatch   workgroup 64; x over ceil((heads + 2 kv_heads) d/2 / 64), y over rows
 // Order      two products, then one sum
@@ -16,8 +16,8 @@ struct Params {
     kv_heads: u32,  // key and value heads
     half: u32,      // head_dim / 2
     pos0: u32,      // position of the chunk's first token
+    row0: u32,      // row of the caches for it
     unused0: u32,
-    unused1: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> table: array<vec2<f32>>;
@@ -78,7 +78,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let a = select(v[src + ia], k[src + ia], is_key);
     let b = select(v[src + ib], k[src + ib], is_key);
 #endif
-    let dst = (params.pos0 + id.y) * params.kv_heads * d + kv_head * d;
+    let dst = (params.row0 + id.y) * params.kv_heads * d + kv_head * d;
     if (head < params.heads + params.kv_heads) {
         let r = rotate(a, b, t);
         k_cache[dst + ia] = r.x;

@@ -161,6 +161,9 @@ fn variants(kernel: &str) -> Vec<Defines> {
             all = cross(all, flag(name));
         }
     }
+    if kernel == "kv_write" {
+        all = cross(all, flag("TEXELS"));
+    }
     if kernel == "rope_kv" {
         for name in ["INTERLEAVED", "STACKED"] {
             all = cross(all, flag(name));
@@ -179,7 +182,7 @@ fn variants(kernel: &str) -> Vec<Defines> {
                     d.clone()
                         .with("HEAD_DIM", n)
                         .with("LANE_COLUMNS", (n + 63) / 64)
-                        .flag("BY_FOUR", kernel == "attention_subgroup")
+                        .flag("TEXELS", kernel == "attention_subgroup")
                         .with("EIGHTHS", n / 8)
                         .with("BLOCKS", n / 32)
                         .with("STEP", 2)

@@ -7,13 +7,15 @@ use crate::timing::{median, submit};
 /// Bytes that are read to measure bandwidth: more than caches hold.
 const READ: usize = 256 << 20;
 
-/// Floating point operations a second of independent chains of multiply-adds in every invocation: of as many chains as give the most. Few of
-/// them wait for one another, and many do not fit into registers.
+/// Floating point operations a second of independent chains of multiply-adds in every invocation: the most that any number of chains and of
+/// steps an iteration gives. Few chains wait for one another, and many do not fit into registers; few steps hide behind what an iteration
+/// costs (on llvmpipe a blend and a move for each variable that it changes), and many do not fit where decoded instructions are kept.
 pub fn multiply_adds(gpu: &Gpu) -> f64 {
     let groups: u32 = if gpu.info.software { 64 } else { 4096 };
     let y = pollster::block_on(gpu.storage("peak", u64::from(groups) * 256)).expect("memory");
-    let of = |chains: u32| {
+    let of = |chains: u32, steps: u32| {
         let each = |text: &dyn Fn(u32) -> String| (0..chains).map(text).collect::<String>();
+        let iterations = 4096 / steps;
         let text = format!(
             "@group(0) @binding(1) var<storage, read_write> y: array<f32>;
              @compute @workgroup_size(64)
@@ -21,17 +23,18 @@ pub fn multiply_adds(gpu: &Gpu) -> f64 {
                  let b = f32(id.x) * 1e-9 + 0.999;
                  let c = f32(id.x) * 1e-9 + 0.001;
                  {}
-                 for (var i = 0u; i < 4096u; i = i + 1u) {{ {} }}
+                 for (var i = 0u; i < {iterations}u; i = i + 1u) {{ {} }}
                  y[id.x] = 0.0{};
              }}",
             each(&|i| format!("var a{i} = 0.{i};")),
-            each(&|i| format!("a{i} = a{i} * b + c;")),
+            each(&|i| format!("a{i} = a{i} * b + c;")).repeat(steps as usize),
             each(&|i| format!(" + a{i}")),
         );
         let seconds = timed(gpu, &text, &[(1, (&y).into())], groups);
         f64::from(groups) * 64.0 * 4096.0 * f64::from(chains) * 2.0 / seconds
     };
-    [8, 16, 24].map(of).into_iter().fold(0.0, f64::max)
+    let all = [8, 16, 24].map(|chains| [1, 4, 8].map(|steps| of(chains, steps)));
+    all.into_iter().flatten().fold(0.0, f64::max)
 }
 
 /// Bytes a second, read once in vectors of 16, from a buffer or, where that is faster, from a texture: what weights lie in.

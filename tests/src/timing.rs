@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use assay_engine::EngineError;
-use assay_engine::gpu::{Bound, Gpu, PipelineKey, Weights};
+use assay_engine::gpu::{Bound, Gpu, Memory, PipelineKey};
 use assay_engine::kernels::{Grid, ParamBytes, rows_to_texels};
 
 /// Times `dispatch` after a warm-up: the median of `runs`, seconds.
@@ -78,8 +78,8 @@ pub fn product(
         let [m, n] = [4, 8].map(|at| [0, 1, 2, 3].map(|byte| params[at + byte]));
         let [m, n] = [m, n].map(|bytes| u32::from_le_bytes(bytes) as usize);
         let x = match key.defines.get("X_TEXELS") {
-            Some(_) => Weights::Texels(gpu.texels_with("x", x.len() / m, x).await?),
-            None => Weights::Buffer(gpu.storage_with("x", x).await?),
+            Some(_) => Memory::Texels(gpu.texels_with("x", x.len() / m, x).await?),
+            None => Memory::Buffer(gpu.storage_with("x", x).await?),
         };
         let y = gpu.storage("y", y_bytes).await?;
         let bind = |w: Bound<'_>| {
@@ -113,23 +113,35 @@ pub fn rows_to_texels(gpu: &Gpu, m: usize, k: usize) -> Product {
     pollster::block_on(run).expect("the rows fit")
 }
 
-/// An attention with a dispatch of its own, queries and caches of so many numbers all alike.
+/// An attention with a dispatch of its own, queries and caches of so many numbers all alike; caches are textures
+/// with rows of `kv_row` bytes, if they are textures.
 pub fn attention(
     gpu: &Gpu,
     key: &PipelineKey,
     (params, grid): (ParamBytes, Grid),
     [queries, cache]: [usize; 2],
+    kv_row: Option<usize>,
 ) -> Product {
     let run = async {
         let kernel = gpu.kernel(key).await?;
         let uniform = uniform(gpu, &params).await?;
         let of = |count: usize| vec![0x3c_u8; count * 4];
         let q = gpu.storage_with("q", &of(queries)).await?;
-        let k = gpu.storage_with("k", &of(cache)).await?;
-        let v = gpu.storage_with("v", &of(cache)).await?;
+        let make = async || {
+            let data = of(cache);
+            Ok::<_, EngineError>(match kv_row {
+                Some(bytes) => Memory::Texels(gpu.texels_with("kv", bytes, &data).await?),
+                None => Memory::Buffer(gpu.storage_with("kv", &data).await?),
+            })
+        };
+        let (k, v) = (make().await?, make().await?);
         let y = gpu.storage("y", queries as u64 * 4).await?;
-        let buffers = [(1, &q), (2, &k), (3, &v), (4, &y)];
-        let bindings = buffers.map(|(at, buffer)| (at, Bound::from(buffer)));
+        let bindings = [
+            (1, Bound::from(&q)),
+            (2, k.bound()),
+            (3, v.bound()),
+            (4, Bound::from(&y)),
+        ];
         let bind = gpu.bind(&kernel, &uniform, 0, &bindings);
         Ok::<_, EngineError>(Product { kernel, bind, grid })
     };

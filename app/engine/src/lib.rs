@@ -11,6 +11,7 @@ mod error;
 pub mod forward;
 pub mod gpu;
 pub mod kernels;
+mod kv_cache;
 pub mod numerics;
 pub mod philox;
 mod plan;

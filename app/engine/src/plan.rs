@@ -8,13 +8,15 @@ use web_time::Instant;
 
 use crate::engine::Monitor;
 use crate::gpu::{AttentionKernel, Bound, Kernel, MatmulKernel, PipelineKey, Texels};
+use crate::kernels::kv_write::{self, To};
 use crate::kernels::round8::{self, Blocks};
 use crate::kernels::sparse::{Mask, Tile};
 use crate::kernels::{
-    Grid, ParamBytes, add_position, add_rmsnorm, attention, elementwise, embed, kv_write, matmul,
+    Grid, ParamBytes, add_position, add_rmsnorm, attention, elementwise, embed, matmul,
     matmul_fixed, matmul_i8, project, residual, rmsnorm, rope_kv, round_heads, row_energy,
     rows_to_texels, scale_sums, sparse,
 };
+use crate::kv_cache::FirstRow;
 use crate::profile::{Profiler, Timed};
 use crate::{EngineError, Gpu};
 
@@ -85,12 +87,14 @@ pub(crate) enum Work {
         heads: u32,
         kv_heads: u32,
         half: u32,
+        first_row: FirstRow,
     },
     Attention {
         kernel: AttentionKernel,
         heads: u32,
         kv_heads: u32,
         head_dim: u32,
+        fold: u32,
     },
     Position {
         width: u32,
@@ -99,10 +103,17 @@ pub(crate) enum Work {
     },
     KvWrite {
         width: u32,
+        first_row: FirstRow,
+    },
+    /// Keys and values of a chunk into textures.
+    KvToTexels {
+        width: u32,
+        fold: u32,
     },
     RoundHeads {
         heads: u32,
         head_dim: u32,
+        first_row: FirstRow,
     },
     /// Any kernel that sees each element alone.
     Element {
@@ -193,18 +204,33 @@ impl Work {
                 heads,
                 kv_heads,
                 half,
-            } => rope_kv::dispatch(count, heads, kv_heads, half, pos0),
+                first_row,
+            } => {
+                let row0 = first_row.at(pos0);
+                rope_kv::dispatch(count, heads, kv_heads, half, pos0, row0)
+            }
             Self::Attention {
                 kernel,
                 heads,
                 kv_heads,
                 head_dim,
-            } => attention::dispatch(kernel, count, heads, kv_heads, pos0, head_dim as usize),
-            Self::Position { width, offset } => add_position::dispatch(count, width, pos0 + offset),
-            Self::KvWrite { width } => kv_write::dispatch(count, width, pos0),
-            Self::RoundHeads { heads, head_dim } => {
-                round_heads::dispatch(count, heads, head_dim, pos0)
+                fold,
+            } => {
+                let d = head_dim as usize;
+                attention::dispatch(kernel, count, heads, kv_heads, pos0, d, fold)
             }
+            Self::Position { width, offset } => add_position::dispatch(count, width, pos0 + offset),
+            Self::KvWrite { width, first_row } => {
+                kv_write::dispatch(count, width, To::Buffer(first_row.at(pos0)))
+            }
+            Self::KvToTexels { width, fold } => {
+                kv_write::dispatch(count, width, To::Texels { pos0, fold })
+            }
+            Self::RoundHeads {
+                heads,
+                head_dim,
+                first_row,
+            } => round_heads::dispatch(count, heads, head_dim, first_row.at(pos0)),
             Self::Element { width } => elementwise::dispatch(count, width, 0),
             Self::TopK { n, keep } => sparse::topk::dispatch(count, n, keep, 0),
             Self::Threshold { n, t } => sparse::threshold::dispatch(count, n, t, 0),
@@ -258,6 +284,7 @@ impl Work {
                 heads,
                 kv_heads,
                 half,
+                ..
             } => 4 * per_row((heads + 2 * kv_heads) * half),
             Self::Attention {
                 heads,
@@ -268,8 +295,12 @@ impl Work {
                 let positions = u64::from(rows.pos0 + rows.count);
                 2 * per_row(heads * head_dim) + 8 * positions * u64::from(kv_heads * head_dim)
             }
-            Self::KvWrite { width } | Self::AddNorm { width, .. } => 4 * per_row(width),
-            Self::RoundHeads { heads, head_dim } => 2 * per_row(heads * head_dim),
+            Self::KvWrite { width, .. }
+            | Self::KvToTexels { width, .. }
+            | Self::AddNorm { width, .. } => 4 * per_row(width),
+            Self::RoundHeads {
+                heads, head_dim, ..
+            } => 2 * per_row(heads * head_dim),
             Self::Element { width } => 3 * per_row(width),
             _ => 0,
         }
@@ -317,6 +348,8 @@ pub(crate) struct Draft<'a> {
     weights: u64,
     /// Where the device finds the workgroups, if only it knows how many.
     grid: Option<&'a wgpu::Buffer>,
+    /// The buffer and the texture that a copy makes of it what the kernel would, and bytes of a row.
+    copy: Option<(&'a wgpu::Buffer, &'a Texels, u32)>,
 }
 
 impl<'a> Draft<'a> {
@@ -332,6 +365,7 @@ impl<'a> Draft<'a> {
             work,
             weights: 0,
             grid: None,
+            copy: None,
         }
     }
 
@@ -380,29 +414,50 @@ pub(crate) fn taken<'a>(
     let mut before = steps.iter().rev();
     let last = before.find(|step| !step.is_product() || step.has(5, x));
     if !last.is_some_and(|step| step.puts_in_texels(x)) {
-        steps.push(Draft::new(
+        let row_bytes = 4 * k as u32;
+        let mut draft = Draft::new(
             rows_to_texels::key(k),
             vec![(1, Bound::from(x)), (2, texels.into())],
             Work::RowsToTexels { k: k as u32 },
-        ));
+        );
+        // What a copy can do it does without a load from a buffer.
+        if row_bytes.is_multiple_of(wgpu::COPY_BYTES_PER_ROW_ALIGNMENT) {
+            draft.copy = Some((x, texels, row_bytes));
+        }
+        steps.push(draft);
     }
     texels.into()
 }
 
-/// One dispatch of the plan; its parameters follow from the rows.
+/// One dispatch of the plan, or one copy; its parameters follow from the rows.
 struct Step {
-    kernel: Arc<Kernel>,
-    bind: wgpu::BindGroup,
+    run: Run,
     work: Work,
     weights: u64,
-    grid: Option<wgpu::Buffer>,
+}
+
+enum Run {
+    Dispatch {
+        kernel: Arc<Kernel>,
+        bind: wgpu::BindGroup,
+        grid: Option<wgpu::Buffer>,
+    },
+    Copy {
+        from: wgpu::Buffer,
+        to: Texels,
+        row_bytes: u32,
+    },
 }
 
 impl Step {
+    /// Encodes a dispatch; a copy, which no pass can hold, is left out.
     fn record(&self, pass: &mut wgpu::ComputePass<'_>, rows: Rows) {
-        pass.set_pipeline(&self.kernel.pipeline);
-        pass.set_bind_group(0, &self.bind, &[]);
-        match &self.grid {
+        let Run::Dispatch { kernel, bind, grid } = &self.run else {
+            return;
+        };
+        pass.set_pipeline(&kernel.pipeline);
+        pass.set_bind_group(0, bind, &[]);
+        match grid {
             Some(grid) => pass.dispatch_workgroups_indirect(grid, 0),
             None => {
                 let (_, grid) = self.work.resolve(rows);
@@ -411,8 +466,26 @@ impl Step {
         }
     }
 
-    fn timed(&self, rows: Rows) -> Timed {
-        let key = self.kernel.key();
+    /// Encodes a copy; true if it is one.
+    fn copy(&self, encoder: &mut wgpu::CommandEncoder, rows: Rows) -> bool {
+        let Run::Copy {
+            from,
+            to,
+            row_bytes,
+        } = &self.run
+        else {
+            return false;
+        };
+        Gpu::copy_to_texels(encoder, from, to, rows.count, *row_bytes);
+        true
+    }
+
+    fn is_copy(&self) -> bool {
+        matches!(self.run, Run::Copy { .. })
+    }
+
+    fn timed(&self, kernel: &Kernel, rows: Rows) -> Timed {
+        let key = kernel.key();
         Timed {
             kernel: key.kernel,
             variant: key.defines.label(),
@@ -438,14 +511,22 @@ impl Stage {
             .await?;
         let mut steps = Vec::with_capacity(drafts.len());
         for (i, draft) in drafts.into_iter().enumerate() {
-            let kernel = gpu.kernel(&draft.key).await?;
-            let bind = gpu.bind(&kernel, &params, i as u64 * SLOT, &draft.buffers);
+            let run = if let Some((from, to, row_bytes)) = draft.copy {
+                Run::Copy {
+                    from: from.clone(),
+                    to: to.clone(),
+                    row_bytes,
+                }
+            } else {
+                let kernel = gpu.kernel(&draft.key).await?;
+                let bind = gpu.bind(&kernel, &params, i as u64 * SLOT, &draft.buffers);
+                let grid = draft.grid.cloned();
+                Run::Dispatch { kernel, bind, grid }
+            };
             steps.push(Step {
-                kernel,
-                bind,
+                run,
                 work: draft.work,
                 weights: draft.weights,
-                grid: draft.grid.cloned(),
             });
         }
         Ok(Self { steps, params })
@@ -519,15 +600,26 @@ impl<'a> Submit<'a> {
         if let Some(profiler) = &mut self.profiler {
             for step in &stage.steps {
                 monitor.alive()?;
+                let Run::Dispatch { kernel, .. } = &step.run else {
+                    // Copies are not timed.
+                    let new = || self.gpu.device.create_command_encoder(&Default::default());
+                    step.copy(self.encoder.get_or_insert_with(new), rows);
+                    continue;
+                };
                 let record = |pass: &mut wgpu::ComputePass<'_>| step.record(pass, rows);
+                let timed = step.timed(kernel, rows);
                 profiler
-                    .run(self.gpu, &mut self.encoder, step.timed(rows), record)
+                    .run(self.gpu, &mut self.encoder, timed, record)
                     .await?;
             }
             return profiler.read(self.gpu, &mut self.encoder).await;
         }
         let mut steps = stage.steps.iter().peekable();
         while steps.peek().is_some() {
+            // Between passes: a copy.
+            while let Some(copy) = steps.next_if(|step| step.is_copy()) {
+                copy.copy(self.encoder(), rows);
+            }
             let budget = self.gpu.submit_budget();
             let mut work = self.work;
             let mut pass = self
@@ -535,14 +627,14 @@ impl<'a> Submit<'a> {
                 .begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             while let Some(step) = steps.next_if(|step| {
                 let more = step.work.multiply_adds(rows);
-                work == 0 || more == 0 || work + more <= budget
+                !step.is_copy() && (work == 0 || more == 0 || work + more <= budget)
             }) {
                 step.record(&mut pass, rows);
                 work += step.work.multiply_adds(rows);
             }
             drop(pass);
             self.work = work;
-            if steps.peek().is_some() {
+            if steps.peek().is_some_and(|step| !step.is_copy()) {
                 self.flush(true).await?;
                 monitor.alive()?;
             }

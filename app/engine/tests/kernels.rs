@@ -9,9 +9,10 @@ use assay_engine::kernels::matmul::Epilogue;
 use assay_engine::kernels::round8::Blocks;
 use assay_engine::selftest::{
     Case, FAST_LIMIT, add, add_position, add_rmsnorm, attention, embed, embed_texels, fixed_sums,
-    gated, kv_write, layernorm, magnitudes, matmul, matmul_behind, matmul_fixed, matmul_i8,
-    matmul_keeping, project, quantize_blocks, quantize_rows, relu, residual, rmsnorm, rope,
-    rope_stacked, round_blocks, round_heads, row_energy, rows_to_texels, scale_sums, silu_mul,
+    gated, kv_write, kv_write_texels, layernorm, magnitudes, matmul, matmul_behind, matmul_fixed,
+    matmul_i8, matmul_keeping, project, quantize_blocks, quantize_rows, relu, residual, rmsnorm,
+    rope, rope_stacked, round_blocks, round_heads, row_energy, rows_to_texels, scale_sums,
+    silu_mul,
 };
 use assay_engine::{CacheFormat, Gpu, GpuOptions, Numerics, Rounding, kernels, list_adapters};
 use assay_model::{Dtype, RopeLayout};
@@ -341,6 +342,16 @@ fn rows_to_texels_matches_its_twin() {
             (128, 516),
         ] {
             holds(gpu, Numerics::Strict, &rows_to_texels(rows, k));
+        }
+    });
+}
+
+#[test]
+fn keys_and_values_into_textures_match_their_twin() {
+    // Two positions in a row of texels: chunks that begin and end inside one, a workgroup passed.
+    on_every_gpu(|gpu| {
+        for (rows, width, pos0) in [(1, 4, 0), (3, 24, 1), (5, 260, 62), (128, 512, 7)] {
+            holds(gpu, Numerics::Strict, &kv_write_texels(rows, width, pos0));
         }
     });
 }
@@ -803,7 +814,7 @@ fn project_weights_matches_its_twin() {
 #[test]
 fn wide_heads_take_the_group_kernel() {
     assert_eq!(
-        kernels::attention::choose(AttentionKernel::Row, 256, 2, false),
+        kernels::attention::choose(AttentionKernel::Row, 256),
         AttentionKernel::Group
     );
     on_every_adapter(|numerics| {
@@ -847,17 +858,12 @@ fn attention_in_subgroups_matches_its_twin() {
 }
 
 #[test]
-fn attention_in_subgroups_is_for_whole_eights_and_shared_keys() {
+fn attention_in_subgroups_is_for_whole_eights() {
     use AttentionKernel::{Group, Row, Subgroup};
-    let of = |d, share, is_one_row| kernels::attention::choose(Subgroup, d, share, is_one_row);
-    assert_eq!([of(64, 1, false), of(64, 2, true)], [Subgroup; 2]);
-    assert_eq!([of(64, 1, true), of(36, 4, false)], [Row; 2]);
-    assert_eq!(of(256, 4, false), Group);
+    let of = |d| kernels::attention::choose(Subgroup, d);
+    assert_eq!([of(64), of(36), of(256)], [Subgroup, Row, Group]);
     for preferred in [Row, Group] {
-        assert_eq!(
-            kernels::attention::choose(preferred, 36, 1, true),
-            preferred
-        );
+        assert_eq!(kernels::attention::choose(preferred, 36), preferred);
     }
 }
 

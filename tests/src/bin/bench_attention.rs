@@ -48,11 +48,13 @@ fn compare(gpu: &Gpu, rows: u32, pos0: u32, numerics: Numerics, rounds: usize) {
         .into_iter()
         .map(|kernel| {
             let key = attention::key(kernel, HEAD_DIM, numerics, Rounding::Keep);
-            let dispatch = attention::dispatch(kernel, rows, HEADS, KV_HEADS, pos0, HEAD_DIM);
+            let dispatch = attention::dispatch(kernel, rows, HEADS, KV_HEADS, pos0, HEAD_DIM, 0);
             let started = Instant::now();
             let sizes =
                 [rows * HEADS, (pos0 + rows) * KV_HEADS].map(|heads| heads as usize * HEAD_DIM);
-            let ready = ready(gpu, &key, dispatch, sizes);
+            let kv_row = KV_HEADS as usize * HEAD_DIM * 4;
+            let in_texels = (kernel == AttentionKernel::Subgroup).then_some(kv_row);
+            let ready = ready(gpu, &key, dispatch, sizes, in_texels);
             submit(gpu, &ready.kernel.pipeline, &ready.bind, ready.grid, 1);
             (kernel, ready, started.elapsed().as_secs_f64())
         })

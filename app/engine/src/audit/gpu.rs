@@ -5,12 +5,11 @@ use std::sync::Arc;
 use super::{GROUPS, HeadProbe, LayerProbe, LayerRows, LayerSeen, Probe, Rotation, Seen};
 use crate::engine::{Monitor, linear_widths};
 use crate::forward::check_loops;
-use crate::gpu::{Bound, Texels, Weights, floats};
+use crate::gpu::{Bound, Memory, Texels, floats};
 use crate::kernels::add::{self, Addend};
 use crate::kernels::matmul::Epilogue;
-use crate::kernels::{
-    add_rmsnorm, attention, matmul, residual, rmsnorm, rope_kv, row_energy, silu_mul,
-};
+use crate::kernels::{add_rmsnorm, matmul, residual, rmsnorm, rope_kv, row_energy, silu_mul};
+use crate::kv_cache::{KvCache, KvCaches};
 use crate::plan::{Draft, Rows, Stage, Submit, Work, taken};
 use crate::{EngineError, Gpu, Numerics, Rounding};
 use assay_model::{Dtype, ModelConfig, RopeLayout};
@@ -29,8 +28,7 @@ struct Activations {
     biased: [wgpu::Buffer; 7],
     attended: wgpu::Buffer,
     gated: wgpu::Buffer,
-    k_cache: wgpu::Buffer,
-    v_cache: wgpu::Buffer,
+    kv: KvCache,
     rope: wgpu::Buffer,
     /// What products take, where they take it from a texture.
     texels: Option<Texels>,
@@ -89,7 +87,7 @@ impl GpuAuditor {
             <[wgpu::Buffer; 7]>::try_from(list)
                 .map_err(|_| EngineError::Device("seven buffers are not seven".to_owned()))
         };
-        let cache = (capacity * config.kv_dim() * 4) as u64;
+        let caches = KvCaches::new(gpu, config, capacity, chunk).await?;
         let hidden = config.hidden;
         let widest = linear_widths(config)
             .into_iter()
@@ -105,8 +103,7 @@ impl GpuAuditor {
             biased: seven(biased)?,
             attended: rows("attention output", config.q_dim()).await?,
             gated: rows("gated", config.intermediate).await?,
-            k_cache: gpu.storage("key cache", cache).await?,
-            v_cache: gpu.storage("value cache", cache).await?,
+            kv: caches.layer(gpu, config).await?,
             rope: gpu
                 .storage_with("rope table", bytemuck::cast_slice(&rotation.table))
                 .await?,
@@ -169,6 +166,7 @@ impl GpuAuditor {
         }
         steps.push(self.norm(&a.before, &attn_norm));
         self.see(&mut steps, &given[0], &looks[0], &a.x, GROUPS[0]);
+        let [keys, values] = a.kv.written();
         steps.push(Draft::new(
             rope_kv::key(self.layout, STRICT, self.rounding),
             vec![
@@ -176,32 +174,19 @@ impl GpuAuditor {
                 (2, used(1)),
                 (3, used(2)),
                 (4, &a.biased[0]),
-                (5, &a.k_cache),
-                (6, &a.v_cache),
+                (5, keys),
+                (6, values),
             ],
             Work::Rope {
                 heads: config.heads as u32,
                 kv_heads: config.kv_heads as u32,
                 half: config.head_dim as u32 / 2,
+                first_row: a.kv.first_row(),
             },
         ));
-        let preferred = self.gpu.info.variants.attention;
-        let kernel = attention::choose(preferred, config.head_dim, config.share(), false);
-        steps.push(Draft::new(
-            attention::key(kernel, config.head_dim, STRICT, self.rounding),
-            vec![
-                (1, &a.biased[0]),
-                (2, &a.k_cache),
-                (3, &a.v_cache),
-                (4, &a.attended),
-            ],
-            Work::Attention {
-                kernel,
-                heads: config.heads as u32,
-                kv_heads: config.kv_heads as u32,
-                head_dim: config.head_dim as u32,
-            },
-        ));
+        steps.extend(a.kv.put_in_texels([keys, values], config));
+        let (kinds, q) = ((STRICT, self.rounding), &a.biased[0]);
+        steps.push(a.kv.attention(&self.gpu, config, kinds, q, &a.attended));
         self.see(&mut steps, &given[1], &looks[1], &a.attended, GROUPS[1]);
         steps.push(self.sum_and_norm(&a.before, used(3), &a.mid, &mlp_norm));
         self.see(&mut steps, &given[2], &looks[2], &a.x, GROUPS[2]);
@@ -332,13 +317,13 @@ impl GpuAuditor {
     }
 
     /// What the verifier brings, rows of `k` numbers, where products like it best. No rows at all are a buffer, which nobody reads.
-    async fn rows(&self, values: &[f32], k: usize) -> Result<Weights, EngineError> {
+    async fn rows(&self, values: &[f32], k: usize) -> Result<Memory, EngineError> {
         let bytes: &[u8] = bytemuck::cast_slice(values);
         let fits = !values.is_empty() && self.gpu.fits_texels(values.len() / k.max(1), 4 * k);
         Ok(
             match fits && matmul::takes_texels(&self.gpu, Dtype::F32, k) {
-                true => Weights::Texels(self.gpu.texels_with("projections", 4 * k, bytes).await?),
-                false => Weights::Buffer(self.gpu.storage_with("projections", bytes).await?),
+                true => Memory::Texels(self.gpu.texels_with("projections", 4 * k, bytes).await?),
+                false => Memory::Buffer(self.gpu.storage_with("projections", bytes).await?),
             },
         )
     }
@@ -402,7 +387,7 @@ impl GpuAuditor {
         &'a self,
         steps: &mut Vec<Draft<'a>>,
         x: &'a wgpu::Buffer,
-        w: &'a Weights,
+        w: &'a Memory,
         y: &'a wgpu::Buffer,
         (n, k): (usize, usize),
         of_magnitudes: bool,
@@ -527,10 +512,10 @@ impl GpuAuditor {
 
 /// What the verifier brings to the products that share an input, on the device.
 struct Given {
-    on_x: Weights,
-    on_magnitude: Weights,
+    on_x: Memory,
+    on_magnitude: Memory,
     /// By product, with the width of its output.
-    on_y: Vec<(Weights, usize)>,
+    on_y: Vec<(Memory, usize)>,
     columns: Vec<(usize, usize, usize)>,
     /// Width of the input.
     k: usize,

@@ -11,6 +11,7 @@ use super::weights::{Activations, GpuLayer, GpuNorm, GpuPositions};
 use super::{check_loops, check_shapes, need, rope_table};
 use crate::engine::{Chunk, Monitor, Outputs, Want};
 use crate::gpu::floats;
+use crate::kv_cache::KvCaches;
 use crate::plan::{Rows, Submit};
 use crate::profile::{Clock, Profiler, Span};
 use crate::sparsity::{Bits, Inside, LayerMasks, LayerScores, SparseModel, Sparsity};
@@ -75,9 +76,10 @@ impl GpuForward {
             pending: 0,
         };
         let rule = sparse.as_deref().map(SparseModel::sparsity);
+        let caches = KvCaches::new(&gpu, &config, capacity, chunk).await?;
         let mut layers = Vec::with_capacity(config.layers);
         for l in 0..config.layers {
-            layers.push(GpuLayer::load(&mut up, l, capacity, rule, activations).await?);
+            layers.push(GpuLayer::load(&mut up, l, &caches, rule, activations).await?);
         }
         let final_norm = GpuNorm::load(&mut up, Role::FinalNorm, Role::FinalNormBias).await?;
         let table = up.matrix(need(model, Role::Embedding)?, None).await?;

@@ -64,12 +64,8 @@ pub(crate) fn check_loops(
     capacity: usize,
 ) -> Result<(), EngineError> {
     let d = config.head_dim;
-    let of = |is_one_row| {
-        let preferred = gpu.info.variants.attention;
-        let kernel = attention::choose(preferred, d, config.share(), is_one_row);
-        attention::iterations(kernel, capacity as u64, d)
-    };
-    let need = of(false).max(of(true));
+    let kernel = attention::choose(gpu.info.variants.attention, d);
+    let need = attention::iterations(kernel, capacity as u64, d);
     let have = gpu.info.max_loop_iterations;
     if need > have {
         let what = format!("attention over {capacity} positions (loop iterations)");

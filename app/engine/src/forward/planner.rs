@@ -6,8 +6,8 @@ use crate::gpu::{Bound, Fused, MatmulKernel, Variants};
 use crate::kernels::add::{self, Addend};
 use crate::kernels::matmul::Epilogue;
 use crate::kernels::{
-    add_position, add_rmsnorm, attention, embed, fixed_sums, kv_write, layernorm, matmul,
-    matmul_fixed, matmul_i8, relu, rmsnorm, rope_kv, round_heads, round8, scale_sums, silu_mul,
+    add_position, add_rmsnorm, embed, fixed_sums, kv_write, layernorm, matmul, matmul_fixed,
+    matmul_i8, relu, rmsnorm, rope_kv, round_heads, round8, scale_sums, silu_mul,
 };
 use crate::plan::{Draft, Stage, Work, taken};
 use crate::{ActivationType, CacheFormat, EngineError, Gpu, Numerics, Rounding};
@@ -194,16 +194,16 @@ impl<'a> Planner<'a> {
             (Some(qkv), Some(cache)) if products.fused.qkv => {
                 self.product(steps, path, qkv, &a.x, None, &a.qkv);
                 steps.push(cache);
+                self.keep(steps, layer);
             }
             _ => {
                 self.product(steps, path, &layer.q, &a.x, None, &a.q);
                 self.product(steps, path, &layer.k, &a.x, None, &a.k);
                 self.product(steps, path, &layer.v, &a.x, None, &a.v);
-                steps.push(self.cache(&a.k, &a.v, layer));
+                self.cache(steps, &a.k, &a.v, layer);
             }
         }
-        steps.extend(self.cheaper_cache(layer));
-        steps.push(self.attention(layer, path.is_for_one_row()));
+        steps.push(self.attention(layer));
         if self.sums_in_norm(&layer.o) {
             self.product(steps, path, &layer.o, &a.attended, None, &a.x);
             self.sum_and_norm(steps, &a.h, &a.x, &a.mid, &layer.mlp_norm);
@@ -266,31 +266,46 @@ impl<'a> Planner<'a> {
     /// `k` and `v` into the layer's cache; where positions are rotary, queries are rotated in place, and keys on their way.
     pub fn cache(
         &self,
+        steps: &mut Vec<Draft<'a>>,
         k: &'a wgpu::Buffer,
         v: &'a wgpu::Buffer,
         layer: &'a GpuLayer,
-    ) -> Draft<'a> {
-        match (self.positions, &self.config.rope) {
-            (GpuPositions::Rotary(table), Some(Rope { layout, .. })) => Draft::new(
-                rope_kv::key(*layout, self.numerics, self.rounding),
+    ) {
+        let [keys, values] = layer.kv.written();
+        let rotary = match (self.positions, &self.config.rope) {
+            (GpuPositions::Rotary(table), Some(Rope { layout, .. })) => Some((table, *layout)),
+            _ => None,
+        };
+        if let Some((table, layout)) = rotary {
+            steps.push(Draft::new(
+                rope_kv::key(layout, self.numerics, self.rounding),
                 vec![
                     (1, table),
                     (2, k),
                     (3, v),
                     (4, &self.acts.q),
-                    (5, &layer.k_cache),
-                    (6, &layer.v_cache),
+                    (5, keys),
+                    (6, values),
                 ],
-                self.rotation(),
-            ),
-            _ => Draft::new(
+                self.rotation(layer),
+            ));
+        } else {
+            if self.cache == CacheFormat::Exact
+                && let Some(put) = layer.kv.put_in_texels([k, v], self.config)
+            {
+                steps.push(put);
+                return;
+            }
+            steps.push(Draft::new(
                 kv_write::key(),
-                vec![(1, k), (2, v), (3, &layer.k_cache), (4, &layer.v_cache)],
+                vec![(1, k), (2, v), (3, keys), (4, values)],
                 Work::KvWrite {
                     width: self.config.kv_dim() as u32,
+                    first_row: layer.kv.first_row(),
                 },
-            ),
+            ));
         }
+        self.keep(steps, layer);
     }
 
     /// The same of queries, keys and values that one product left side by side; only where positions are rotary.
@@ -300,60 +315,41 @@ impl<'a> Planner<'a> {
         else {
             return None;
         };
-        let a = self.acts;
+        let (a, [keys, values]) = (self.acts, layer.kv.written());
         Some(Draft::new(
             rope_kv::stacked_key(*layout, self.numerics, Rounding::Keep),
-            vec![
-                (1, table),
-                (2, &a.qkv),
-                (4, &a.q),
-                (5, &layer.k_cache),
-                (6, &layer.v_cache),
-            ],
-            self.rotation(),
+            vec![(1, table), (2, &a.qkv), (4, &a.q), (5, keys), (6, values)],
+            self.rotation(layer),
         ))
     }
 
-    /// What a cheaper cache makes of the chunk's keys and values.
-    pub fn cheaper_cache(&self, layer: &'a GpuLayer) -> impl Iterator<Item = Draft<'a>> {
+    /// The chunk's keys and values from where they were written to where attention reads them; before that, what a cheaper cache makes of them.
+    fn keep(&self, steps: &mut Vec<Draft<'a>>, layer: &'a GpuLayer) {
+        let written = layer.kv.written();
         let work = Work::RoundHeads {
             heads: self.config.kv_heads as u32,
             head_dim: self.config.head_dim as u32,
+            first_row: layer.kv.first_row(),
         };
-        let key = round_heads::key(self.cache, self.numerics);
-        let caches = [&layer.k_cache, &layer.v_cache];
-        key.into_iter().flat_map(move |key| {
-            caches.map(|cache| Draft::new(key.clone(), vec![(1, cache)], work))
-        })
+        if let Some(key) = round_heads::key(self.cache, self.numerics) {
+            steps.extend(written.map(|rows| Draft::new(key.clone(), vec![(1, rows)], work)));
+        }
+        steps.extend(layer.kv.put_in_texels(written, self.config));
     }
 
-    fn rotation(&self) -> Work {
+    fn rotation(&self, layer: &GpuLayer) -> Work {
         Work::Rope {
             heads: self.config.heads as u32,
             kv_heads: self.config.kv_heads as u32,
             half: self.config.head_dim as u32 / 2,
+            first_row: layer.kv.first_row(),
         }
     }
 
-    pub fn attention(&self, layer: &'a GpuLayer, is_one_row: bool) -> Draft<'a> {
-        let head_dim = self.config.head_dim;
-        let preferred = self.gpu.info.variants.attention;
-        let kernel = attention::choose(preferred, head_dim, self.config.share(), is_one_row);
-        Draft::new(
-            attention::key(kernel, head_dim, self.numerics, self.rounding),
-            vec![
-                (1, &self.acts.q),
-                (2, &layer.k_cache),
-                (3, &layer.v_cache),
-                (4, &self.acts.attended),
-            ],
-            Work::Attention {
-                kernel,
-                heads: self.config.heads as u32,
-                kv_heads: self.config.kv_heads as u32,
-                head_dim: head_dim as u32,
-            },
-        )
+    pub fn attention(&self, layer: &'a GpuLayer) -> Draft<'a> {
+        let (a, kinds) = (self.acts, (self.numerics, self.rounding));
+        let kv = &layer.kv;
+        kv.attention(self.gpu, self.config, kinds, &a.q, &a.attended)
     }
 
     pub fn silu(&self, gate: &'a wgpu::Buffer, up: &'a wgpu::Buffer) -> Draft<'a> {

@@ -146,9 +146,9 @@ async fn recorded<'a>(
         kv_width,
     );
 
-    let mut after = vec![planner.cache(k, v, layer)];
-    after.extend(planner.cheaper_cache(layer));
-    after.push(planner.attention(layer, false));
+    let mut after = Vec::new();
+    planner.cache(&mut after, k, v, layer);
+    after.push(planner.attention(layer));
     let o = product(
         planner,
         &mut after,

@@ -9,7 +9,7 @@ use super::matrix_shape;
 use super::planner::{Planner, Products, Program};
 use super::upload::GpuMatrix;
 use super::weights::{Activations, GpuLayer};
-use crate::gpu::{Bound, MatmulKernel, Weights};
+use crate::gpu::{Bound, MatmulKernel, Memory};
 use crate::kernels::matmul::{self, Epilogue};
 use crate::kernels::sparse::{Mask, Path, Tile, grid, index, rows, sum, threshold, topk};
 use crate::plan::{Draft, Work};
@@ -217,7 +217,7 @@ async fn dense(gpu: &Gpu, values: &[f32], n: usize, k: usize) -> Result<GpuMatri
     let buffer = gpu
         .storage_with("predictor", bytemuck::cast_slice(values))
         .await?;
-    Ok(GpuMatrix::whole(Dtype::F32, n, k, Weights::Buffer(buffer)))
+    Ok(GpuMatrix::whole(Dtype::F32, n, k, Memory::Buffer(buffer)))
 }
 
 async fn biases(gpu: &Gpu, model: &Model) -> Result<Vec<Option<wgpu::Buffer>>, EngineError> {

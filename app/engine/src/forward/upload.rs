@@ -2,7 +2,7 @@
 
 use super::matrix_shape;
 use crate::engine::{Monitor, Phase};
-use crate::gpu::{Bound, Weights};
+use crate::gpu::{Bound, Memory};
 use crate::kernels::matmul;
 use crate::{EngineError, Gpu};
 use assay_model::{Dtype, Model, Rows, TensorRef};
@@ -16,7 +16,7 @@ const RELEASE_BYTES: u64 = 16 << 20;
 
 /// Rows `first .. first + rows` of a matrix, in one buffer or texture.
 pub(crate) struct Shard {
-    pub weights: Weights,
+    pub weights: Memory,
     pub first: usize,
     pub rows: usize,
     /// Where they begin in it, rows: other matrices may lie before them.
@@ -45,7 +45,7 @@ pub(crate) enum Sums {
 
 impl GpuMatrix {
     /// A matrix in one shard, without a bias.
-    pub fn whole(dtype: Dtype, n: usize, k: usize, weights: Weights) -> Self {
+    pub fn whole(dtype: Dtype, n: usize, k: usize, weights: Memory) -> Self {
         let shard = Shard {
             weights,
             first: 0,
@@ -190,12 +190,12 @@ impl Uploader<'_> {
         prefix: usize,
         (rows, row_bytes): (usize, usize),
         in_texels: bool,
-    ) -> Result<Weights, EngineError> {
+    ) -> Result<Memory, EngineError> {
         Ok(match in_texels {
-            true => Weights::Texels(self.gpu.texels(what, rows, row_bytes).await?),
+            true => Memory::Texels(self.gpu.texels(what, rows, row_bytes).await?),
             false => {
                 let bytes = prefix + rows * row_bytes;
-                Weights::Buffer(self.gpu.storage(what, bytes as u64).await?)
+                Memory::Buffer(self.gpu.storage(what, bytes as u64).await?)
             }
         })
     }
@@ -379,12 +379,12 @@ impl Uploader<'_> {
         tensor: &TensorRef,
         stored: &Rows<'_>,
         rows: Range<usize>,
-        (to, row0): (&Weights, usize),
+        (to, row0): (&Memory, usize),
     ) -> Result<(), EngineError> {
         let row_bytes = tensor.dtype.row_bytes_in(tensor.cols(), to.is_texels());
         let step = rows_of_piece(row_bytes);
         let prefix = stored.prefix();
-        if let Weights::Buffer(to) = to {
+        if let Memory::Buffer(to) = to {
             self.gpu.write(to, 0, prefix);
         }
         let has_units = to.is_texels() && tensor.dtype.texel_form().is_some();
@@ -417,10 +417,10 @@ impl Uploader<'_> {
     }
 
     /// Queues whole rows, from row `row` on, which come behind `prefix` bytes in a buffer.
-    fn put(&self, to: &Weights, (prefix, row, row_bytes): (usize, usize, usize), rows: &[u8]) {
+    fn put(&self, to: &Memory, (prefix, row, row_bytes): (usize, usize, usize), rows: &[u8]) {
         match to {
-            Weights::Texels(to) => self.gpu.write_texels(to, row, rows),
-            Weights::Buffer(to) => self.gpu.write(to, (prefix + row * row_bytes) as u64, rows),
+            Memory::Texels(to) => self.gpu.write_texels(to, row, rows),
+            Memory::Buffer(to) => self.gpu.write(to, (prefix + row * row_bytes) as u64, rows),
         }
     }
 

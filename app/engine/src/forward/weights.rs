@@ -4,6 +4,7 @@ use super::upload::{GpuMatrix, Uploader};
 use super::{linear, need, sparse};
 use crate::gpu::Texels;
 use crate::kernels::{matmul, round8};
+use crate::kv_cache::{KvCache, KvCaches};
 use crate::sparsity::Sparsity;
 use crate::{ActivationType, EngineError, Gpu};
 use assay_model::{FIXED_COLUMNS, LayerRole, Mlp, ModelConfig, Role, TensorRef};
@@ -47,22 +48,20 @@ pub(super) struct GpuLayer {
     /// Gate and up as one matrix, where they lie together.
     pub gate_up: Option<GpuMatrix>,
     pub down: GpuMatrix,
-    pub k_cache: wgpu::Buffer,
-    pub v_cache: wgpu::Buffer,
+    pub kv: KvCache,
 }
 
 impl GpuLayer {
-    /// Uploads layer `l`, with room for `capacity` positions; under a rule with the MLP's matrices as sparse products want them.
+    /// Uploads layer `l`, with a cache like `caches`; under a rule with the MLP's matrices as sparse products want them.
     pub async fn load(
         up: &mut Uploader<'_>,
         l: usize,
-        capacity: usize,
+        caches: &KvCaches,
         rule: Option<&Sparsity>,
         activations: ActivationType,
     ) -> Result<Self, EngineError> {
         use LayerRole as R;
         let config = up.model.config();
-        let cache_bytes = (capacity * config.kv_dim() * 4) as u64;
         let has_gate = config.family.mlp().has_gate();
         let layer = |role| Role::Layer(l, role);
         let model = up.model;
@@ -104,8 +103,7 @@ impl GpuLayer {
             up: upward,
             gate_up,
             down: of_mlp(up, l, R::Down, rule, activations).await?,
-            k_cache: up.gpu.storage("key cache", cache_bytes).await?,
-            v_cache: up.gpu.storage("value cache", cache_bytes).await?,
+            kv: caches.layer(up.gpu, config).await?,
         })
     }
 }

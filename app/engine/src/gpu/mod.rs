@@ -11,7 +11,7 @@ pub use adapter::{AdapterInfo, AttentionKernel, Fused, MatmulKernel, Variants, l
 pub use device::{Gpu, GpuOptions, HEADLESS_SUBMIT};
 pub use pace::budget;
 pub use pipelines::{Kernel, PipelineKey};
-pub use texels::{Bound, TEXEL_BYTES, Texels, Weights};
+pub use texels::{Bound, Memory, TEXEL_BYTES, Texels};
 pub use tuned::{Candidates, Choice, Tuning};
 
 /// Floats as they were read back.

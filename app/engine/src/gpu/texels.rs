@@ -39,16 +39,16 @@ fn side(count: usize) -> usize {
     count + usize::from(count.is_power_of_two())
 }
 
-/// Where weights lie. A clone is the same memory.
+/// Where weights, or keys and values, lie. A clone is the same memory.
 #[derive(Debug, Clone)]
-pub enum Weights {
+pub enum Memory {
     /// A storage buffer.
     Buffer(wgpu::Buffer),
     /// A storage texture.
     Texels(Texels),
 }
 
-impl Weights {
+impl Memory {
     /// What a bind group takes.
     pub fn bound(&self) -> Bound<'_> {
         match self {
@@ -208,6 +208,32 @@ impl Gpu {
             },
         );
         Ok(copy)
+    }
+
+    /// Encodes a copy of the first `rows` rows of `row_bytes` bytes of a buffer, a multiple of 256, to the first of a texture.
+    pub(crate) fn copy_to_texels(
+        encoder: &mut wgpu::CommandEncoder,
+        from: &wgpu::Buffer,
+        to: &Texels,
+        rows: u32,
+        row_bytes: u32,
+    ) {
+        encoder.copy_buffer_to_texture(
+            wgpu::TexelCopyBufferInfo {
+                buffer: from,
+                layout: wgpu::TexelCopyBufferLayout {
+                    offset: 0,
+                    bytes_per_row: Some(row_bytes),
+                    rows_per_image: None,
+                },
+            },
+            to.texture.as_image_copy(),
+            wgpu::Extent3d {
+                width: row_bytes / TEXEL_BYTES as u32,
+                height: rows,
+                depth_or_array_layers: 1,
+            },
+        );
     }
 
     /// A texture with `data`, whole rows of `row_bytes` bytes, in it.

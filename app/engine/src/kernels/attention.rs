@@ -36,8 +36,10 @@ pub struct Params {
     pub pos0: u32,
     /// 1 / sqrt(head_dim).
     pub scale: f32,
-    /// Zeros.
-    pub unused: [u32; 2],
+    /// `attention_subgroup`: 2^fold positions lie in a row of texels ([`kv_write::fold`](super::kv_write::fold)).
+    pub fold: u32,
+    /// Zero.
+    pub unused: u32,
 }
 
 /// The pipeline for heads of `head_dim`.
@@ -56,7 +58,7 @@ pub fn key(
         AttentionKernel::Subgroup => PipelineKey {
             kernel: "attention_subgroup",
             defines: defines
-                .flag("BY_FOUR", true)
+                .flag("TEXELS", true)
                 .with("EIGHTHS", (head_dim / 8) as i64)
                 .with("BLOCKS", (head_dim / 32) as i64)
                 .with("STEP", STEP as i64),
@@ -68,19 +70,12 @@ pub fn key(
     }
 }
 
-/// The kernel for heads of `head_dim`, `share` of which read the same keys, where the adapter prefers `preferred`: for many rows, or for one.
-pub fn choose(
-    preferred: AttentionKernel,
-    head_dim: usize,
-    share: usize,
-    is_one_row: bool,
-) -> AttentionKernel {
+/// The kernel for heads of `head_dim` where the adapter prefers `preferred`.
+pub fn choose(preferred: AttentionKernel, head_dim: usize) -> AttentionKernel {
     use AttentionKernel::{Group, Row, Subgroup};
     match preferred {
         _ if head_dim > MAX_ROW_HEAD_DIM => Group,
         Subgroup if !head_dim.is_multiple_of(8) => Row,
-        // Its other lanes would have no query.
-        Subgroup if is_one_row && share == 1 => Row,
         _ => preferred,
     }
 }
@@ -98,7 +93,7 @@ pub fn iterations(kernel: AttentionKernel, positions: u64, head_dim: usize) -> u
     }
 }
 
-/// Parameters and workgroups.
+/// Parameters and workgroups; 2^`fold` positions lie in a row of texels, where keys and values are textures.
 pub fn dispatch(
     kernel: AttentionKernel,
     rows: u32,
@@ -106,6 +101,7 @@ pub fn dispatch(
     kv_heads: u32,
     pos0: u32,
     head_dim: usize,
+    fold: u32,
 ) -> (ParamBytes, Grid) {
     let params = Params {
         zero: 0,
@@ -114,7 +110,8 @@ pub fn dispatch(
         kv_heads,
         pos0,
         scale: scale(head_dim),
-        unused: [0; 2],
+        fold,
+        unused: 0,
     };
     let grid = match kernel {
         AttentionKernel::Row => [(rows * heads).div_ceil(64), 1, 1],

@@ -22,8 +22,10 @@ pub struct Params {
     pub half: u32,
     /// Position of the chunk's first token.
     pub pos0: u32,
-    /// Zeros.
-    pub unused: [u32; 2],
+    /// Row of the caches that the first token's keys and values are written to.
+    pub row0: u32,
+    /// Zero.
+    pub unused: u32,
 }
 
 /// The pipeline.
@@ -43,8 +45,15 @@ pub fn stacked_key(layout: RopeLayout, numerics: Numerics, rounding: Rounding) -
     key
 }
 
-/// Parameters and workgroups.
-pub fn dispatch(rows: u32, heads: u32, kv_heads: u32, half: u32, pos0: u32) -> (ParamBytes, Grid) {
+/// Parameters and workgroups for `rows` tokens from position `pos0` on, whose keys and values are written from row `row0` on.
+pub fn dispatch(
+    rows: u32,
+    heads: u32,
+    kv_heads: u32,
+    half: u32,
+    pos0: u32,
+    row0: u32,
+) -> (ParamBytes, Grid) {
     let params = Params {
         zero: 0,
         rows,
@@ -52,7 +61,8 @@ pub fn dispatch(rows: u32, heads: u32, kv_heads: u32, half: u32, pos0: u32) -> (
         kv_heads,
         half,
         pos0,
-        unused: [0; 2],
+        row0,
+        unused: 0,
     };
     (
         bytemuck::cast(params),

@@ -59,7 +59,7 @@ pub struct Case {
     pub(super) params: ParamBytes,
     pub(super) grid: Grid,
     pub(super) buffers: Vec<(u32, Vec<u8>)>,
-    /// Rows of the weights, where they are textures.
+    /// Rows of the weights, or of keys and values, where they are textures.
     pub(super) texel_row: Option<TexelRow>,
     /// Bindings that are compared with the twin, and the twin's values.
     pub(super) expected: Vec<(u32, Vec<f32>)>,
@@ -81,9 +81,14 @@ impl Case {
         Ok(worst)
     }
 
-    fn is_weights(&self, binding: u32) -> bool {
-        // Of selected neurons the gate's, too.
-        binding == 2 || (binding == 3 && self.key.kernel == "sparse_rows_texels")
+    /// Whether a binding is a texture where `texel_row` says that some are.
+    fn is_texels(&self, binding: u32) -> bool {
+        match self.key.kernel {
+            // Of selected neurons the gate's, too; keys and values.
+            "sparse_rows_texels" | "attention_subgroup" => binding == 2 || binding == 3,
+            "kv_write" => binding == 3 || binding == 4,
+            _ => binding == 2,
+        }
     }
 
     /// The twin's values of the `i`th compared binding.
@@ -102,7 +107,7 @@ impl Case {
         let (mut buffers, mut textures) = (Vec::new(), Vec::new());
         for (binding, data) in &self.buffers {
             match self.texel_row {
-                Some(row) if self.is_weights(*binding) => {
+                Some(row) if self.is_texels(*binding) => {
                     textures.push((*binding, row.texture(gpu, data).await?));
                 }
                 Some(row) if row.of_product && *binding == 1 => {
@@ -160,6 +165,9 @@ impl Case {
             .collect())
     }
 }
+
+/// Of keys and values in textures two positions lie in a row, so that neither side is all that counts.
+pub(super) const FOLD: u32 = 1;
 
 /// Kernels that make integers (or their scales, or numbers of them by integers): equal or wrong, and as floats their bits may be NaN.
 const INTEGERS: [&str; 4] = ["matmul_i8", "quantize_rows", "matmul_fixed", "fixed_sums"];
@@ -464,6 +472,28 @@ pub fn rope(
     half: usize,
     pos0: usize,
 ) -> Case {
+    let place = (pos0, pos0);
+    rotated(
+        numerics,
+        rounding,
+        layout,
+        rows,
+        [heads, kv_heads],
+        half,
+        place,
+    )
+}
+
+/// The same, with keys and values written from row `row0` on.
+fn rotated(
+    numerics: Numerics,
+    rounding: Rounding,
+    layout: RopeLayout,
+    rows: usize,
+    [heads, kv_heads]: [usize; 2],
+    half: usize,
+    (pos0, row0): (usize, usize),
+) -> Case {
     let mut seeded = Seeded((rows * 17 + heads * 5 + half + pos0) as u64);
     let d = 2 * half;
     let capacity = pos0 + rows + 2;
@@ -477,13 +507,8 @@ pub fn rope(
         })
         .collect();
     let cache = capacity * kv_heads * d;
-    let (params, grid) = kernels::rope_kv::dispatch(
-        rows as u32,
-        heads as u32,
-        kv_heads as u32,
-        half as u32,
-        pos0 as u32,
-    );
+    let [h, g, i, p, r] = [heads, kv_heads, half, pos0, row0].map(|n| n as u32);
+    let (params, grid) = kernels::rope_kv::dispatch(rows as u32, h, g, i, p, r);
     let buffers = vec![
         (1, bytemuck::cast_slice(&table).to_vec()),
         (2, bytes(&k)),
@@ -496,7 +521,7 @@ pub fn rope(
     kernels::rope_kv::rotate_cpu(&mut k, kv_heads, &table, half, pos0, layout, rounding);
     let into_cache = |rows: &[f32]| {
         let mut all = vec![0.0; cache];
-        all[pos0 * kv_heads * d..][..rows.len()].copy_from_slice(rows);
+        all[row0 * kv_heads * d..][..rows.len()].copy_from_slice(rows);
         all
     };
     let expected = vec![(4, q), (5, into_cache(&k)), (6, into_cache(&v))];
@@ -521,7 +546,9 @@ pub fn rope_stacked(
     pos0: usize,
 ) -> Case {
     let keep = Rounding::Keep;
-    let mut case = rope(numerics, keep, layout, rows, heads, kv_heads, half, pos0);
+    // Not where their positions are, as where a cache is a texture.
+    let (shares, place) = ([heads, kv_heads], (pos0, 0));
+    let mut case = rotated(numerics, keep, layout, rows, shares, half, place);
     case.key = kernels::rope_kv::stacked_key(layout, numerics, keep);
     let mut apart: Vec<Vec<u8>> = Vec::new();
     let widths = [heads, kv_heads, kv_heads].map(|heads| heads * 2 * half * 4);
@@ -559,8 +586,9 @@ pub fn attention(
         .iter()
         .map(|v| v * 4.0)
         .collect();
-    let k = seeded.floats(capacity * kv_heads * head_dim);
-    let v = seeded.floats(capacity * kv_heads * head_dim);
+    let width = kv_heads * head_dim;
+    let mut k = seeded.floats(capacity * width);
+    let mut v = seeded.floats(capacity * width);
     let shape = kernels::attention::Shape {
         heads,
         kv_heads,
@@ -569,14 +597,16 @@ pub fn attention(
     };
     let mut y = vec![0.0; q.len()];
     kernels::attention::cpu(&q, &k, &v, shape, rounding, &mut y);
-    let (params, grid) = kernels::attention::dispatch(
-        kernel,
-        rows as u32,
-        heads as u32,
-        kv_heads as u32,
-        pos0 as u32,
-        head_dim,
-    );
+    let (texel_row, fold) = match kernel == AttentionKernel::Subgroup {
+        true => (Some(TexelRow::of(Dtype::F32, width << FOLD)), FOLD),
+        false => (None, 0),
+    };
+    // Whole rows of texels.
+    let padded = capacity.next_multiple_of(1 << fold) * width;
+    k.resize(padded, 0.0);
+    v.resize(padded, 0.0);
+    let [r, h, g, p] = [rows, heads, kv_heads, pos0].map(|n| n as u32);
+    let (params, grid) = kernels::attention::dispatch(kernel, r, h, g, p, head_dim, fold);
     let buffers = vec![
         (1, bytes(&q)),
         (2, bytes(&k)),
@@ -584,7 +614,7 @@ pub fn attention(
         (4, zeros(y.len())),
     ];
     Case {
-        texel_row: None,
+        texel_row,
         key: kernels::attention::key(kernel, head_dim, numerics, rounding),
         params,
         grid,

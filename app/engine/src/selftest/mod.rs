@@ -23,7 +23,7 @@ pub use integer_cases::{
     fixed_sums, matmul_fixed, matmul_i8, quantize_blocks, quantize_rows, round_blocks, round_heads,
     scale_sums,
 };
-pub use opt_cases::{add_position, kv_write, layernorm, relu};
+pub use opt_cases::{add_position, kv_write, kv_write_texels, layernorm, relu};
 pub use sparse_cases::{sparse_index, sparse_rows, sparse_sum, sparse_threshold, sparse_topk};
 pub use warm::Warming;
 
@@ -418,10 +418,10 @@ fn of_model(numerics: Numerics, loaders: &Loaders<'_>) -> Vec<Case> {
         None => embed(Dtype::F32, 5, columns(Dtype::F32, Loader::Four), 23),
     });
     let d = config.head_dim;
-    let [many, one] = attentions(gpu, config);
+    let kernel = kernels::attention::choose(gpu.info.variants.attention, d);
     cases.extend([
-        attention(numerics, Rounding::Keep, many, 9, 4, 2, d, 130),
-        attention(numerics, Rounding::Keep, one, 1, 2, 1, d, LONG),
+        attention(numerics, Rounding::Keep, kernel, 9, 4, 2, d, 130),
+        attention(numerics, Rounding::Keep, kernel, 1, 2, 1, d, LONG),
         match config.family.norm() {
             Norm::Rms => rmsnorm(numerics, Rounding::Keep, 3, 200),
             Norm::Layer => layernorm(numerics, 3, 200),
@@ -444,6 +444,9 @@ fn of_model(numerics: Numerics, loaders: &Loaders<'_>) -> Vec<Case> {
             };
             cases.push(add_position(numerics, dtype, 5, columns(dtype, loader), 9));
         }
+    }
+    if kernel == AttentionKernel::Subgroup {
+        cases.push(kv_write_texels(3, 72, 7));
     }
     cases
 }
@@ -608,17 +611,10 @@ fn of_rule(gpu: &Gpu, numerics: Numerics, model: &Model, rule: &Sparsity) -> Vec
     cases
 }
 
-/// A model's attentions here: of many rows, and of one.
-fn attentions(gpu: &Gpu, config: &ModelConfig) -> [AttentionKernel; 2] {
-    let (preferred, d) = (gpu.info.variants.attention, config.head_dim);
-    [false, true]
-        .map(|is_one_row| kernels::attention::choose(preferred, d, config.share(), is_one_row))
-}
-
 fn of_audit(gpu: &Gpu, config: &ModelConfig, rounding: Rounding) -> Vec<Case> {
     let n = Numerics::Strict;
     let d = config.head_dim;
-    let [kernel, _] = attentions(gpu, config);
+    let kernel = kernels::attention::choose(gpu.info.variants.attention, d);
     let mut cases = vec![
         rmsnorm(n, rounding, 3, 200),
         attention(n, rounding, kernel, 9, 4, 2, d, 130),
@@ -635,6 +631,9 @@ fn of_audit(gpu: &Gpu, config: &ModelConfig, rounding: Rounding) -> Vec<Case> {
     }
     if gpu.info.variants.reads_texels() {
         cases.push(rows_to_texels(3, 300));
+    }
+    if kernel == AttentionKernel::Subgroup {
+        cases.push(kv_write_texels(3, 72, 7));
     }
     // What probes are as wide as, and how such rows are loaded.
     let mut seen = Vec::new();
@@ -663,11 +662,11 @@ fn of_emulation(gpu: &Gpu, model: &Model, rounding: Rounding) -> Vec<Case> {
     let (n, variants) = (Numerics::Strict, gpu.info.variants);
     let config = model.config();
     let d = config.head_dim;
-    let [many, one] = attentions(gpu, config);
+    let kernel = kernels::attention::choose(variants.attention, d);
     let mut cases = vec![
         rmsnorm(n, rounding, 3, 200),
-        attention(n, rounding, many, 9, 4, 2, d, 130),
-        attention(n, rounding, one, 1, 2, 1, d, 130),
+        attention(n, rounding, kernel, 9, 4, 2, d, 130),
+        attention(n, rounding, kernel, 1, 2, 1, d, 130),
         silu_mul(n, rounding, 3, 77),
     ];
     if let Some(Rope { layout, .. }) = config.rope {
@@ -768,6 +767,9 @@ fn standard(gpu: &Gpu, numerics: Numerics) -> Vec<Case> {
             embed_texels(Dtype::BF16, 5, 40, 23),
             rows_to_texels(3, 300),
         ]);
+    }
+    if variants.attention == AttentionKernel::Subgroup {
+        cases.push(kv_write_texels(3, 72, 7));
     }
     cases
 }

@@ -1,6 +1,7 @@
 //! Seeded cases of the kernels that only OPT has.
 
-use super::cases::{Case, Seeded, bytes, zeros};
+use super::cases::{Case, FOLD, Seeded, TexelRow, bytes, zeros};
+use crate::kernels::kv_write::To;
 use crate::{Numerics, kernels};
 use assay_model::Dtype;
 
@@ -54,16 +55,31 @@ pub fn add_position(
 
 /// Keys and values of `rows` tokens from position `pos0` on, into caches with room for two more.
 pub fn kv_write(rows: usize, width: usize, pos0: usize) -> Case {
+    written(rows, width, pos0, None)
+}
+
+/// The same into textures; `width` is a multiple of four.
+pub fn kv_write_texels(rows: usize, width: usize, pos0: usize) -> Case {
+    written(rows, width, pos0, Some(FOLD))
+}
+
+fn written(rows: usize, width: usize, pos0: usize, fold: Option<u32>) -> Case {
     let mut seeded = Seeded((rows * 43 + width + pos0) as u64);
     let (k, v) = (seeded.floats(rows * width), seeded.floats(rows * width));
-    let mut caches = [0, 1].map(|_| vec![0.0; (pos0 + rows + 2) * width]);
+    let capacity = (pos0 + rows + 2).next_multiple_of(1 << fold.unwrap_or(0));
+    let mut caches = [0, 1].map(|_| vec![0.0; capacity * width]);
     kernels::kv_write::cpu(&k, width, pos0, &mut caches[0]);
     kernels::kv_write::cpu(&v, width, pos0, &mut caches[1]);
-    let (params, grid) = kernels::kv_write::dispatch(rows as u32, width as u32, pos0 as u32);
+    let (pos0, key) = (pos0 as u32, kernels::kv_write::key());
+    let (to, key) = match fold {
+        Some(fold) => (To::Texels { pos0, fold }, kernels::kv_write::texels_key()),
+        None => (To::Buffer(pos0), key),
+    };
+    let (params, grid) = kernels::kv_write::dispatch(rows as u32, width as u32, to);
     let [k_cache, v_cache] = caches;
     Case {
-        texel_row: None,
-        key: kernels::kv_write::key(),
+        texel_row: fold.map(|fold| TexelRow::of(Dtype::F32, width << fold)),
+        key,
         params,
         grid,
         buffers: vec![

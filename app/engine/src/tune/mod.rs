@@ -7,7 +7,7 @@ mod race;
 
 use serde::Serialize;
 
-use crate::gpu::{Candidates, Choice, Fused, MatmulKernel, PipelineKey};
+use crate::gpu::{AttentionKernel, Candidates, Choice, Fused, MatmulKernel, PipelineKey};
 use crate::kernels::matmul::{self, Epilogue};
 use crate::kernels::{attention, rows_to_texels, silu_mul};
 use crate::{EngineError, Gpu, Monitor, Numerics, Rounding};
@@ -234,7 +234,7 @@ async fn fusion(
 async fn attentions(
     runner: &mut Runner<'_>,
     candidates: &Candidates,
-) -> Result<crate::gpu::AttentionKernel, EngineError> {
+) -> Result<AttentionKernel, EngineError> {
     let mut races = Vec::new();
     for m in [64, 1] {
         let heats = candidates.attention.iter().map(|kernel| {
@@ -245,11 +245,13 @@ async fn attentions(
                 KV_HEADS,
                 POSITIONS - m,
                 HEAD_DIM as usize,
+                0,
             );
             let key: PipelineKey =
                 attention::key(*kernel, HEAD_DIM as usize, Numerics::Fast, Rounding::Keep);
             vec![Dispatch {
-                texel_row: None,
+                texel_row: (*kernel == AttentionKernel::Subgroup)
+                    .then_some((KV_HEADS * HEAD_DIM * 4) as usize),
                 rows: None,
                 key,
                 params,

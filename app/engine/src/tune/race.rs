@@ -18,6 +18,8 @@ const BUFFERS: [u64; 6] = [8 << 20, 64 << 20, 8 << 20, 8 << 20, 8 << 20, 8 << 20
 const TAKEN: u32 = 1;
 /// Which of them is the weights.
 const WEIGHTS: u32 = 2;
+/// Binding of attention's values, which lie as its keys do.
+const VALUES: u32 = 3;
 /// A submit that is timed takes this long at least, where a kernel takes less it runs several times.
 const LEAST: Duration = Duration::from_millis(3);
 /// And so many times at most.
@@ -31,7 +33,7 @@ pub(super) struct Dispatch {
     pub params: ParamBytes,
     pub grid: Grid,
     pub bindings: &'static [u32],
-    /// Bytes of a row of its weights, if they are a texture; of `rows_to_texels`, of what it puts out.
+    /// Bytes of a row of its weights, or of keys and values, if they are textures; of `rows_to_texels`, of what it puts out.
     pub texel_row: Option<usize>,
     /// Columns of what it takes, if that is a texture.
     pub rows: Option<u32>,
@@ -198,6 +200,7 @@ impl<'a> Runner<'a> {
                 let row_bytes = match binding {
                     TAKEN => rows,
                     WEIGHTS => dispatch.texel_row,
+                    VALUES if dispatch.key.kernel == "attention_subgroup" => dispatch.texel_row,
                     _ => None,
                 };
                 match row_bytes.and_then(|row| self.textures.get(&row)) {

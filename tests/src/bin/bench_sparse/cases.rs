@@ -1,6 +1,6 @@
 //! One case: the dense MLP, the sparse one and the cached one in the same rounds.
 
-use assay_engine::gpu::{Bound, Gpu, Texels, Weights as Taken};
+use assay_engine::gpu::{Bound, Gpu, Memory, Texels};
 use assay_engine::kernels::matmul::{self, Epilogue};
 use assay_engine::kernels::silu_mul;
 use assay_engine::kernels::sparse::cache::WeightCache;
@@ -183,8 +183,8 @@ impl Case {
         let (first_x, x_texels) = Weights::taken(gpu, path, (t, D), &x).unzip();
         let (first_act, act_texels) = Weights::taken(gpu, path, (t, N), &act).unzip();
         let taken = |texels: &Option<Texels>, buffer: &wgpu::Buffer| match texels {
-            Some(texels) => Taken::Texels(texels.clone()),
-            None => Taken::Buffer(buffer.clone()),
+            Some(texels) => Memory::Texels(texels.clone()),
+            None => Memory::Buffer(buffer.clone()),
         };
         let (x, taken_act) = (taken(&x_texels, &x), taken(&act_texels, &act));
         vec![
