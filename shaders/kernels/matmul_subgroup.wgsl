@@ -105,15 +105,5 @@ fn main(
 #endfor
 #endfor
     }
-#for I 0 TILE_M
-    if (row0 + ${I}u < params.m) {
-#for J 0 COLUMNS
-#if GATED
-        if (col0 + ${J}u < params.n) { end_gated(row0 + ${I}u, col0 + ${J}u, t${I}_${J}, t${I}_${J+COLUMNS}); }
-#else
-        if (col0 + ${J}u < params.n) { end(row0 + ${I}u, col0 + ${J}u, t${I}_${J}); }
-#endif
-#endfor
-    }
-#endfor
+#include "matmul_end"
 }
