@@ -113,8 +113,8 @@ pub fn rows_to_texels(gpu: &Gpu, m: usize, k: usize) -> Product {
     pollster::block_on(run).expect("the rows fit")
 }
 
-/// An attention with a dispatch of its own, queries and caches of so many numbers all alike; caches are textures
-/// with rows of `kv_row` bytes, if they are textures.
+/// An attention with a dispatch of its own, queries and caches of so many numbers all alike; with `kv_row` caches are
+/// textures with rows of so many bytes.
 pub fn attention(
     gpu: &Gpu,
     key: &PipelineKey,

@@ -3,7 +3,7 @@
 //! Where attention reads them from textures (`attention_subgroup`), a chunk's keys and values are written to rows of their own first, and a
 //! step puts those into the textures.
 
-use crate::gpu::{AttentionKernel, Memory};
+use crate::gpu::Memory;
 use crate::kernels::{attention, kv_write};
 use crate::plan::{Draft, Work};
 use crate::{EngineError, Gpu, Numerics, Rounding};
@@ -52,13 +52,13 @@ impl KvCaches {
         chunk: usize,
     ) -> Result<Self, EngineError> {
         let kernel = attention::choose(gpu.info.variants.attention, config.head_dim);
-        let rows = match kernel {
-            AttentionKernel::Subgroup => {
+        let rows = match kernel.is_texels() {
+            true => {
                 let bytes = (chunk * config.kv_dim() * 4) as u64;
                 let keys = gpu.storage("a chunk's keys", bytes).await?;
                 Some([keys, gpu.storage("a chunk's values", bytes).await?])
             }
-            AttentionKernel::Row | AttentionKernel::Group => None,
+            false => None,
         };
         Ok(Self { capacity, rows })
     }

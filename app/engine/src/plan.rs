@@ -348,8 +348,6 @@ pub(crate) struct Draft<'a> {
     weights: u64,
     /// Where the device finds the workgroups, if only it knows how many.
     grid: Option<&'a wgpu::Buffer>,
-    /// The buffer and the texture that a copy makes of it what the kernel would, and bytes of a row.
-    copy: Option<(&'a wgpu::Buffer, &'a Texels, u32)>,
 }
 
 impl<'a> Draft<'a> {
@@ -365,7 +363,6 @@ impl<'a> Draft<'a> {
             work,
             weights: 0,
             grid: None,
-            copy: None,
         }
     }
 
@@ -377,6 +374,22 @@ impl<'a> Draft<'a> {
     /// Whether it puts the rows of `x` in a texture.
     fn puts_in_texels(&self, x: &wgpu::Buffer) -> bool {
         matches!(self.work, Work::RowsToTexels { .. }) && self.has(1, x)
+    }
+
+    /// The copy that does what the kernel would, if one can.
+    fn copy(&self) -> Option<RowCopy> {
+        match (self.work, self.buffers.as_slice()) {
+            (Work::RowsToTexels { k }, [(_, Bound::Buffer(from)), (_, Bound::Texels(to))])
+                if rows_to_texels::is_copy(k as usize) =>
+            {
+                Some(RowCopy {
+                    from: (*from).clone(),
+                    to: (*to).clone(),
+                    row_bytes: 4 * k,
+                })
+            }
+            _ => None,
+        }
     }
 
     fn has(&self, binding: u32, buffer: &wgpu::Buffer) -> bool {
@@ -414,17 +427,11 @@ pub(crate) fn taken<'a>(
     let mut before = steps.iter().rev();
     let last = before.find(|step| !step.is_product() || step.has(5, x));
     if !last.is_some_and(|step| step.puts_in_texels(x)) {
-        let row_bytes = 4 * k as u32;
-        let mut draft = Draft::new(
+        steps.push(Draft::new(
             rows_to_texels::key(k),
             vec![(1, Bound::from(x)), (2, texels.into())],
             Work::RowsToTexels { k: k as u32 },
-        );
-        // What a copy can do it does without a load from a buffer.
-        if row_bytes.is_multiple_of(wgpu::COPY_BYTES_PER_ROW_ALIGNMENT) {
-            draft.copy = Some((x, texels, row_bytes));
-        }
-        steps.push(draft);
+        ));
     }
     texels.into()
 }
@@ -442,11 +449,20 @@ enum Run {
         bind: wgpu::BindGroup,
         grid: Option<wgpu::Buffer>,
     },
-    Copy {
-        from: wgpu::Buffer,
-        to: Texels,
-        row_bytes: u32,
-    },
+    Copy(RowCopy),
+}
+
+/// Rows of a buffer into a texture.
+struct RowCopy {
+    from: wgpu::Buffer,
+    to: Texels,
+    row_bytes: u32,
+}
+
+impl RowCopy {
+    fn encode(&self, encoder: &mut wgpu::CommandEncoder, rows: Rows) {
+        Gpu::copy_to_texels(encoder, &self.from, &self.to, rows.count, self.row_bytes);
+    }
 }
 
 impl Step {
@@ -466,22 +482,11 @@ impl Step {
         }
     }
 
-    /// Encodes a copy; true if it is one.
-    fn copy(&self, encoder: &mut wgpu::CommandEncoder, rows: Rows) -> bool {
-        let Run::Copy {
-            from,
-            to,
-            row_bytes,
-        } = &self.run
-        else {
-            return false;
-        };
-        Gpu::copy_to_texels(encoder, from, to, rows.count, *row_bytes);
-        true
-    }
-
-    fn is_copy(&self) -> bool {
-        matches!(self.run, Run::Copy { .. })
+    fn copy(&self) -> Option<&RowCopy> {
+        match &self.run {
+            Run::Copy(copy) => Some(copy),
+            Run::Dispatch { .. } => None,
+        }
     }
 
     fn timed(&self, kernel: &Kernel, rows: Rows) -> Timed {
@@ -511,12 +516,8 @@ impl Stage {
             .await?;
         let mut steps = Vec::with_capacity(drafts.len());
         for (i, draft) in drafts.into_iter().enumerate() {
-            let run = if let Some((from, to, row_bytes)) = draft.copy {
-                Run::Copy {
-                    from: from.clone(),
-                    to: to.clone(),
-                    row_bytes,
-                }
+            let run = if let Some(copy) = draft.copy() {
+                Run::Copy(copy)
             } else {
                 let kernel = gpu.kernel(&draft.key).await?;
                 let bind = gpu.bind(&kernel, &params, i as u64 * SLOT, &draft.buffers);
@@ -547,6 +548,11 @@ impl Stage {
         }
         gpu.write(&self.params, 0, &bytes);
     }
+}
+
+fn encoder_of(gpu: &Gpu) -> wgpu::CommandEncoder {
+    let descriptor = wgpu::CommandEncoderDescriptor::default();
+    gpu.device.create_command_encoder(&descriptor)
 }
 
 /// Encodes steps and sends them off before a submit grows too long for a watchdog or a user.
@@ -583,11 +589,7 @@ impl<'a> Submit<'a> {
     }
 
     pub(crate) fn encoder(&mut self) -> &mut wgpu::CommandEncoder {
-        self.encoder.get_or_insert_with(|| {
-            self.gpu
-                .device
-                .create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
-        })
+        self.encoder.get_or_insert_with(|| encoder_of(self.gpu))
     }
 
     /// Encodes a stage, in as many submits as its steps need.
@@ -600,11 +602,14 @@ impl<'a> Submit<'a> {
         if let Some(profiler) = &mut self.profiler {
             for step in &stage.steps {
                 monitor.alive()?;
-                let Run::Dispatch { kernel, .. } = &step.run else {
+                let kernel = match &step.run {
+                    Run::Dispatch { kernel, .. } => kernel,
                     // Copies are not timed.
-                    let new = || self.gpu.device.create_command_encoder(&Default::default());
-                    step.copy(self.encoder.get_or_insert_with(new), rows);
-                    continue;
+                    Run::Copy(copy) => {
+                        let encoder = self.encoder.get_or_insert_with(|| encoder_of(self.gpu));
+                        copy.encode(encoder, rows);
+                        continue;
+                    }
                 };
                 let record = |pass: &mut wgpu::ComputePass<'_>| step.record(pass, rows);
                 let timed = step.timed(kernel, rows);
@@ -617,8 +622,9 @@ impl<'a> Submit<'a> {
         let mut steps = stage.steps.iter().peekable();
         while steps.peek().is_some() {
             // Between passes: a copy.
-            while let Some(copy) = steps.next_if(|step| step.is_copy()) {
-                copy.copy(self.encoder(), rows);
+            while let Some(copy) = steps.peek().and_then(|step| step.copy()) {
+                copy.encode(self.encoder(), rows);
+                steps.next();
             }
             let budget = self.gpu.submit_budget();
             let mut work = self.work;
@@ -627,14 +633,14 @@ impl<'a> Submit<'a> {
                 .begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             while let Some(step) = steps.next_if(|step| {
                 let more = step.work.multiply_adds(rows);
-                !step.is_copy() && (work == 0 || more == 0 || work + more <= budget)
+                step.copy().is_none() && (work == 0 || more == 0 || work + more <= budget)
             }) {
                 step.record(&mut pass, rows);
                 work += step.work.multiply_adds(rows);
             }
             drop(pass);
             self.work = work;
-            if steps.peek().is_some_and(|step| !step.is_copy()) {
+            if steps.peek().is_some_and(|step| step.copy().is_none()) {
                 self.flush(true).await?;
                 monitor.alive()?;
             }

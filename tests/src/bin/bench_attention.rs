@@ -53,7 +53,7 @@ fn compare(gpu: &Gpu, rows: u32, pos0: u32, numerics: Numerics, rounds: usize) {
             let sizes =
                 [rows * HEADS, (pos0 + rows) * KV_HEADS].map(|heads| heads as usize * HEAD_DIM);
             let kv_row = KV_HEADS as usize * HEAD_DIM * 4;
-            let in_texels = (kernel == AttentionKernel::Subgroup).then_some(kv_row);
+            let in_texels = kernel.is_texels().then_some(kv_row);
             let ready = ready(gpu, &key, dispatch, sizes, in_texels);
             submit(gpu, &ready.kernel.pipeline, &ready.bind, ready.grid, 1);
             (kernel, ready, started.elapsed().as_secs_f64())

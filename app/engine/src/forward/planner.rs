@@ -11,7 +11,7 @@ use crate::kernels::{
 };
 use crate::plan::{Draft, Stage, Work, taken};
 use crate::{ActivationType, CacheFormat, EngineError, Gpu, Numerics, Rounding};
-use assay_model::{ModelConfig, Rope};
+use assay_model::{ModelConfig, Rope, RopeLayout};
 
 /// A whole forward pass for one batch size class (many rows, or one).
 pub(super) struct Program {
@@ -263,6 +263,14 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// The table of angles and which columns are pairs, where positions are rotary.
+    fn rotary(&self) -> Option<(&'a wgpu::Buffer, RopeLayout)> {
+        match (self.positions, &self.config.rope) {
+            (GpuPositions::Rotary(table), Some(Rope { layout, .. })) => Some((table, *layout)),
+            _ => None,
+        }
+    }
+
     /// `k` and `v` into the layer's cache; where positions are rotary, queries are rotated in place, and keys on their way.
     pub fn cache(
         &self,
@@ -272,11 +280,7 @@ impl<'a> Planner<'a> {
         layer: &'a GpuLayer,
     ) {
         let [keys, values] = layer.kv.written();
-        let rotary = match (self.positions, &self.config.rope) {
-            (GpuPositions::Rotary(table), Some(Rope { layout, .. })) => Some((table, *layout)),
-            _ => None,
-        };
-        if let Some((table, layout)) = rotary {
+        if let Some((table, layout)) = self.rotary() {
             steps.push(Draft::new(
                 rope_kv::key(layout, self.numerics, self.rounding),
                 vec![
@@ -310,14 +314,10 @@ impl<'a> Planner<'a> {
 
     /// The same of queries, keys and values that one product left side by side; only where positions are rotary.
     fn cache_stacked(&self, layer: &'a GpuLayer) -> Option<Draft<'a>> {
-        let (GpuPositions::Rotary(table), Some(Rope { layout, .. })) =
-            (self.positions, &self.config.rope)
-        else {
-            return None;
-        };
+        let (table, layout) = self.rotary()?;
         let (a, [keys, values]) = (self.acts, layer.kv.written());
         Some(Draft::new(
-            rope_kv::stacked_key(*layout, self.numerics, Rounding::Keep),
+            rope_kv::stacked_key(layout, self.numerics, Rounding::Keep),
             vec![(1, table), (2, &a.qkv), (4, &a.q), (5, keys), (6, values)],
             self.rotation(layer),
         ))

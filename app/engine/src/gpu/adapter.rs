@@ -183,11 +183,18 @@ impl fmt::Display for Fused {
 pub enum AttentionKernel {
     /// `attention_row`: one invocation a query and head.
     Row,
-    /// `attention_subgroup`: eight lanes of queries that share keys; `attention_row` where a head is no whole number of eight columns, and for
-    /// one row of heads that share none.
+    /// `attention_subgroup`: eight lanes of queries that share keys, keys and values from textures; `attention_row` where a head is no whole
+    /// number of eight columns.
     Subgroup,
     /// `attention_group`: one workgroup a query and head.
     Group,
+}
+
+impl AttentionKernel {
+    /// Whether it reads keys and values from textures.
+    pub fn is_texels(self) -> bool {
+        self == Self::Subgroup
+    }
 }
 
 impl fmt::Display for AttentionKernel {

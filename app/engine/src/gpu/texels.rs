@@ -1,4 +1,4 @@
-//! Weights and activations as storage textures, four words a texel, and what a binding can be given.
+//! Weights, activations, keys and values as storage textures, four words a texel, and what a binding can be given.
 //!
 //! llvmpipe makes a load from a storage buffer of scalar loads, one for each lane and word, each behind tests of mask and bound; one
 //! from a storage texture is a vector load a lane, without a branch.
@@ -93,6 +93,23 @@ impl<'a> From<Bound<'a>> for wgpu::BindingResource<'a> {
     }
 }
 
+fn extent(width: u32, height: u32) -> wgpu::Extent3d {
+    wgpu::Extent3d {
+        width,
+        height,
+        depth_or_array_layers: 1,
+    }
+}
+
+/// Rows of so many bytes, one after another.
+fn layout(row_bytes: u32) -> wgpu::TexelCopyBufferLayout {
+    wgpu::TexelCopyBufferLayout {
+        offset: 0,
+        bytes_per_row: Some(row_bytes),
+        rows_per_image: None,
+    }
+}
+
 impl Gpu {
     /// Most rows, and most texels of a row, of one texture on this device: one less than a side can be, so that each has one to spare.
     pub fn most_texels(&self) -> usize {
@@ -123,11 +140,7 @@ impl Gpu {
             });
         }
         let width = row_bytes / TEXEL_BYTES;
-        let size = wgpu::Extent3d {
-            width: side(width) as u32,
-            height: side(rows) as u32,
-            depth_or_array_layers: 1,
-        };
+        let size = extent(side(width) as u32, side(rows) as u32);
         let descriptor = wgpu::TextureDescriptor {
             label: Some(what),
             size,
@@ -165,16 +178,8 @@ impl Gpu {
                 aspect: wgpu::TextureAspect::All,
             },
             data,
-            wgpu::TexelCopyBufferLayout {
-                offset: 0,
-                bytes_per_row: Some(row_bytes as u32),
-                rows_per_image: None,
-            },
-            wgpu::Extent3d {
-                width: texels.width,
-                height: rows as u32,
-                depth_or_array_layers: 1,
-            },
+            layout(row_bytes as u32),
+            extent(texels.width, rows as u32),
         );
     }
 
@@ -195,17 +200,9 @@ impl Gpu {
             texels.texture.as_image_copy(),
             wgpu::TexelCopyBufferInfo {
                 buffer: &copy,
-                layout: wgpu::TexelCopyBufferLayout {
-                    offset: 0,
-                    bytes_per_row: Some(row_bytes as u32),
-                    rows_per_image: None,
-                },
+                layout: layout(row_bytes as u32),
             },
-            wgpu::Extent3d {
-                width: texels.width,
-                height: rows as u32,
-                depth_or_array_layers: 1,
-            },
+            extent(texels.width, rows as u32),
         );
         Ok(copy)
     }
@@ -221,18 +218,10 @@ impl Gpu {
         encoder.copy_buffer_to_texture(
             wgpu::TexelCopyBufferInfo {
                 buffer: from,
-                layout: wgpu::TexelCopyBufferLayout {
-                    offset: 0,
-                    bytes_per_row: Some(row_bytes),
-                    rows_per_image: None,
-                },
+                layout: layout(row_bytes),
             },
             to.texture.as_image_copy(),
-            wgpu::Extent3d {
-                width: row_bytes / TEXEL_BYTES as u32,
-                height: rows,
-                depth_or_array_layers: 1,
-            },
+            extent(row_bytes / TEXEL_BYTES as u32, rows),
         );
     }
 

@@ -1,11 +1,11 @@
 //! Keys and values of a chunk into the cache. Kernel: `shaders/kernels/kv_write.wgsl`.
 
 use super::{Grid, ParamBytes, elementwise};
-use crate::gpu::PipelineKey;
+use crate::gpu::{PipelineKey, TEXEL_BYTES};
 use assay_shaders::Defines;
 
 /// Columns of a texel.
-const COLUMNS: u32 = 4;
+const COLUMNS: u32 = TEXEL_BYTES as u32 / 4;
 
 /// Where the kernel puts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,6 +14,12 @@ pub fn row_bytes(k: usize) -> usize {
     texels(k) * TEXEL_BYTES
 }
 
+/// Whether a copy command can do the same to rows of `k` columns, without a load from a buffer: where they are as aligned as it wants them,
+/// no zeros belong behind a row.
+pub fn is_copy(k: usize) -> bool {
+    (4 * k).is_multiple_of(wgpu::COPY_BYTES_PER_ROW_ALIGNMENT as usize)
+}
+
 /// The pipeline for rows of `k` columns.
 pub fn key(k: usize) -> PipelineKey {
     PipelineKey {

@@ -597,7 +597,7 @@ pub fn attention(
     };
     let mut y = vec![0.0; q.len()];
     kernels::attention::cpu(&q, &k, &v, shape, rounding, &mut y);
-    let (texel_row, fold) = match kernel == AttentionKernel::Subgroup {
+    let (texel_row, fold) = match kernel.is_texels() {
         true => (Some(TexelRow::of(Dtype::F32, width << FOLD)), FOLD),
         false => (None, 0),
     };

@@ -30,7 +30,7 @@ pub use warm::Warming;
 use crate::engine::{Device, linear_widths};
 use crate::forward::lies_in_texels;
 use crate::gpu::Gpu;
-use crate::gpu::{AttentionKernel, MatmulKernel};
+use crate::gpu::MatmulKernel;
 use crate::kernels::add::Addend;
 use crate::kernels::matmul::Epilogue;
 use crate::kernels::round8::Blocks;
@@ -324,6 +324,10 @@ impl Loaders<'_> {
         let model = self.model;
         let mut all: Vec<usize> = Vec::new();
         let mut add = |weight: &TensorRef, loader: Loader| {
+            // A copy puts these there, which no driver compiles.
+            if kernels::rows_to_texels::is_copy(weight.cols()) {
+                return;
+            }
             let k = if weight.cols().is_multiple_of(4) {
                 300
             } else {
@@ -445,7 +449,7 @@ fn of_model(numerics: Numerics, loaders: &Loaders<'_>) -> Vec<Case> {
             cases.push(add_position(numerics, dtype, 5, columns(dtype, loader), 9));
         }
     }
-    if kernel == AttentionKernel::Subgroup {
+    if kernel.is_texels() {
         cases.push(kv_write_texels(3, 72, 7));
     }
     cases
@@ -629,15 +633,18 @@ fn of_audit(gpu: &Gpu, config: &ModelConfig, rounding: Rounding) -> Vec<Case> {
     if let Some(Rope { layout, .. }) = config.rope {
         cases.push(rope(n, rounding, layout, 3, 4, 2, d / 2, 7));
     }
-    if gpu.info.variants.reads_texels() {
+    let mut widths = linear_widths(config).to_vec();
+    widths.push(config.vocab);
+    let is_copied = |width: &usize| kernels::rows_to_texels::is_copy(*width);
+    if gpu.info.variants.reads_texels() && !widths.iter().all(is_copied) {
         cases.push(rows_to_texels(3, 300));
     }
-    if kernel == AttentionKernel::Subgroup {
+    if kernel.is_texels() {
         cases.push(kv_write_texels(3, 72, 7));
     }
     // What probes are as wide as, and how such rows are loaded.
     let mut seen = Vec::new();
-    for width in linear_widths(config).into_iter().chain([config.vocab]) {
+    for width in widths {
         let loader = match kernels::matmul::takes_texels(gpu, Dtype::F32, width) {
             true => Loader::Texels,
             false if width.is_multiple_of(4) => Loader::Four,
@@ -768,7 +775,7 @@ fn standard(gpu: &Gpu, numerics: Numerics) -> Vec<Case> {
             rows_to_texels(3, 300),
         ]);
     }
-    if variants.attention == AttentionKernel::Subgroup {
+    if variants.attention.is_texels() {
         cases.push(kv_write_texels(3, 72, 7));
     }
     cases

@@ -250,7 +250,8 @@ async fn attentions(
             let key: PipelineKey =
                 attention::key(*kernel, HEAD_DIM as usize, Numerics::Fast, Rounding::Keep);
             vec![Dispatch {
-                texel_row: (*kernel == AttentionKernel::Subgroup)
+                texel_row: kernel
+                    .is_texels()
                     .then_some((KV_HEADS * HEAD_DIM * 4) as usize),
                 rows: None,
                 key,
